@@ -1,0 +1,233 @@
+//! The rules for headers that hold on every way through the sidecar: which are hop-by-hop, which tell who
+//! calls, and what a forwarding sidecar adds.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::id::{AppId, Namespace};
+
+/// The id of the calling app, stamped by its sidecar.
+pub const CALLER_APP_ID: HeaderName = HeaderName::from_static("dapr-caller-app-id");
+/// The namespace of the calling app, stamped by its sidecar.
+pub const CALLER_NAMESPACE: HeaderName = HeaderName::from_static("dapr-caller-namespace");
+/// The id of the called app, stamped by the caller's sidecar.
+pub const CALLEE_APP_ID: HeaderName = HeaderName::from_static("dapr-callee-app-id");
+/// The target app on the wire between sidecars; no app ever sees it.
+pub const DESTINATION_APP_ID: HeaderName = HeaderName::from_static("destination-app-id");
+/// Names the target app of a call to the API.
+pub const DAPR_APP_ID: HeaderName = HeaderName::from_static("dapr-app-id");
+/// The API token, in both directions between app and sidecar.
+pub const API_TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+const HOP_BY_HOP: [HeaderName; 10] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    header::TE,
+    header::TRAILER,
+    header::PROXY_AUTHORIZATION,
+    header::PROXY_AUTHENTICATE,
+];
+
+/// Removes the headers that concern one connection only (RFC 9110, section 7.6.1): the known ones and all that
+/// a `Connection` header names.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Whether a header concerns one connection only.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name)
+}
+
+/// Who this sidecar is, as it tells apps and other sidecars.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    app_id: AppId,
+    namespace: Namespace,
+    app_id_value: HeaderValue,
+    namespace_value: HeaderValue,
+    forwarded: Forwarded,
+}
+
+/// What a sidecar adds to the forwarding headers of a call that it passes on.
+#[derive(Clone, Debug, Default)]
+struct Forwarded {
+    address: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    all: Option<HeaderValue>,
+}
+
+impl Identity {
+    /// The identity of a sidecar. `address` is the IP address of its host, `host` the host's name; each may be
+    /// empty when it is not known, and then nothing tells it.
+    ///
+    /// An id that cannot stand in a header (it has control characters) is sent as an empty value.
+    pub fn new(app_id: AppId, namespace: Namespace, address: &str, host: &str) -> Self {
+        let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        let app_id_value = value(app_id.as_str());
+        let namespace_value = value(namespace.as_str());
+        Self {
+            app_id,
+            namespace,
+            app_id_value,
+            namespace_value,
+            forwarded: Forwarded::new(address, host),
+        }
+    }
+
+    /// The app id of this sidecar.
+    pub fn app_id(&self) -> &AppId {
+        &self.app_id
+    }
+
+    /// The namespace of this sidecar.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Stamps a call to another sidecar: who calls, who is called, and the forwarding headers. Copies of the
+    /// identity headers that came from outside are removed.
+    pub fn stamp_remote(&self, headers: &mut HeaderMap, callee: &AppId) {
+        self.stamp_caller(headers, callee);
+        if let Ok(callee) = HeaderValue::from_str(callee.as_str()) {
+            headers.insert(DESTINATION_APP_ID, callee);
+        }
+        if let Some(address) = &self.forwarded.address {
+            headers.append(FORWARDED_FOR, address.clone());
+        }
+        if let Some(host) = &self.forwarded.host {
+            headers.append(FORWARDED_HOST, host.clone());
+        }
+        if let Some(all) = &self.forwarded.all {
+            headers.append(header::FORWARDED, all.clone());
+        }
+    }
+
+    /// Stamps a call of the app to itself.
+    pub fn stamp_local(&self, headers: &mut HeaderMap) {
+        self.stamp_caller(headers, &self.app_id);
+    }
+
+    fn stamp_caller(&self, headers: &mut HeaderMap, callee: &AppId) {
+        // `insert` replaces every copy: header names are compared without regard to case.
+        headers.insert(CALLER_APP_ID, self.app_id_value.clone());
+        headers.insert(CALLER_NAMESPACE, self.namespace_value.clone());
+        match HeaderValue::from_str(callee.as_str()) {
+            Ok(callee) => headers.insert(CALLEE_APP_ID, callee),
+            Err(_) => headers.remove(CALLEE_APP_ID),
+        };
+    }
+}
+
+impl Forwarded {
+    fn new(address: &str, host: &str) -> Self {
+        let value = |text: &str| {
+            (!text.is_empty())
+                .then(|| HeaderValue::from_str(text).ok())
+                .flatten()
+        };
+        let node = if address.contains(':') {
+            format!("\"[{address}]\"")
+        } else {
+            address.to_owned()
+        };
+        let mut parts = Vec::new();
+        if !address.is_empty() {
+            parts.push(format!("for={node};by={node}"));
+        }
+        if !host.is_empty() {
+            parts.push(format!("host={host}"));
+        }
+        Self {
+            address: value(address),
+            host: value(host),
+            all: value(&parts.join(";")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        headers
+    }
+
+    fn identity(address: &str) -> Identity {
+        Identity::new("me".into(), "ns".into(), address, "node1")
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go_with_those_that_connection_names() {
+        let mut headers = map(&[
+            ("Connection", "close, X-Mine"),
+            ("Connection", "x-other,"),
+            ("Keep-Alive", "5"),
+            ("TE", "trailers"),
+            ("X-Mine", "1"),
+            ("X-Other", "2"),
+            ("X-Kept", "3"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("x-kept", "3")]));
+    }
+
+    #[test]
+    fn a_spoofed_identity_is_replaced() {
+        let mut headers = map(&[("Dapr-Caller-App-Id", "evil"), ("dapr-caller-app-id", "evil2")]);
+        identity("").stamp_local(&mut headers);
+        let callers: Vec<_> = headers.get_all(CALLER_APP_ID).iter().collect();
+        assert_eq!(callers, ["me"]);
+        assert_eq!(headers[CALLEE_APP_ID], "me");
+        assert_eq!(headers[CALLER_NAMESPACE], "ns");
+        assert!(!headers.contains_key(DESTINATION_APP_ID));
+    }
+
+    #[test]
+    fn forwarding_headers_are_appended() {
+        let mut headers = map(&[("X-Forwarded-For", "1.2.3.4")]);
+        identity("10.0.0.5").stamp_remote(&mut headers, &"you".into());
+        let path: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+        assert_eq!(path, ["1.2.3.4", "10.0.0.5"]);
+        assert_eq!(headers[FORWARDED_HOST], "node1");
+        assert_eq!(headers[header::FORWARDED], "for=10.0.0.5;by=10.0.0.5;host=node1");
+        assert_eq!(headers[DESTINATION_APP_ID], "you");
+    }
+
+    #[test]
+    fn an_ipv6_address_is_quoted() {
+        let mut headers = HeaderMap::new();
+        identity("fe80::1").stamp_remote(&mut headers, &"you".into());
+        assert_eq!(
+            headers[header::FORWARDED],
+            "for=\"[fe80::1]\";by=\"[fe80::1]\";host=node1"
+        );
+    }
+}

@@ -1,0 +1,39 @@
+//! The domain of the sidecar: what a service invocation *is* and where it goes.
+//!
+//! A call is an [`Invocation`] (head and body) for a target. It enters through an API door, which calls
+//! [`Invoke`]; [`Outbound`] decides where it goes: to the app of this sidecar ([`Inbound`], then an
+//! [`AppChannel`]), to another sidecar ([`Peers`], at an endpoint that the [`balance::Directory`] picked
+//! from what a [`Resolver`] knows), or to an external endpoint ([`ExternalEndpoints`]). The answer is a
+//! [`Reply`] whose body streams.
+//!
+//! Adapters (HTTP API, internal gRPC, app channel, resolvers) implement or call the traits of [`ports`];
+//! they know this crate and never each other. This crate opens no socket and reads no file: it depends on
+//! `http`, `http-body`, `bytes` and the synchronisation and time parts of `tokio`.
+
+pub mod balance;
+pub mod body;
+pub mod error;
+pub mod headers;
+pub mod id;
+mod inbound;
+mod invocation;
+mod method;
+mod outbound;
+pub mod ports;
+mod reply;
+pub mod trace;
+mod verb;
+
+pub use body::{Body, BodyError, BoxError};
+pub use error::{Cause, Fault, InvokeError, RpcStatus, Seen, StatusDetail};
+pub use id::{AppId, AppRef, Namespace, Target, TargetError};
+pub use inbound::{Caller, Inbound};
+pub use invocation::{Head, Invocation, Origin};
+pub use method::{MethodError, MethodPath, clean_path};
+pub use outbound::{Outbound, OutboundSettings};
+pub use ports::{
+    AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, NoExternalEndpoints, Open, Peers, Receive,
+    Resolver,
+};
+pub use reply::{Reply, Route, WireStatus};
+pub use verb::Verb;

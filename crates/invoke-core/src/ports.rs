@@ -1,0 +1,146 @@
+//! The traits that link the adapters to the domain.
+//!
+//! They are plain async traits, put together once by the composition as concrete types. Only what
+//! configuration chooses is erased: resolvers are `Arc<dyn Resolver>`.
+
+use std::future::Future;
+
+use crate::balance::{Endpoint, EndpointWatch};
+use crate::body::Body;
+use crate::error::InvokeError;
+use crate::id::AppRef;
+use crate::inbound::Caller;
+use crate::invocation::{Head, Invocation};
+use crate::method::MethodPath;
+use crate::reply::Reply;
+use crate::verb::Verb;
+
+/// What an API door calls. [`crate::Outbound`] implements it.
+///
+/// Dropping the future cancels the call everywhere; after the reply is there, dropping its body does.
+pub trait Invoke: Send + Sync + 'static {
+    /// Invokes a method of `target`, which is the caller's text (`app`, `app.namespace`, a URL, or the name of
+    /// an external endpoint).
+    fn invoke(
+        &self,
+        target: &str,
+        call: Invocation,
+    ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+}
+
+/// What the internal gRPC server calls. [`crate::Inbound`] implements it.
+pub trait Receive: Send + Sync + 'static {
+    /// Whether there is an app at all; asked before a call is read.
+    fn has_app(&self) -> Result<(), InvokeError>;
+
+    /// Passes a call that another sidecar sent to the app, if the access control policy allows it.
+    fn receive(
+        &self,
+        caller: &Caller,
+        call: Invocation,
+    ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+}
+
+/// Gives a call to an app, or to an external endpoint.
+pub trait AppChannel: Send + Sync + 'static {
+    /// Sends the call and waits for the head of the answer; the bodies stream.
+    ///
+    /// An answer with an error status is a reply, not an error.
+    fn invoke(&self, call: Invocation) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+}
+
+/// Gives a call to another sidecar.
+pub trait Peers: Send + Sync + 'static {
+    /// Sends the call to the sidecar of `app` at `endpoint` and waits for the head of the answer.
+    fn invoke(
+        &self,
+        app: &AppRef,
+        endpoint: &Endpoint,
+        head: &Head,
+        body: Body,
+    ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+}
+
+/// Finds the endpoints of an app: the internal gRPC addresses of its sidecars.
+pub trait Resolver: Send + Sync + 'static {
+    /// Starts to watch an app. The first answer (endpoints or a failure) is awaited by the caller, later ones
+    /// are read without waiting. The resolver stops when the receiver is dropped.
+    fn watch(&self, app: &AppRef) -> EndpointWatch;
+
+    /// Tells that an endpoint could not be reached, so that a resolver with stale knowledge may drop it.
+    fn unreachable(&self, app: &AppRef, endpoint: &Endpoint) {
+        let _ = (app, endpoint);
+    }
+}
+
+/// What a policy says to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The app may be called.
+    Allow,
+    /// It may not. The text is the caller's SPIFFE id, empty when it has none.
+    Deny {
+        /// The SPIFFE id of the caller.
+        id: String,
+    },
+}
+
+/// The access control policy of the callee's sidecar.
+pub trait Authorize: Send + Sync + 'static {
+    /// Judges a call by who calls, the normalised method and the verb.
+    fn authorize(&self, caller: &Caller, method: &MethodPath, verb: Option<Verb>) -> Decision;
+}
+
+/// No access control is configured: every call is allowed, as in Dapr.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Open;
+
+impl Authorize for Open {
+    fn authorize(&self, _: &Caller, _: &MethodPath, _: Option<Verb>) -> Decision {
+        Decision::Allow
+    }
+}
+
+/// External endpoints, by the name of their resource or by a whole URL.
+pub trait ExternalEndpoints: Send + Sync + 'static {
+    /// The channel to such an endpoint.
+    type Channel: AppChannel;
+
+    /// The channel of an endpoint resource of this name, if there is one.
+    fn named(&self, name: &str) -> Option<Self::Channel>;
+
+    /// The channel to a whole `http://…` or `https://…` address.
+    fn url(&self, url: &str) -> Result<Self::Channel, InvokeError>;
+}
+
+/// There are no external endpoints: a library user that calls apps only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoExternalEndpoints;
+
+/// A channel that nobody can have.
+#[derive(Clone, Copy, Debug)]
+pub enum NoChannel {}
+
+impl AppChannel for NoChannel {
+    async fn invoke(&self, _: Invocation) -> Result<Reply, InvokeError> {
+        match *self {}
+    }
+}
+
+impl ExternalEndpoints for NoExternalEndpoints {
+    type Channel = NoChannel;
+
+    fn named(&self, _: &str) -> Option<NoChannel> {
+        None
+    }
+
+    fn url(&self, url: &str) -> Result<NoChannel, InvokeError> {
+        Err(InvokeError::unsent(
+            crate::Fault::Caller,
+            crate::Cause::App {
+                text: format!("external endpoints are not available: {url}"),
+                source: None,
+            },
+        ))
+    }
+}

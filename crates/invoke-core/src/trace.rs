@@ -1,0 +1,149 @@
+//! The trace context of a call, in the text form of W3C Trace Context and the binary form that Dapr sends as
+//! `grpc-trace-bin`.
+
+/// Trace id, span id and flags. The all-zero context stands for "no trace" and is sent as such: apps and peers
+/// of Dapr expect the header to be there, and receivers ignore its zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceContext {
+    /// 16 bytes, zero when there is no trace.
+    pub trace_id: [u8; 16],
+    /// 8 bytes, zero when there is no trace.
+    pub span_id: [u8; 8],
+    /// Bit 0: sampled.
+    pub flags: u8,
+}
+
+impl TraceContext {
+    /// Reads a `traceparent` header (W3C Trace Context, section 3.2): version 00 has exactly four parts, later
+    /// versions at least four; ids are lower-case hexadecimal and not zero.
+    pub fn from_traceparent(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let version = hex::<1>(parts.next()?)?[0];
+        let trace_id = hex::<16>(parts.next()?)?;
+        let span_id = hex::<8>(parts.next()?)?;
+        let flags = hex::<1>(parts.next()?.get(..2)?)?[0];
+        let extra = parts.next().is_some();
+        if version == 0xff || (version == 0 && extra) || trace_id == [0; 16] || span_id == [0; 8] {
+            return None;
+        }
+        Some(Self {
+            trace_id,
+            span_id,
+            flags,
+        })
+    }
+
+    /// The value of a `traceparent` header, always in version 00.
+    pub fn to_traceparent(&self) -> [u8; 55] {
+        let mut text = [b'-'; 55];
+        put_hex(&mut text[0..2], &[0]);
+        put_hex(&mut text[3..35], &self.trace_id);
+        put_hex(&mut text[36..52], &self.span_id);
+        put_hex(&mut text[53..55], &[self.flags]);
+        text
+    }
+
+    /// Reads the binary form: version 0, field 0 with 16 bytes, then optionally field 1 with 8 and field 2 with 1.
+    pub fn from_binary(bytes: &[u8]) -> Option<Self> {
+        let rest = bytes.strip_prefix(&[0, 0])?;
+        let (trace_id, mut rest) = rest.split_first_chunk::<16>()?;
+        let mut context = Self {
+            trace_id: *trace_id,
+            ..Self::default()
+        };
+        if let Some((span_id, after)) = rest.strip_prefix(&[1]).and_then(<[u8]>::split_first_chunk::<8>) {
+            context.span_id = *span_id;
+            rest = after;
+        }
+        if let Some([flags, ..]) = rest.strip_prefix(&[2]) {
+            context.flags = *flags;
+        }
+        Some(context)
+    }
+
+    /// The binary form, 29 bytes.
+    pub fn to_binary(&self) -> [u8; 29] {
+        let mut bytes = [0; 29];
+        bytes[2..18].copy_from_slice(&self.trace_id);
+        bytes[18] = 1;
+        bytes[19..27].copy_from_slice(&self.span_id);
+        bytes[27] = 2;
+        bytes[28] = self.flags;
+        bytes
+    }
+}
+
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != N * 2 {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+fn digit(character: u8) -> Option<u8> {
+    match character {
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn put_hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn both_forms_round_trip() {
+        let context = TraceContext::from_traceparent(PARENT).unwrap();
+        assert_eq!(std::str::from_utf8(&context.to_traceparent()).unwrap(), PARENT);
+        assert_eq!(TraceContext::from_binary(&context.to_binary()), Some(context));
+    }
+
+    #[test]
+    fn no_trace_is_all_zero() {
+        let text = TraceContext::default().to_traceparent();
+        assert_eq!(&text, b"00-00000000000000000000000000000000-0000000000000000-00");
+    }
+
+    #[test]
+    fn bad_traceparents() {
+        for text in [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-",
+            "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(TraceContext::from_traceparent(text), None, "{text:?}");
+        }
+        assert!(
+            TraceContext::from_traceparent("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x")
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn a_short_binary_form_has_a_trace_id_at_least() {
+        assert_eq!(TraceContext::from_binary(&[0; 17]), None);
+        assert_eq!(TraceContext::from_binary(&[0; 18]), Some(TraceContext::default()));
+    }
+}
