@@ -1,0 +1,54 @@
+//! The messages and services of Dapr, compiled from `proto/` at build time.
+//!
+//! Packages, file paths, names and numbers are those of Dapr's own files, so that peers and SDKs cannot tell the
+//! difference; the files themselves are written anew and hold what service invocation needs. `bytes` fields are
+//! [`bytes::Bytes`], so that a payload is shared with the frame it came in.
+//!
+//! Nothing in this crate has behaviour. The data path between sidecars does not use the generated messages (it
+//! encodes by hand, without copies) but tests hold it against them. [`FILE_DESCRIPTOR_SET`] is what gRPC
+//! reflection serves.
+
+/// The encoded `google.protobuf.FileDescriptorSet` of all files, with what they import.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The packages as they nest, since the generated code names its neighbours by way of their parents.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
+mod generated {
+    macro_rules! package {
+        ($($module:ident: $package:literal),* $(,)?) => {
+            $(pub mod $module {
+                pub mod v1 {
+                    include!(concat!(env!("OUT_DIR"), "/", $package, ".rs"));
+                }
+            })*
+        };
+    }
+
+    package! {
+        common: "dapr.proto.common.v1",
+        internals: "dapr.proto.internals.v1",
+        operator: "dapr.proto.operator.v1",
+        runtime: "dapr.proto.runtime.v1",
+        sentry: "dapr.proto.sentry.v1",
+    }
+}
+
+/// `dapr.proto.common.v1`: what the other packages share.
+pub use generated::common::v1 as common;
+/// `dapr.proto.internals.v1`: between sidecars.
+pub use generated::internals::v1 as internals;
+/// `dapr.proto.operator.v1`: where a sidecar in Kubernetes gets its resources.
+pub use generated::operator::v1 as operator;
+/// `dapr.proto.runtime.v1`: between a sidecar and its app.
+pub use generated::runtime::v1 as runtime;
+/// `dapr.proto.sentry.v1`: the certificate authority.
+pub use generated::sentry::v1 as sentry;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! The life of the process as values that one holds: drain signals, owners of tasks, readiness.
+//!
+//! Every server and every background task takes a [`Shutdown`] and belongs to a [`Tasks`] owner that waits for
+//! it; who blocks readiness is a [`Latch`] with a name in the [`Readiness`] list behind `/v1.0/healthz`; an API
+//! that is asked to stop the process sends a [`ShutdownRequest`]. The composition holds the other ends.
+//!
+//! This crate knows `tokio` and nothing of Dapr, sockets or protocols.
+
+mod readiness;
+mod requests;
+mod shutdown;
+mod tasks;
+
+pub use readiness::{Latch, Readiness};
+pub use requests::{ShutdownRequest, ShutdownRequests, shutdown_requests};
+pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use tasks::Tasks;

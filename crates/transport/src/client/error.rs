@@ -1,0 +1,160 @@
+//! What happened to a call, and whether anybody saw it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use super::connect::ConnectError;
+use crate::BoxError;
+
+/// Whether the other side may have begun to act on a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Certainly not.
+    No,
+    /// Nobody can tell.
+    Maybe,
+}
+
+/// The kind of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No connection could be made.
+    Connect,
+    /// The connection ended before an answer came.
+    Closed,
+    /// The other side reset the connection.
+    Reset,
+    /// The other side reset the stream, with this HTTP/2 error code.
+    StreamReset(u32),
+    /// The head of the answer is larger than allowed.
+    HeadTooLarge,
+    /// The answer is not HTTP.
+    Malformed,
+    /// The body of the request failed.
+    RequestBody,
+    /// Anything else.
+    Other,
+}
+
+/// A call that failed before an answer came.
+#[derive(Debug)]
+pub struct ClientError {
+    kind: ErrorKind,
+    seen: Seen,
+    source: BoxError,
+}
+
+impl ClientError {
+    pub(super) fn connect(error: ConnectError) -> Self {
+        Self {
+            kind: ErrorKind::Connect,
+            seen: Seen::No,
+            source: error.into(),
+        }
+    }
+
+    /// `unsent`: the request came back as it was.
+    pub(super) fn from_hyper(error: hyper::Error, unsent: bool) -> Self {
+        let (kind, provably_unseen) = classify(&error);
+        let seen = if unsent || provably_unseen {
+            Seen::No
+        } else {
+            Seen::Maybe
+        };
+        Self {
+            kind,
+            seen,
+            source: error.into(),
+        }
+    }
+
+    /// What happened.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Whether the other side may have begun to act on the call.
+    pub fn seen(&self) -> Seen {
+        self.seen
+    }
+
+    /// The transport's own error.
+    pub fn into_source(self) -> BoxError {
+        self.source
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            ErrorKind::Closed => f.write_str("EOF"),
+            ErrorKind::Reset => f.write_str("read: connection reset by peer"),
+            ErrorKind::RequestBody => match self.source.source() {
+                Some(cause) => write!(f, "{cause}"),
+                None => write!(f, "{}", self.source),
+            },
+            _ => write!(f, "{}", self.source),
+        }
+    }
+}
+
+impl StdError for ClientError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// The kind of an error of hyper, and whether it proves that nobody saw the call: the peer refused the stream,
+/// or went away in good order without having taken it (RFC 9113, sections 6.8 and 8.7).
+fn classify(error: &hyper::Error) -> (ErrorKind, bool) {
+    if error.is_parse_too_large() {
+        return (ErrorKind::HeadTooLarge, false);
+    }
+    if error.is_parse() {
+        return (ErrorKind::Malformed, false);
+    }
+    if error.is_user() {
+        return (ErrorKind::RequestBody, false);
+    }
+    for cause in causes(error) {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            return classify_h2(h2);
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return (classify_io(io), false);
+        }
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return (ErrorKind::Closed, false);
+    }
+    (ErrorKind::Other, false)
+}
+
+fn classify_h2(error: &h2::Error) -> (ErrorKind, bool) {
+    let reason = error.reason();
+    let refused = error.is_remote() && reason == Some(h2::Reason::REFUSED_STREAM);
+    let gone = error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR);
+    let kind = match (error.get_io(), reason) {
+        (Some(io), _) => classify_io(io),
+        (None, Some(reason)) if error.is_reset() => ErrorKind::StreamReset(reason.into()),
+        _ if error.is_go_away() => ErrorKind::Closed,
+        _ => ErrorKind::Other,
+    };
+    (kind, refused || gone)
+}
+
+fn classify_io(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => ErrorKind::Reset,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+            ErrorKind::Closed
+        }
+        _ => ErrorKind::Other,
+    }
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}

@@ -1,0 +1,296 @@
+//! A pool of HTTP/1.1 connections to one origin.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use lifecycle::Tasks;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::connect::connect;
+use super::error::ClientError;
+use crate::BoxError;
+
+/// The bounds of a pool.
+#[derive(Clone, Debug)]
+pub struct H1Config {
+    /// How many connections there may be; further requests wait for one.
+    pub max_connections: usize,
+    /// How many idle connections are kept.
+    pub max_idle: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// Status line and headers of an answer together, in bytes.
+    pub max_header_bytes: usize,
+}
+
+impl Default for H1Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 1024,
+            max_idle: 64,
+            idle_timeout: Duration::from_secs(90),
+            connect_timeout: Duration::from_secs(30),
+            max_header_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// HTTP/1.1 connections to one `host:port`. Cloning shares the pool.
+///
+/// A connection comes back when the body of its answer was read to the end; a body that is dropped before
+/// closes its connection, which is how a call is cancelled. A request that failed on a *reused* connection
+/// before anything of it was written is sent again on another one, and so is one without a body whose method
+/// is idempotent (RFC 9110, section 9.2.2): the app closed the idle connection just as it was used.
+#[derive(Debug)]
+pub struct H1Pool<B>(Arc<Pool<B>>);
+
+impl<B> Clone for H1Pool<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Pool<B> {
+    address: String,
+    config: H1Config,
+    tasks: Tasks,
+    places: Arc<Semaphore>,
+    /// Most recently used last.
+    idle: Mutex<Vec<Idle<B>>>,
+}
+
+#[derive(Debug)]
+struct Idle<B> {
+    sender: http1::SendRequest<B>,
+    since: Instant,
+}
+
+/// A connection in use, with its place among the connections.
+struct Lease<B> {
+    pool: Arc<Pool<B>>,
+    sender: http1::SendRequest<B>,
+    is_reused: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<B> H1Pool<B>
+where
+    B: Body<Data = Bytes> + Default + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// A pool without connections; the first call makes one. `tasks` owns the connections.
+    pub fn new(address: impl Into<String>, config: H1Config, tasks: Tasks) -> Self {
+        let places = Arc::new(Semaphore::new(config.max_connections));
+        Self(Arc::new(Pool {
+            address: address.into(),
+            config,
+            tasks,
+            places,
+            idle: Mutex::default(),
+        }))
+    }
+
+    /// The origin, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// Sends a request and waits for the head of the answer. The URI is the request target (path and query),
+    /// and a `Host` header must be there.
+    pub async fn send(&self, request: Request<B>) -> Result<Response<PooledBody<B>>, ClientError> {
+        let mut request = request;
+        loop {
+            let mut lease = self.lease().await?;
+            let again = if lease.is_reused {
+                copy_if_harmless(&request)
+            } else {
+                None
+            };
+            let error = match lease.sender.try_send_request(request).await {
+                Ok(answer) => return Ok(answer.map(|body| PooledBody::new(body, lease))),
+                Err(error) => error,
+            };
+            let mut error = error;
+            let unsent = error.take_message();
+            let was_unsent = unsent.is_some();
+            let error = ClientError::from_hyper(error.into_error(), was_unsent);
+            match unsent {
+                Some(unsent) if lease.is_reused => request = unsent,
+                _ => match again {
+                    Some(again) => request = again,
+                    None => return Err(error),
+                },
+            }
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease<B>, ClientError> {
+        let pool = &self.0;
+        #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+        let place = Arc::clone(&pool.places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        while let Some(mut sender) = pool.take_idle() {
+            if sender.ready().await.is_ok() {
+                return Ok(Lease {
+                    pool: Arc::clone(pool),
+                    sender,
+                    is_reused: true,
+                    _place: place,
+                });
+            }
+        }
+        let socket = connect(&pool.address, pool.config.connect_timeout)
+            .await
+            .map_err(ClientError::connect)?;
+        let mut builder = http1::Builder::new();
+        builder
+            .title_case_headers(true)
+            .max_header_size(pool.config.max_header_bytes);
+        let (sender, connection) = builder
+            .handshake(TokioIo::new(socket))
+            .await
+            .map_err(|error| ClientError::from_hyper(error, true))?;
+        pool.tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::trace!(target: "dapr.runtime", "connection to the app ended: {error}");
+            }
+        });
+        Ok(Lease {
+            pool: Arc::clone(pool),
+            sender,
+            is_reused: false,
+            _place: place,
+        })
+    }
+}
+
+/// A copy of a request that may be sent twice: nothing is lost and nothing is done twice.
+fn copy_if_harmless<B: Body + Default>(request: &Request<B>) -> Option<Request<B>> {
+    let is_idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    );
+    if !is_idempotent || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(B::default());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+impl<B> Pool<B> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle<B>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_idle(&self) -> Option<http1::SendRequest<B>> {
+        let mut idle = self.idle();
+        while let Some(connection) = idle.pop() {
+            if connection.since.elapsed() >= self.config.idle_timeout {
+                // The others are older still.
+                idle.clear();
+                return None;
+            }
+            if !connection.sender.is_closed() {
+                return Some(connection.sender);
+            }
+        }
+        None
+    }
+
+    fn put_idle(&self, sender: http1::SendRequest<B>) {
+        let mut idle = self.idle();
+        if idle.len() >= self.config.max_idle {
+            idle.remove(0);
+        }
+        idle.push(Idle {
+            sender,
+            since: Instant::now(),
+        });
+    }
+}
+
+impl<B> Lease<B> {
+    fn give_back(self) {
+        if !self.sender.is_closed() {
+            self.pool.put_idle(self.sender);
+        }
+    }
+}
+
+/// The body of an answer; its end gives the connection back.
+pub struct PooledBody<B> {
+    body: Incoming,
+    lease: Option<Lease<B>>,
+}
+
+impl<B> PooledBody<B> {
+    fn new(body: Incoming, lease: Lease<B>) -> Self {
+        let mut pooled = Self {
+            body,
+            lease: Some(lease),
+        };
+        pooled.give_back_at_end();
+        pooled
+    }
+
+    fn give_back_at_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+// Nothing here is pinned in place: `Incoming` moves freely.
+impl<B> Unpin for PooledBody<B> {}
+
+impl<B> Body for PooledBody<B> {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+            }
+            Some(Ok(_)) => self.give_back_at_end(),
+            Some(Err(_)) => self.lease = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

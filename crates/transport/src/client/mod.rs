@@ -1,0 +1,16 @@
+//! Clients that keep their connections.
+//!
+//! [`H2Pool`] speaks HTTP/2 to many peers, [`H1Pool`] HTTP/1.1 and [`H2Origin`] HTTP/2 to one origin. All of
+//! them tell by [`ClientError::seen`] whether the other side may have begun to act on a call that failed.
+
+mod connect;
+mod error;
+mod h1;
+mod h2;
+mod origin;
+
+pub use connect::ConnectError;
+pub use error::{ClientError, ErrorKind, Seen};
+pub use h1::{H1Config, H1Pool, PooledBody};
+pub use h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
+pub use origin::H2Origin;

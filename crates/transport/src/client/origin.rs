@@ -1,0 +1,52 @@
+//! One HTTP/2 connection to one origin: apps that speak HTTP/2 in clear text.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use lifecycle::Tasks;
+
+use super::error::ClientError;
+use super::h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey};
+use crate::BoxError;
+
+/// An HTTP/2 client of one `host:port`, by prior knowledge. Cloning shares the connection.
+#[derive(Debug)]
+pub struct H2Origin<B> {
+    pool: Arc<H2Pool<B>>,
+    key: PeerKey,
+}
+
+impl<B> Clone for H2Origin<B> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: Arc::clone(&self.pool),
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl<B> H2Origin<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// A client without a connection; the first call makes one. `tasks` owns it.
+    pub fn new(address: &str, tasks: Tasks) -> Self {
+        // No pings: an app need not answer them.
+        let config = H2PoolConfig {
+            keep_alive: None,
+            ..H2PoolConfig::default()
+        };
+        Self {
+            pool: Arc::new(H2Pool::new(config, tasks)),
+            key: PeerKey::new(address),
+        }
+    }
+
+    /// Sends a request and waits for the head of the answer. The URI must be absolute.
+    pub async fn send(&self, request: Request<B>) -> Result<Response<CountedBody>, ClientError> {
+        self.pool.send(&self.key, request).await
+    }
+}

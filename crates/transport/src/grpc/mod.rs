@@ -1,0 +1,12 @@
+//! The parts of gRPC over HTTP/2 that sidecars handle themselves: message heads, status trailers, time-outs.
+//!
+//! The wire format is that of the gRPC documentation, "gRPC over HTTP2". There is one reader and one writer of
+//! each part, and none of them can panic on what a peer sends.
+
+mod message;
+mod status;
+mod timeout;
+
+pub use message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
+pub use status::{GrpcStatus, status_of_http};
+pub use timeout::{format_timeout, parse_timeout};

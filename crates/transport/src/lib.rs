@@ -1,0 +1,22 @@
+//! Sockets and HTTP, without a word of Dapr: listeners, servers, pooled clients, and the parts of gRPC that
+//! travel in HTTP/2 (message heads, status trailers).
+//!
+//! [`server`] serves a [`Handler`](server::Handler) over HTTP/1 and cleartext HTTP/2 on one port, or over
+//! HTTP/2 alone for gRPC, with limits, header time-outs and a drain. [`client`] has a pool of HTTP/2
+//! connections to many peers and the pools of one HTTP origin. Both sides say precisely what happened when a
+//! call broke: [`client::ClientError`] tells whether the other side may have seen it, and errors of bodies keep
+//! their source, so that reset codes survive.
+//!
+//! This is the only crate that knows `hyper` and `h2`; TLS gets its place here too. Bodies stream, are never
+//! copied and never collected without a bound.
+
+pub mod client;
+pub mod grpc;
+pub mod listen;
+pub mod server;
+mod socket;
+
+pub use socket::Socket;
+
+/// Any error of a body or a handler.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

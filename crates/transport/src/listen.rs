@@ -1,0 +1,249 @@
+//! Listeners: TCP and Unix sockets, bound with patience, accepting whatever happens.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Type};
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{Instant, sleep};
+
+use crate::Socket;
+
+const BACKLOG: i32 = 4096;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long to wait for an address that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Try once.
+    None,
+    /// Try again, 100 ms to 500 ms apart, for so long in total.
+    For(Duration),
+}
+
+/// An address that cannot be bound; printed as Go prints it.
+#[derive(Debug, Error)]
+#[error("listen {network} {address}: {}", go_words(.source))]
+pub struct BindError {
+    network: &'static str,
+    address: String,
+    #[source]
+    source: io::Error,
+}
+
+impl BindError {
+    /// Whether somebody else has the address.
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// The words of Go's `net` package for an error of the operating system.
+fn go_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "bind: address already in use".to_owned(),
+        io::ErrorKind::PermissionDenied => "bind: permission denied".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "bind: cannot assign requested address".to_owned(),
+        io::ErrorKind::NotFound => "bind: no such file or directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, path: PathBuf },
+}
+
+impl Listener {
+    /// Binds `host:port`. An empty host means all interfaces, IPv6 and IPv4 (IPv4 alone where there is no IPv6);
+    /// an IPv6 address stands in brackets; a host name takes the first of its addresses.
+    pub async fn tcp(address: &str, patience: Patience) -> Result<Self, BindError> {
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match bind_tcp(address) {
+                Ok(listener) => return Ok(Self(Kind::Tcp(listener))),
+                Err(source) => BindError {
+                    network: "tcp",
+                    address: address.to_owned(),
+                    source,
+                },
+            };
+            match patience {
+                Patience::For(limit) if error.is_in_use() && begun.elapsed() + pause <= limit => {
+                    sleep(pause).await;
+                    pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+                }
+                Patience::None | Patience::For(_) => return Err(error),
+            }
+        }
+    }
+
+    /// Binds a Unix socket. A socket file that nobody listens on is removed first; the file goes with the
+    /// listener.
+    pub fn unix(path: &Path) -> Result<Self, BindError> {
+        let failed = |source| BindError {
+            network: "unix",
+            address: path.display().to_string(),
+            source,
+        };
+        if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        Ok(Self(Kind::Unix {
+            listener,
+            path: path.to_owned(),
+        }))
+    }
+
+    /// The TCP address, if it is one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.local_addr().ok(),
+            Kind::Unix { .. } => None,
+        }
+    }
+
+    /// Waits for the next connection. Errors that concern one connection, and the want of file descriptors, are
+    /// survived: the loop pauses, says so once in a while, and goes on.
+    pub async fn accept(&self) -> Socket {
+        let mut failures = 0_u32;
+        loop {
+            match self.try_accept().await {
+                Ok(socket) => return socket,
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(error) => {
+                    if failures.is_multiple_of(100) {
+                        tracing::warn!(target: "dapr.runtime", "cannot accept connections for now: {error}");
+                    }
+                    failures += 1;
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<Socket> {
+        match &self.0 {
+            Kind::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Without it small answers wait for the peer's delayed acknowledgement.
+                let _ = stream.set_nodelay(true);
+                Ok(Socket::Tcp(stream))
+            }
+            Kind::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Kind::Unix { path, .. } = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn bind_tcp(address: &str) -> io::Result<TcpListener> {
+    if let Some(port) = address.strip_prefix(':') {
+        let port = port
+            .parse()
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        return match bind_socket(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                bind_socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+            }
+            other => other,
+        };
+    }
+    let resolved = match address.parse::<SocketAddr>() {
+        Ok(resolved) => resolved,
+        Err(_) => address
+            .to_socket_addrs()?
+            .next()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?,
+    };
+    bind_socket(resolved)
+}
+
+fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_use_is_told_as_go_tells_it() {
+        let first = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
+        let address = first.local_addr().unwrap().to_string();
+        let error = Listener::tcp(&address, Patience::None).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("listen tcp {address}: bind: address already in use")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_waits_for_an_address() {
+        let first = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
+        let address = first.local_addr().unwrap().to_string();
+        let begun = Instant::now();
+        let patience = Patience::For(Duration::from_secs(10));
+        let refused = Listener::tcp(&address, patience).await;
+        assert!(refused.is_err_and(|error| error.is_in_use()));
+        assert!(begun.elapsed() > Duration::from_secs(9));
+        let waiting = tokio::spawn(async move { Listener::tcp(&address, patience).await });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(first);
+        assert!(waiting.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_empty_host_is_all_interfaces() {
+        let listener = Listener::tcp(":0", Patience::None).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_file_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listener = Listener::unix(&path).unwrap();
+        let error = Listener::unix(&path).unwrap_err();
+        assert!(
+            error.to_string().ends_with("bind: address already in use"),
+            "{error}"
+        );
+        drop(listener);
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,3 @@
+//! The integration suite: one module per subject.
+
+#![cfg(test)]

@@ -1,0 +1,50 @@
+//! The harness of the integration suite: real `daprd` processes, and apps that live in the test.
+//!
+//! A test makes a [`Mesh`] (a temporary folder and the configuration that its sidecars share), starts apps
+//! ([`HttpApp`]) and sidecars ([`Daprd`]), and calls them over real sockets. Everything listens on free
+//! ports of the loopback interface, logs are captured and printed when the test fails, and whatever a test
+//! started is stopped when it ends, however it ends.
+//!
+//! The harness knows the binary, never the crates behind it: what it sees is what a user sees. It also runs
+//! another binary of the same command line when `DAPRD_BIN` names one.
+
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test that cannot go on panics, and shows why")]
+
+mod app;
+mod binary;
+mod daprd;
+mod mesh;
+mod ports;
+mod raw;
+
+pub use app::{HttpApp, Protocol, Request, Response, text};
+pub use binary::daprd_binary;
+pub use daprd::{Daprd, DaprdBuilder, Exit};
+pub use mesh::Mesh;
+pub use ports::free_port;
+pub use raw::{RawClient, RawResponse};
+
+use std::time::Duration;
+
+/// How long anything that must happen may take. Generous: it bounds hangs, it measures nothing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds, asking every few milliseconds.
+///
+/// # Panics
+/// When it does not hold within [`PATIENCE`]; `what` tells what was waited for.
+pub async fn eventually<F, Fut>(what: &str, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(PATIENCE, waiting).await.is_ok(),
+        "gave up waiting for: {what}"
+    );
+}

@@ -1,0 +1,60 @@
+//! Sidecars that find each other.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::daprd::DaprdBuilder;
+
+/// A temporary folder and a configuration that the sidecars of a test share, so that they find each other by
+/// name without a network interface that can multicast.
+pub struct Mesh {
+    folder: TempDir,
+    config: PathBuf,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mesh {
+    /// A mesh whose name resolver is a SQLite file in the temporary folder.
+    ///
+    /// # Panics
+    /// When the folder cannot be made.
+    pub fn new() -> Self {
+        Self::with_configuration("")
+    }
+
+    /// The same, with more of `spec` (indented by two blanks).
+    ///
+    /// # Panics
+    /// When the folder cannot be made.
+    pub fn with_configuration(spec: &str) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("daprd-it-")
+            .tempdir()
+            .expect("a temporary folder");
+        let names = folder.path().join("names.db");
+        let config = folder.path().join("config.yaml");
+        let text = format!(
+            "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata:\n  name: it\nspec:\n\
+             \x20 nameResolution:\n    component: sqlite\n    configuration:\n      connectionString: {}\n{spec}",
+            names.display()
+        );
+        std::fs::write(&config, text).expect("the configuration is written");
+        Self { folder, config }
+    }
+
+    /// The temporary folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A sidecar of this mesh. The id should be unique to the test.
+    pub fn sidecar(&self, app_id: &str) -> DaprdBuilder {
+        DaprdBuilder::new(app_id).arg(format!("--config={}", self.config.display()))
+    }
+}

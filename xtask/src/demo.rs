@@ -1,0 +1,36 @@
+//! `demo` and `bench`: programs of the integration-test package, built and started.
+
+use crate::run::{Outcome, cargo, step};
+
+pub(crate) fn run(args: &[String]) -> Outcome {
+    step(
+        "daprd",
+        &mut cargo(&["build", "--package", "daprd-bin", "--bin", "daprd"]),
+    )?;
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--package",
+        "integration-tests",
+        "--bin",
+        "demo",
+        "--",
+    ]);
+    step("demo", command.args(args))
+}
+
+pub(crate) fn bench(args: &[String]) -> Outcome {
+    let mut build = cargo(&["build", "--release", "--package", "daprd-bin", "--bin", "daprd"]);
+    step("daprd, optimised", &mut build)?;
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "integration-tests",
+        "--bin",
+        "bench",
+        "--",
+    ]);
+    step("bench", command.args(args))
+}

@@ -1,0 +1,65 @@
+//! `cargo xtask`: everything that is done with this workspace, one command each.
+//!
+//! A command is a file of its own. It calls cargo and the project's own programs, prints what it does and how
+//! long each step took, and says plainly what is missing when something is. Nothing here is needed to use the
+//! crates; nothing here is part of the sidecar.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool speaks to a person"
+)]
+
+mod ci;
+mod demo;
+mod dist;
+mod docs;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use run::Outcome;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo [--once]                 two apps, two sidecars, calls between them; stays up until Ctrl-C without --once
+  test [FILTER]                 unit tests
+  it [FILTER] [--keep-logs]     integration tests: real daprd processes
+  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
+  tidy                          the house rules: who may know whom, file sizes, licences of dependencies
+  bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
+  docs [--open]                 the API documentation and, with mdbook at hand, the book
+  dist                          a release binary in ./dist
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let outcome: Outcome = match command {
+        "demo" => demo::run(rest),
+        "bench" => demo::bench(rest),
+        "test" => test::unit(rest),
+        "it" => test::integration(rest),
+        "ci" => ci::run(),
+        "tidy" => tidy::run(),
+        "docs" => docs::run(rest),
+        "dist" => dist::run(),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        unknown => Err(format!("there is no command {unknown:?}\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("\nxtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
