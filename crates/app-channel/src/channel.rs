@@ -1,0 +1,265 @@
+//! The channel to an HTTP app.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Uri};
+use invoke_core::{AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Reply, headers};
+use lifecycle::Tasks;
+use thiserror::Error;
+use transport::client::{H1Config, H1Pool, H2Origin};
+
+use crate::length::Declared;
+use crate::{failure, request, response, url};
+
+/// The protocol of an HTTP app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpProtocol {
+    /// HTTP/1.1 in clear text.
+    Http,
+    /// HTTP/2 in clear text, by prior knowledge.
+    H2c,
+}
+
+/// Where an app is and how it is called.
+#[derive(Clone)]
+pub struct HttpSettings {
+    /// The protocol.
+    pub protocol: HttpProtocol,
+    /// `http://host:port`, perhaps with a path, without a trailing slash.
+    pub base: String,
+    /// What the app knows its sidecar by (`APP_API_TOKEN`).
+    pub token: Option<HeaderValue>,
+    /// Status line and headers of an answer together, in bytes.
+    pub max_header_bytes: usize,
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSettings")
+            .field("protocol", &self.protocol)
+            .field("base", &self.base)
+            .field("max_header_bytes", &self.max_header_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address that no app can have.
+#[derive(Debug, Error)]
+#[error("invalid address of an HTTP endpoint {base:?}: {reason}")]
+pub struct ChannelError {
+    base: String,
+    reason: String,
+}
+
+/// Calls one HTTP app. Cloning shares the connections.
+#[derive(Clone)]
+pub struct HttpChannel(Arc<Inner>);
+
+struct Inner {
+    settings: HttpSettings,
+    base_path: String,
+    host: HeaderValue,
+    client: Client,
+}
+
+enum Client {
+    Http(H1Pool<Outgoing>),
+    H2c(H2Origin<Outgoing>),
+}
+
+impl fmt::Debug for HttpChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HttpChannel").field(&self.0.settings).finish()
+    }
+}
+
+impl HttpChannel {
+    /// A channel without connections; calls make them. `tasks` owns the connections.
+    pub fn new(settings: HttpSettings, tasks: Tasks) -> Result<Self, ChannelError> {
+        let invalid = |reason: &str| ChannelError {
+            base: settings.base.clone(),
+            reason: reason.to_owned(),
+        };
+        let uri: Uri = settings
+            .base
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
+        let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+        if uri.query().is_some() {
+            return Err(invalid("a query"));
+        }
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("host"))?;
+        let address = match authority.port_u16() {
+            Some(_) => authority.to_string(),
+            None => format!("{authority}:80"),
+        };
+        let base_path = uri.path().trim_end_matches('/').to_owned();
+        let client = match settings.protocol {
+            HttpProtocol::Http => {
+                let config = H1Config {
+                    max_header_bytes: settings.max_header_bytes,
+                    ..H1Config::default()
+                };
+                Client::Http(H1Pool::new(address, config, tasks))
+            }
+            HttpProtocol::H2c => Client::H2c(H2Origin::new(&address, tasks)),
+        };
+        Ok(Self(Arc::new(Inner {
+            settings,
+            base_path,
+            host,
+            client,
+        })))
+    }
+
+    /// Sends a request that the sidecar makes by itself and waits for the head of the answer.
+    pub(crate) async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        let Invocation { mut head, body } = call;
+        let method = method_of(&head)?;
+        let inner = &*self.0;
+        let target = url::target(&inner.settings.base, &inner.base_path, &head.method, &head.query)
+            .map_err(failure::of_url)?;
+        let declared = declared_length(&head)?;
+        let mut headers = request::headers_of(&mut head);
+        if let Some(token) = &inner.settings.token {
+            headers.insert(headers::API_TOKEN, token.clone());
+        }
+        if matches!(method, Method::POST | Method::PUT | Method::PATCH) && body.as_full() == Some(b"") {
+            // An app that expects a body learns at once that there is none.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let (body, broken) = Outgoing::new(body, declared);
+        let mut request = Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.headers_mut() = headers;
+        let shown = || {
+            let target = std::str::from_utf8(&target).unwrap_or_default();
+            url::shown(&inner.settings.base, &inner.base_path, target)
+        };
+        let answer = inner.exchange(request, &target).await;
+        answer.map_err(|error| {
+            let broken = broken.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+            failure::of_call(&method, &shown(), inner.settings.max_header_bytes, error, broken)
+        })
+    }
+}
+
+impl Inner {
+    async fn exchange(
+        &self,
+        mut request: Request<Outgoing>,
+        target: &Bytes,
+    ) -> Result<Reply, transport::client::ClientError> {
+        // `url::target` made nothing that is no path and query.
+        let target =
+            PathAndQuery::from_maybe_shared(target.clone()).unwrap_or(PathAndQuery::from_static("/"));
+        match &self.client {
+            Client::Http(pool) => {
+                *request.uri_mut() = Uri::from(target);
+                request.headers_mut().insert(header::HOST, self.host.clone());
+                Ok(response::reply(pool.send(request).await?).await)
+            }
+            Client::H2c(origin) => {
+                let mut parts = http::uri::Parts::default();
+                parts.scheme = Some(http::uri::Scheme::HTTP);
+                parts.authority = self.host.to_str().ok().and_then(|host| host.parse().ok());
+                parts.path_and_query = Some(target);
+                *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+                Ok(response::reply(origin.send(request).await?).await)
+            }
+        }
+    }
+}
+
+impl AppChannel for HttpChannel {
+    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        self.send(call).await
+    }
+}
+
+fn method_of(head: &Head) -> Result<Method, InvokeError> {
+    let Some(verb) = head.verb else {
+        return Err(InvokeError::unsent(Fault::Caller, Cause::MissingVerb));
+    };
+    verb.to_http()
+        .ok_or_else(|| InvokeError::unsent(Fault::Caller, Cause::InvalidVerb))
+}
+
+/// The length that the caller declared, if it did.
+fn declared_length(head: &Head) -> Result<Option<u64>, InvokeError> {
+    let Some(length) = head.headers.get(header::CONTENT_LENGTH) else {
+        return Ok(None);
+    };
+    let text = String::from_utf8_lossy(length.as_bytes());
+    text.trim()
+        .parse()
+        .map(Some)
+        .map_err(|_| failure::of_length(&text))
+}
+
+type Slot = Arc<Mutex<Option<BodyError>>>;
+
+/// The body of a request to an app.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    body: Body,
+    /// Where its error is left for the one who waits for the answer.
+    broken: Option<Slot>,
+}
+
+impl Outgoing {
+    fn new(body: Body, declared: Option<u64>) -> (Self, Option<Slot>) {
+        if body.as_full().is_some() {
+            return (Self { body, broken: None }, None);
+        }
+        let body = match declared {
+            // `0` says nothing: a stream that is known to be empty is no stream.
+            Some(declared) if declared > 0 => Body::stream(Declared::new(body, declared)),
+            _ => body,
+        };
+        let slot = Slot::default();
+        (
+            Self {
+                body,
+                broken: Some(Arc::clone(&slot)),
+            },
+            Some(slot),
+        )
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = std::pin::Pin::new(&mut this.body).poll_frame(cx);
+        match (polled, &this.broken) {
+            (std::task::Poll::Ready(Some(Err(error))), Some(slot)) => {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                let broke = BodyError::Protocol("the body of the request broke".to_owned());
+                std::task::Poll::Ready(Some(Err(broke)))
+            }
+            (polled, _) => polled,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

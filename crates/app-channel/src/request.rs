@@ -1,0 +1,205 @@
+//! The headers of a request to an HTTP app.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use invoke_core::{Head, Origin, headers, trace::TraceContext};
+
+const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+const DAPR_AUTHORITY: HeaderName = HeaderName::from_static("dapr-authority");
+
+/// Turns the headers of an invocation into those of a request, in place: what concerns one connection or the
+/// way between sidecars goes, the content type is that of the message, and the trace context is put in.
+///
+/// `Host` and the framing headers are left to the caller. `Accept-Encoding` and `User-Agent` are passed on or
+/// absent, never invented.
+pub(crate) fn headers_of(head: &mut Head) -> HeaderMap {
+    let mut headers = std::mem::take(&mut head.headers);
+    put_trace(head, &mut headers);
+    headers::remove_hop_by_hop(&mut headers);
+    for name in [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        // The body is never held back for it: see the compatibility page.
+        header::EXPECT,
+        headers::DESTINATION_APP_ID,
+        GRPC_TRACE_BIN,
+    ] {
+        headers.remove(name);
+    }
+    rename_and_drop(&mut headers);
+    let content_type = match head.type_url {
+        Some(_) => Some(HeaderValue::from_static("application/x-protobuf")),
+        None => head.content_type.take(),
+    };
+    if let Some(content_type) = content_type {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if let Some(authority) = head.authority.take() {
+        headers.insert(DAPR_AUTHORITY, authority);
+    }
+    if headers.get_all(BAGGAGE).iter().nth(1).is_some()
+        && let Some(joined) = joined(&headers, &BAGGAGE)
+    {
+        headers.insert(BAGGAGE, joined);
+    }
+    headers
+}
+
+/// Binary metadata has no place in an HTTP request, and `grpc-*` names would mean something to a gRPC library.
+fn rename_and_drop(headers: &mut HeaderMap) {
+    let is_odd = |name: &HeaderName| name.as_str().ends_with("-bin") || name.as_str().starts_with("grpc-");
+    if !headers.keys().any(is_odd) {
+        return;
+    }
+    let odd: Vec<HeaderName> = headers.keys().filter(|name| is_odd(name)).cloned().collect();
+    for name in odd {
+        let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
+        headers.remove(&name);
+        if name.as_str().ends_with("-bin") {
+            continue;
+        }
+        if let Ok(renamed) = HeaderName::try_from(format!("dapr-{name}")) {
+            for value in values {
+                headers.append(renamed.clone(), value);
+            }
+        }
+    }
+}
+
+/// Several lines of a list are one list (RFC 9110, section 5.3).
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(&b',')).ok()
+}
+
+/// Which trace context the app sees. An HTTP caller's own `traceparent` passes as it is; a gRPC caller's comes in
+/// binary; without either it is this sidecar's, zeros included, since apps of Dapr expect the header.
+fn put_trace(head: &Head, headers: &mut HeaderMap) {
+    let own = head.trace;
+    match head.origin {
+        Origin::Http if headers.get(TRACEPARENT).is_some_and(|parent| !parent.is_empty()) => {}
+        Origin::Http => put_traceparent(headers, own),
+        Origin::Grpc => {
+            let sent = headers
+                .get(GRPC_TRACE_BIN)
+                .and_then(|binary| decode(binary.as_bytes()));
+            headers.remove(TRACEPARENT);
+            headers.remove(TRACESTATE);
+            put_traceparent(headers, sent.or(own));
+        }
+    }
+}
+
+fn put_traceparent(headers: &mut HeaderMap, context: Option<TraceContext>) {
+    if let Some(context) = context
+        && let Ok(parent) = HeaderValue::from_bytes(&context.to_traceparent())
+    {
+        headers.insert(TRACEPARENT, parent);
+    }
+}
+
+/// Binary metadata is base64 on the way between sidecars.
+fn decode(text: &[u8]) -> Option<TraceContext> {
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+    let bytes = STANDARD
+        .decode(text)
+        .or_else(|_| STANDARD_NO_PAD.decode(text))
+        .ok()?;
+    TraceContext::from_binary(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use invoke_core::MethodPath;
+
+    use super::*;
+
+    fn request(origin: Origin, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut head = Head::new(MethodPath::parse("m").unwrap(), origin);
+        head.trace = Some(TraceContext::default());
+        head.content_type = Some(HeaderValue::from_static("text/plain"));
+        for (name, value) in pairs {
+            head.headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        let headers = headers_of(&mut head);
+        let mut pairs: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect();
+        pairs.sort();
+        pairs
+    }
+
+    const ZERO: &str = "00-00000000000000000000000000000000-0000000000000000-00";
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        pairs.sort();
+        pairs
+    }
+
+    #[test]
+    fn what_an_app_gets_of_an_http_caller() {
+        let seen = request(
+            Origin::Http,
+            &[
+                ("Host", "sidecar"),
+                ("Content-Type", "ignored/here"),
+                ("Content-Length", "3"),
+                ("Connection", "close, X-Gone"),
+                ("X-Gone", "1"),
+                ("TE", "trailers"),
+                ("Expect", "100-continue"),
+                ("X-Foo-Bin", "AAA="),
+                ("grpc-thing", "1"),
+                ("destination-app-id", "me"),
+                ("Authorization", "Basic x"),
+                ("User-Agent", "curl"),
+                ("X-Multi", "a"),
+                ("X-Multi", "b"),
+                ("dapr-caller-app-id", "you"),
+                ("baggage", "a=1"),
+                ("baggage", "b=2"),
+            ],
+        );
+        let wanted = owned(&[
+            ("authorization", "Basic x"),
+            ("baggage", "a=1,b=2"),
+            ("content-type", "text/plain"),
+            ("dapr-caller-app-id", "you"),
+            ("dapr-grpc-thing", "1"),
+            ("traceparent", ZERO),
+            ("user-agent", "curl"),
+            ("x-multi", "a"),
+            ("x-multi", "b"),
+        ]);
+        assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn trace_contexts() {
+        let parent = |origin, pairs: &[(&str, &str)]| {
+            request(origin, pairs)
+                .into_iter()
+                .find(|(name, _)| name == "traceparent")
+                .unwrap()
+                .1
+        };
+        assert_eq!(parent(Origin::Http, &[("traceparent", PARENT)]), PARENT);
+        assert_eq!(parent(Origin::Http, &[("traceparent", "junk")]), "junk");
+        assert_eq!(parent(Origin::Grpc, &[("traceparent", PARENT)]), ZERO);
+        let binary = "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=";
+        assert_eq!(parent(Origin::Grpc, &[("grpc-trace-bin", binary)]), PARENT);
+    }
+}

@@ -1,0 +1,256 @@
+//! The URL of a call.
+//!
+//! The method of an invocation is decoded text, and it is read *as the path of a URL*: a percent sign must begin
+//! an escape, and what it escapes reaches the app. A path of which every byte may stand in a path is sent as it
+//! is; otherwise the decoded path is escaped anew, as a whole. Apps decode the same path either way.
+
+use bytes::Bytes;
+use invoke_core::MethodPath;
+use thiserror::Error;
+
+/// A URL that cannot be; printed as Go's `net/url` prints it.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum UrlError {
+    /// A percent sign without two hexadecimal digits.
+    #[error("parse {url:?}: invalid URL escape {escape:?}")]
+    Escape {
+        /// The whole URL.
+        url: String,
+        /// What follows the percent sign, at most two bytes.
+        escape: String,
+    },
+    /// A control byte.
+    #[error("parse {url:?}: net/url: invalid control character in URL")]
+    Control {
+        /// The whole URL.
+        url: String,
+    },
+}
+
+/// The request target of a call to `base` (a URL without a trailing slash, or with a path of its own).
+///
+/// `base_path` is the path of the base, empty or beginning with a slash.
+pub(crate) fn target(
+    base: &str,
+    base_path: &str,
+    method: &MethodPath,
+    query: &[u8],
+) -> Result<Bytes, UrlError> {
+    let method = method.as_bytes();
+    let mut path = Vec::with_capacity(base_path.len() + method.len() + query.len() + 2);
+    path.extend_from_slice(base_path.as_bytes());
+    if !method.is_empty() && method.first() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(method);
+    // Only a gRPC caller can write a `#` into its query; there it begins a fragment, which no request carries.
+    let query = query.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let url = || {
+        let own = path.strip_prefix(base_path.as_bytes()).unwrap_or(&path);
+        let mut url = format!("{base}{}", String::from_utf8_lossy(own));
+        if !query.is_empty() {
+            url.push('?');
+            url.push_str(&String::from_utf8_lossy(query));
+        }
+        url
+    };
+    if path.iter().chain(query).any(|byte| *byte < 0x20 || *byte == 0x7f) {
+        return Err(UrlError::Control { url: url() });
+    }
+    if let Some(escape) = bad_escape(&path) {
+        let escape = String::from_utf8_lossy(escape).into_owned();
+        return Err(UrlError::Escape { url: url(), escape });
+    }
+    if path.is_empty() {
+        path.push(b'/');
+    }
+    if !path.iter().all(|byte| *byte == b'%' || is_path_byte(*byte)) {
+        path = escape(&decode(&path));
+    }
+    if !query.is_empty() {
+        path.push(b'?');
+        put_query(&mut path, query);
+    }
+    Ok(path.into())
+}
+
+/// The whole URL of a call, for error texts: as Go prints the URL of a request.
+pub(crate) fn shown(base: &str, base_path: &str, target: &str) -> String {
+    let own = target.strip_prefix(base_path).unwrap_or(target);
+    // The root of a base without a path is not printed when the call had no method.
+    if own == "/" {
+        base.to_owned()
+    } else {
+        format!("{base}{own}")
+    }
+}
+
+/// What may stand in a path as it is.
+fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/[]".contains(&byte)
+}
+
+/// What is left alone when a path is escaped anew.
+fn is_left_alone(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~$&+,/:;=@".contains(&byte)
+}
+
+fn bad_escape(path: &[u8]) -> Option<&[u8]> {
+    let mut rest = path;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        rest = &rest[at..];
+        match rest {
+            [_, a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest = &rest[3..],
+            _ => return Some(&rest[..rest.len().min(3)]),
+        }
+    }
+    None
+}
+
+fn decode(path: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((first, after)) = rest.split_first() {
+        match rest {
+            [b'%', a, b, ..] => {
+                decoded.push(digit(*a) << 4 | digit(*b));
+                rest = &rest[3..];
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+fn escape(path: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(path.len() + 16);
+    for byte in path {
+        put_escaped(&mut escaped, *byte, is_left_alone(*byte));
+    }
+    escaped
+}
+
+/// The query as the caller wrote it; bytes that no request line can have are escaped.
+fn put_query(out: &mut Vec<u8>, query: &[u8]) {
+    for byte in query {
+        let is_legal = byte.is_ascii_graphic() && !b"\"<>".contains(byte);
+        put_escaped(out, *byte, is_legal);
+    }
+}
+
+fn put_escaped(out: &mut Vec<u8>, byte: u8, as_it_is: bool) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if as_it_is {
+        out.push(byte);
+    } else {
+        out.extend_from_slice(&[
+            b'%',
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(method: &str, query: &str) -> Result<String, String> {
+        let method = MethodPath::parse(method.to_owned()).unwrap();
+        target("http://127.0.0.1:1", "", &method, query.as_bytes())
+            .map(|target| String::from_utf8(target.to_vec()).unwrap())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn targets() {
+        for (method, query, wanted) in [
+            ("", "", "/"),
+            ("", "a=b", "/?a=b"),
+            ("m", "", "/m"),
+            ("/m", "", "/m"),
+            ("a/b", "x=1&y=%20&z=a+b", "/a/b?x=1&y=%20&z=a+b"),
+            ("a%41", "", "/a%41"),
+            ("a b", "", "/a%20b"),
+            ("test\"stream", "", "/test%22stream"),
+            ("test\\stream", "", "/test%5Cstream"),
+            ("test*stream", "", "/test*stream"),
+            ("(a) b", "", "/%28a%29%20b"),
+            ("é", "", "/%C3%A9"),
+            ("é%41", "", "/%C3%A9A"),
+            ("-._~!$&'()*+,;=:@[]", "", "/-._~!$&'()*+,;=:@[]"),
+            ("m", "a#b", "/m?a"),
+        ] {
+            assert_eq!(of(method, query), Ok(wanted.to_owned()), "{method:?} {query:?}");
+        }
+    }
+
+    #[test]
+    fn bad_targets() {
+        for (method, query, wanted) in [
+            (
+                "test%stream",
+                "",
+                "parse \"http://127.0.0.1:1/test%stream\": invalid URL escape \"%st\"",
+            ),
+            (
+                "a%",
+                "",
+                "parse \"http://127.0.0.1:1/a%\": invalid URL escape \"%\"",
+            ),
+            (
+                "a%4",
+                "x",
+                "parse \"http://127.0.0.1:1/a%4?x\": invalid URL escape \"%4\"",
+            ),
+        ] {
+            assert_eq!(of(method, query), Err(wanted.to_owned()), "{method:?}");
+        }
+        assert!(
+            of("m", "a\u{1}")
+                .unwrap_err()
+                .ends_with("net/url: invalid control character in URL")
+        );
+    }
+
+    #[test]
+    fn a_base_may_have_a_path() {
+        let method = MethodPath::parse("m").unwrap();
+        let target = target("http://h/base", "/base", &method, b"").unwrap();
+        assert_eq!(target, "/base/m");
+        assert_eq!(shown("http://h/base", "/base", "/base/m"), "http://h/base/m");
+        assert_eq!(shown("http://h:1", "", "/"), "http://h:1");
+    }
+
+    proptest! {
+        // What the app decodes is what the method says, read as the path of a URL.
+        #[test]
+        fn apps_decode_what_was_meant(method in "[a-z /%*\"()é\\\\]{0,16}", query in "[ -~]{0,12}") {
+            let method = MethodPath::parse(method).unwrap();
+            if let Ok(target) = target("http://127.0.0.1:1", "", &method, query.as_bytes()) {
+                let uri: http::uri::PathAndQuery = std::str::from_utf8(&target).unwrap().parse().unwrap();
+                let mut meant = decode(method.as_bytes());
+                if meant.first() != Some(&b'/') {
+                    meant.insert(0, b'/');
+                }
+                prop_assert_eq!(decode(uri.path().as_bytes()), meant);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_judged(method in proptest::collection::vec(0x20..=255_u8, 0..30),
+                                query in proptest::collection::vec(any::<u8>(), 0..20)) {
+            if let Ok(method) = MethodPath::parse(method)
+                && let Ok(target) = target("http://h", "", &method, &query)
+            {
+                prop_assert!(http::uri::PathAndQuery::from_maybe_shared(target).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the sidecar does with its app at start: waits for it, and asks for its configuration.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use invoke_core::{AppId, Body, Head, Invocation, MethodPath, Origin, Verb};
+use lifecycle::Shutdown;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::channel::HttpChannel;
+
+const ATTEMPT: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(100);
+const REMINDER: u64 = 100;
+/// An app that accepts and never answers must not hold the start for ever.
+const CONFIGURATION: Duration = Duration::from_secs(30);
+
+/// Waits until something listens at `address` (`host:port`). `false` when the drain begins before.
+pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &Shutdown) -> bool {
+    tracing::info!(
+        target: "dapr.runtime",
+        "application protocol: {protocol}. waiting on port {port}.  \
+         This will block until the app is listening on that port."
+    );
+    let waiting = async {
+        for failures in 1_u64.. {
+            if let Ok(Ok(_)) = timeout(ATTEMPT, TcpStream::connect(address)).await {
+                return;
+            }
+            if failures % REMINDER == 0 {
+                tracing::info!(target: "dapr.runtime", "waiting for application to listen on port {port}");
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    tokio::select! {
+        () = shutdown.draining() => return false,
+        () = waiting => {}
+    }
+    tracing::info!(target: "dapr.runtime", "application discovered on port {port}");
+    true
+}
+
+/// Asks the app for `/dapr/config`. Its content concerns actors alone, so any answer will do, and none will.
+pub async fn load_app_configuration(channel: &HttpChannel, app_id: &AppId) {
+    let Ok(method) = MethodPath::parse(Bytes::from_static(b"dapr/config")) else {
+        return;
+    };
+    let mut head = Head::new(method, Origin::Http);
+    head.verb = Some(Verb::GET);
+    head.content_type = Some(HeaderValue::from_static("application/json"));
+    if let Ok(app_id) = HeaderValue::from_str(app_id.as_str()) {
+        head.headers.insert(invoke_core::headers::DAPR_APP_ID, app_id);
+    }
+    let call = channel.send(Invocation {
+        head,
+        body: Body::empty(),
+    });
+    match timeout(CONFIGURATION, call).await {
+        Ok(Ok(_)) => tracing::info!(target: "dapr.runtime", "Application configuration loaded"),
+        Ok(Err(error)) => tracing::debug!(target: "dapr.runtime", "no application configuration: {error}"),
+        Err(_) => tracing::warn!(
+            target: "dapr.runtime",
+            "the application did not answer /dapr/config within {CONFIGURATION:?}"
+        ),
+    }
+}

@@ -1,0 +1,226 @@
+//! The caller's end: gives calls to other sidecars.
+
+mod errors;
+mod reply;
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::BytesMut;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use invoke_core::balance::Endpoint;
+use invoke_core::{
+    AppRef, Body, Cause, Fault, Head, InvokeError, Peers, Reply, RpcStatus, Seen, error::code,
+};
+use lifecycle::Tasks;
+use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
+use transport::grpc::{GrpcStatus, format_timeout, status_of_http};
+
+use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
+use crate::frames::{ErrorSlot, Frames};
+use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The limits of the client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The longest message that is accepted, in bytes.
+    pub max_message: usize,
+    /// The connections.
+    pub pool: H2PoolConfig,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            max_message: 4 * 1024 * 1024,
+            pool: H2PoolConfig::default(),
+        }
+    }
+}
+
+/// Gives calls to other sidecars over pooled connections. Cloning shares them.
+#[derive(Clone)]
+pub struct Client {
+    pool: Arc<H2Pool<Frames>>,
+    max_message: usize,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("max_message", &self.max_message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client without connections; calls make them. `tasks` owns the connections.
+    pub fn new(config: ClientConfig, tasks: Tasks) -> Self {
+        Self {
+            pool: Arc::new(H2Pool::new(config.pool, tasks)),
+            max_message: config.max_message,
+        }
+    }
+
+    pub(crate) fn purge(&self, max_idle: Duration) -> Vec<Purged> {
+        self.pool.purge(max_idle)
+    }
+
+    async fn stream(&self, key: &PeerKey, head: &Head, body: Body) -> Result<Reply, InvokeError> {
+        let mut first = BytesMut::with_capacity(512);
+        begin_message(&mut first);
+        encode_request_stream(head, &mut first).map_err(unmarshallable)?;
+        let (frames, slot) = Frames::of_client(first, body);
+        let request = Self::request(key, CALL_LOCAL_STREAM, head, frames)?;
+        let reply = async {
+            let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
+            reply::of_stream(checked(answer)?, self.max_message).await
+        };
+        reply.await.map_err(|error| own_body_error(slot, error))
+    }
+
+    /// The same call in one message, for peers that do not know streams.
+    async fn unary(&self, key: &PeerKey, head: &Head, data: &[u8]) -> Result<Reply, InvokeError> {
+        let mut message = BytesMut::with_capacity(512 + data.len());
+        begin_message(&mut message);
+        encode_request(head, data, &mut message).map_err(unmarshallable)?;
+        finish_message(&mut message, 0, 0);
+        let (frames, _) = Frames::of_client(message, Body::empty());
+        let request = Self::request(key, CALL_LOCAL, head, frames)?;
+        let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
+        reply::of_unary(checked(answer)?, self.max_message).await
+    }
+
+    fn request(
+        key: &PeerKey,
+        path: &'static str,
+        head: &Head,
+        frames: Frames,
+    ) -> Result<Request<Frames>, InvokeError> {
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(&*key.address)
+            .path_and_query(PathAndQuery::from_static(path))
+            .build()
+            .map_err(|error| {
+                let text = format!("connection error: desc = \"transport: invalid address: {error}\"");
+                InvokeError::unsent(Fault::Peer, RpcStatus::new(code::UNAVAILABLE, text))
+            })?;
+        let mut request = Request::new(frames);
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = hop_headers(head);
+        Ok(request)
+    }
+}
+
+impl Peers for Client {
+    async fn invoke(
+        &self,
+        app: &AppRef,
+        endpoint: &Endpoint,
+        head: &Head,
+        mut body: Body,
+    ) -> Result<Reply, InvokeError> {
+        let key = PeerKey::new(Arc::clone(endpoint.address()));
+        let at_hand = body.take_full();
+        let body = match &at_hand {
+            Some(data) => Body::full(data.clone()),
+            None => body,
+        };
+        let call = async {
+            let error = match self.stream(&key, head, body).await {
+                Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => error,
+                other => return other,
+            };
+            match &at_hand {
+                Some(data) if errors::is_unknown_method(&error) => self.unary(&key, head, data).await,
+                None if errors::is_unknown_method(&error) => {
+                    let old = Cause::OldPeer(app.id.as_str().to_owned());
+                    Err(InvokeError::new(Fault::Peer, Seen::No, old))
+                }
+                _ => Err(error),
+            }
+        };
+        match head.deadline {
+            None => call.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(InvokeError::new(
+                        Fault::Caller,
+                        Seen::Maybe,
+                        Cause::DeadlineExceeded,
+                    ))
+                }),
+        }
+    }
+}
+
+/// The metadata of the hop itself: trace context and deadline. The caller's own metadata is in the message.
+fn hop_headers(head: &Head) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if let Some(trace) = &head.trace {
+        if let Ok(parent) = HeaderValue::from_bytes(&trace.to_traceparent()) {
+            headers.insert(TRACEPARENT, parent);
+        }
+        if let Ok(binary) = HeaderValue::try_from(STANDARD_NO_PAD.encode(trace.to_binary())) {
+            headers.insert(GRPC_TRACE_BIN, binary);
+        }
+    }
+    if let Some(deadline) = head.deadline {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Ok(timeout) = HeaderValue::try_from(format_timeout(left)) {
+            headers.insert(GRPC_TIMEOUT, timeout);
+        }
+    }
+    headers
+}
+
+/// An answer without messages ends here.
+fn checked(answer: Response<CountedBody>) -> Result<Response<CountedBody>, InvokeError> {
+    if answer.status() != http::StatusCode::OK {
+        let text = format!(
+            "unexpected HTTP status code received from server: {}",
+            answer.status()
+        );
+        let status = GrpcStatus::new(status_of_http(answer.status()), text);
+        return Err(errors::status(
+            GrpcStatus::from_headers(answer.headers()).unwrap_or(status),
+        ));
+    }
+    match GrpcStatus::from_headers(answer.headers()) {
+        Some(status) if status.code != code::OK => Err(errors::status(status)),
+        _ => Ok(answer),
+    }
+}
+
+fn unmarshallable(error: EncodeError) -> InvokeError {
+    let text = format!(
+        "error sending message: {}",
+        RpcStatus::new(code::INTERNAL, error.to_string())
+    );
+    InvokeError::unsent(Fault::Caller, Cause::App { text, source: None })
+}
+
+/// When the body of the request broke, that is the failure, whatever the transport made of it.
+fn own_body_error(slot: Option<ErrorSlot>, error: InvokeError) -> InvokeError {
+    let broken = slot.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
+    match broken {
+        Some(broken) => InvokeError::new(Fault::Caller, Seen::Yes, broken),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

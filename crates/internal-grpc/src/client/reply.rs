@@ -1,0 +1,264 @@
+//! The answer of another sidecar.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Frame, SizeHint};
+use invoke_core::{Body, BodyError, Cause, Fault, InvokeError, Reply, RpcStatus, Seen, error::code};
+use transport::client::CountedBody;
+use transport::grpc::{GrpcStatus, MessageError, MessageReader};
+
+use super::errors;
+use crate::codec::{DecodeError, Payload, decode_response, decode_response_stream};
+
+type Reader = MessageReader<CountedBody>;
+
+/// Reads the first message of a stream; the rest becomes the body.
+pub(super) async fn of_stream(answer: Response<CountedBody>, max: usize) -> Result<Reply, InvokeError> {
+    let mut reader = MessageReader::new(answer.into_body(), max);
+    let message = first_message(&mut reader).await?;
+    let decoded = decode_response_stream(&message).map_err(undecodable)?;
+    let Some(mut reply) = decoded.reply else {
+        let text = "response does not contain the required fields in the leading chunk";
+        return Err(InvokeError::new(
+            Fault::Peer,
+            Seen::Yes,
+            BodyError::Protocol(text.to_owned()),
+        ));
+    };
+    let mut pieces = Pieces {
+        reader,
+        first: None,
+        late: None,
+        seq: 0,
+        ended: false,
+    };
+    if let Some(payload) = decoded.payload {
+        let first = pieces
+            .numbered(payload)
+            .map_err(|error| InvokeError::new(Fault::Peer, Seen::Yes, error))?;
+        pieces.first = (!first.is_empty()).then_some(first);
+    }
+    reply.body = at_hand_or_stream(pieces).await;
+    Ok(reply)
+}
+
+/// Reads a unary answer.
+pub(super) async fn of_unary(answer: Response<CountedBody>, max: usize) -> Result<Reply, InvokeError> {
+    let mut reader = MessageReader::new(answer.into_body(), max);
+    let message = first_message(&mut reader).await?;
+    let decoded = decode_response(&message).map_err(undecodable)?;
+    if let Some(Err(error)) = reader.next().await {
+        return Err(unreadable(&error));
+    }
+    end_of(&mut reader).map_err(errors::status)?;
+    let Some(mut reply) = decoded.reply else {
+        let text = "response does not contain the required fields in the leading chunk";
+        return Err(InvokeError::new(
+            Fault::Peer,
+            Seen::Yes,
+            BodyError::Protocol(text.to_owned()),
+        ));
+    };
+    reply.body = Body::full(decoded.data);
+    Ok(reply)
+}
+
+async fn first_message(reader: &mut Reader) -> Result<Bytes, InvokeError> {
+    match reader.next().await {
+        Some(Ok((false, message))) => Ok(message),
+        Some(Ok((true, _))) => {
+            let text = "grpc: compressed flag set with identity or empty encoding";
+            Err(errors::status(GrpcStatus::new(code::INTERNAL, text)))
+        }
+        Some(Err(error)) => Err(unreadable(&error)),
+        None => {
+            end_of(reader).map_err(errors::status)?;
+            // The stream ended well, but said nothing.
+            Err(InvokeError::new(
+                Fault::Peer,
+                Seen::Yes,
+                Cause::App {
+                    text: "EOF".to_owned(),
+                    source: None,
+                },
+            ))
+        }
+    }
+}
+
+/// The status at the end of a stream: OK, or what it was instead. An end without a status is an error: the
+/// peer broke off.
+fn end_of(reader: &mut Reader) -> Result<(), GrpcStatus> {
+    match reader.take_trailers().as_ref().and_then(GrpcStatus::from_headers) {
+        Some(status) if status.code == code::OK => Ok(()),
+        Some(status) => Err(status),
+        None => Err(GrpcStatus::new(
+            code::INTERNAL,
+            "server closed the stream without sending trailers",
+        )),
+    }
+}
+
+fn unreadable(error: &MessageError) -> InvokeError {
+    errors::status(status_of(error))
+}
+
+fn status_of(error: &MessageError) -> GrpcStatus {
+    let code = match error {
+        MessageError::TooLarge { .. } => code::RESOURCE_EXHAUSTED,
+        MessageError::Body(_) => code::UNAVAILABLE,
+        _ => code::INTERNAL,
+    };
+    let text = match error {
+        MessageError::Body(_) => format!("error reading from server: {}", went_away(error)),
+        other => other.to_string(),
+    };
+    GrpcStatus::new(code, text)
+}
+
+/// What the transport says of a broken stream, short.
+fn went_away(error: &MessageError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| (*error).source());
+    causes
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn undecodable(error: DecodeError) -> InvokeError {
+    errors::status(GrpcStatus::new(code::INTERNAL, error.to_string()))
+}
+
+/// A body that has come already is one piece, without box or task; any other streams.
+async fn at_hand_or_stream(mut pieces: Pieces) -> Body {
+    let at_end = poll_fn(|cx| Poll::Ready(pieces.is_complete(cx))).await;
+    match at_end {
+        Some(data) => Body::full(data),
+        None => Body::stream(pieces),
+    }
+}
+
+/// The body of a reply: numbered pieces, then a status.
+struct Pieces {
+    reader: Reader,
+    first: Option<Bytes>,
+    /// What was read after the first piece to see whether that was all.
+    late: Option<Result<Bytes, BodyError>>,
+    seq: u64,
+    ended: bool,
+}
+
+impl Pieces {
+    fn numbered(&mut self, payload: Payload) -> Result<Bytes, BodyError> {
+        if payload.seq != self.seq {
+            return Err(BodyError::Protocol(format!(
+                "invalid sequence number received: {} (expected: {})",
+                payload.seq, self.seq
+            )));
+        }
+        self.seq += 1;
+        Ok(payload.data)
+    }
+
+    /// The whole body, if the end of the stream has come already.
+    fn is_complete(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        match self.reader.poll_next(cx) {
+            Poll::Ready(None) => match self.end() {
+                Ok(()) => Some(self.first.take().unwrap_or_default()),
+                Err(error) => {
+                    self.pending(Err(error));
+                    None
+                }
+            },
+            Poll::Ready(Some(next)) => {
+                let next = self.piece(next);
+                self.pending(next);
+                None
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    /// Puts what was read too early back, to be given out after the first piece.
+    fn pending(&mut self, next: Result<Bytes, BodyError>) {
+        match (self.first.take(), next) {
+            (None, Ok(data)) => self.first = Some(data),
+            (first, next) => {
+                self.first = first;
+                self.late = Some(next);
+            }
+        }
+    }
+
+    fn piece(&mut self, next: Result<(bool, Bytes), MessageError>) -> Result<Bytes, BodyError> {
+        let (_, message) = next.map_err(|error| broken(errors::rpc(status_of(&error))))?;
+        let decoded = decode_response_stream(&message)
+            .map_err(|error| broken(RpcStatus::new(code::INTERNAL, error.to_string())))?;
+        if decoded.has_head {
+            return Err(BodyError::Protocol(
+                "response metadata found in non-leading chunk".to_owned(),
+            ));
+        }
+        match decoded.payload {
+            Some(payload) => self.numbered(payload),
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), BodyError> {
+        self.ended = true;
+        end_of(&mut self.reader).map_err(|status| broken(errors::rpc(status)))
+    }
+}
+
+fn broken(status: RpcStatus) -> BodyError {
+    BodyError::Receive(status.into())
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let mut late = this.late.take();
+        loop {
+            let next = match late.take() {
+                Some(late) => late,
+                None if this.ended => return Poll::Ready(None),
+                None => match ready!(this.reader.poll_next(cx)) {
+                    None => {
+                        let end = this.end();
+                        return Poll::Ready(end.err().map(Err));
+                    }
+                    Some(next) => this.piece(next),
+                },
+            };
+            match next {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Err(error) => {
+                    this.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended && self.first.is_none() && self.late.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::new()
+    }
+}

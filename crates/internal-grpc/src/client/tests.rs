@@ -1,0 +1,265 @@
+//! Client and server, over loopback.
+
+use http_body_util::BodyExt;
+use http_body_util::channel::{Channel, Sender};
+use invoke_core::balance::Endpoint;
+use invoke_core::ports::Receive;
+use invoke_core::{
+    AppRef, BodyError, Caller, Cause, Invocation, MethodPath, Origin, Route, Verb, WireStatus,
+};
+use lifecycle::Shutdown;
+use tokio::sync::mpsc;
+use transport::listen::{Listener, Patience};
+use transport::server::{GrpcServerConfig, serve_grpc};
+
+use super::*;
+use crate::{Server, ServerConfig};
+
+/// An app whose methods are the cases of the tests.
+struct App {
+    dropped: mpsc::UnboundedSender<()>,
+}
+
+struct TellsDrop(mpsc::UnboundedSender<()>);
+impl Drop for TellsDrop {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+impl Receive for App {
+    fn has_app(&self) -> Result<(), InvokeError> {
+        Ok(())
+    }
+
+    async fn receive(&self, _: &Caller, call: Invocation) -> Result<Reply, InvokeError> {
+        let mut reply = Reply::new(WireStatus::http(http::StatusCode::OK), Route::Local);
+        match call.head.method.as_str().unwrap() {
+            "echo" => {
+                reply.headers = call.head.headers;
+                reply.content_type = call.head.content_type;
+                reply.body = call.body;
+            }
+            "fail" => {
+                let cause = Cause::App {
+                    text: "Get \"http://x\": EOF".into(),
+                    source: None,
+                };
+                return Err(InvokeError::new(Fault::App, Seen::Maybe, cause));
+            }
+            "break" => {
+                let (mut sender, body) = Channel::<bytes::Bytes, BodyError>::new(4);
+                sender.send_data("half".into()).await.unwrap();
+                sender.abort(BodyError::Protocol("the app broke off".into()));
+                reply.body = Body::stream(body);
+            }
+            "hang" => {
+                let _guard = TellsDrop(self.dropped.clone());
+                std::future::pending::<()>().await;
+            }
+            "404" => reply.status = WireStatus::http(http::StatusCode::NOT_FOUND),
+            other => panic!("no case {other}"),
+        }
+        Ok(reply)
+    }
+}
+
+struct Pair {
+    client: Client,
+    endpoint: Endpoint,
+    dropped: mpsc::UnboundedReceiver<()>,
+    _trigger: lifecycle::ShutdownTrigger,
+}
+
+async fn pair() -> Pair {
+    let (sender, dropped) = mpsc::unbounded_channel();
+    let listener = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
+    let endpoint = Endpoint::new(listener.local_addr().unwrap().to_string());
+    let (trigger, shutdown) = Shutdown::new();
+    let server = Server::new(Arc::new(App { dropped: sender }), ServerConfig::default());
+    tokio::spawn(serve_grpc(
+        listener,
+        GrpcServerConfig::default(),
+        server,
+        shutdown,
+    ));
+    let client = Client::new(ClientConfig::default(), Tasks::new());
+    Pair {
+        client,
+        endpoint,
+        dropped,
+        _trigger: trigger,
+    }
+}
+
+fn head(method: &str) -> Head {
+    let mut head = Head::new(MethodPath::parse(method.to_owned()).unwrap(), Origin::Http);
+    head.verb = Some(Verb::POST);
+    head.headers.insert("x-test", HeaderValue::from_static("1"));
+    head
+}
+
+impl Pair {
+    async fn call(&self, head: &Head, body: Body) -> Result<Reply, InvokeError> {
+        self.client
+            .invoke(&AppRef::new("you", "default"), &self.endpoint, head, body)
+            .await
+    }
+}
+
+fn channel() -> (Sender<bytes::Bytes, BodyError>, Body) {
+    let (sender, body) = Channel::new(1);
+    (sender, Body::stream(body))
+}
+
+#[tokio::test]
+async fn a_call_and_its_answer() {
+    let pair = pair().await;
+    for size in [0, 1, 1024, 10_000, 100_000, 3_000_000] {
+        let sent = bytes::Bytes::from(vec![7; size]);
+        let reply = pair.call(&head("echo"), Body::full(sent.clone())).await.unwrap();
+        assert_eq!(reply.status.code, 200);
+        assert_eq!(reply.headers["x-test"], "1");
+        assert_eq!(reply.body.collect().await.unwrap().to_bytes(), sent, "{size}");
+    }
+    let reply = pair.call(&head("404"), Body::empty()).await.unwrap();
+    assert_eq!(reply.status.code, 404);
+}
+
+#[tokio::test]
+async fn bodies_stream_in_both_directions_at_once() {
+    let pair = pair().await;
+    let (mut sender, body) = channel();
+    let mut reply = pair.call(&head("echo"), body).await.unwrap();
+    for piece in ["one", "two", "three"] {
+        sender.send_data(piece.into()).await.unwrap();
+        let echoed = reply.body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(echoed, piece);
+    }
+    drop(sender);
+    assert!(reply.body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_failure_keeps_its_text() {
+    let pair = pair().await;
+    let error = pair.call(&head("fail"), Body::empty()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "rpc error: code = Internal desc = error invoking app channel: Get \"http://x\": EOF"
+    );
+}
+
+#[tokio::test]
+async fn a_broken_answer_ends_broken() {
+    let pair = pair().await;
+    let mut reply = pair.call(&head("break"), Body::empty()).await.unwrap();
+    assert_eq!(
+        reply.body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "half"
+    );
+    let error = reply.body.frame().await.unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "error receiving message: rpc error: code = Unknown desc = the app broke off"
+    );
+}
+
+#[tokio::test]
+async fn a_broken_request_is_the_callers_failure() {
+    let pair = pair().await;
+    let (mut sender, body) = channel();
+    let head = head("hang");
+    let call = pair.call(&head, body);
+    let broken = async {
+        sender.send_data("half".into()).await.unwrap();
+        sender.abort(BodyError::TooLarge);
+    };
+    let (answer, ()) = tokio::join!(call, broken);
+    assert_eq!(answer.unwrap_err().to_string(), "stream too large");
+}
+
+#[tokio::test]
+async fn dropping_the_call_cancels_it_at_the_app() {
+    let mut pair = pair().await;
+    let head = head("hang");
+    tokio::select! {
+        _ = pair.call(&head, Body::full("x")) => panic!("it hangs"),
+        () = tokio::time::sleep(Duration::from_millis(200)) => {}
+    }
+    tokio::time::timeout(Duration::from_secs(10), pair.dropped.recv())
+        .await
+        .expect("cancelled")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_travels() {
+    let mut pair = pair().await;
+    let mut head = head("hang");
+    head.deadline = Some(Instant::now() + Duration::from_millis(50));
+    let error = pair.call(&head, Body::full("x")).await.unwrap_err();
+    assert!(error.to_string().contains("deadline"), "{error}");
+    tokio::time::timeout(Duration::from_secs(10), pair.dropped.recv())
+        .await
+        .expect("cancelled")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    let client = Client::new(ClientConfig::default(), Tasks::new());
+    let listener = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let app = AppRef::new("you", "default");
+    let error = client
+        .invoke(&app, &Endpoint::new(&*address), &head("echo"), Body::empty())
+        .await
+        .unwrap_err();
+    assert_eq!(error.seen, Seen::No);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: \
+             dial tcp {address}: connect: connection refused\""
+        )
+    );
+}
+
+#[tokio::test]
+async fn two_thousand_calls_share_a_connection() {
+    let pair = Arc::new(pair().await);
+    let calls: Vec<_> = (0..2000)
+        .map(|index| {
+            let pair = Arc::clone(&pair);
+            tokio::spawn(async move {
+                let sent = format!("body {index}");
+                let reply = pair.call(&head("echo"), Body::full(sent.clone())).await.unwrap();
+                assert_eq!(reply.body.collect().await.unwrap().to_bytes(), sent);
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_lags_stops_its_sender_and_nobody_else() {
+    let pair = pair().await;
+    let (mut sender, body) = channel();
+    let lagging = pair.call(&head("echo"), body).await.unwrap();
+    let piece = bytes::Bytes::from(vec![0; 64 * 1024]);
+    let mut sent = 0;
+    while tokio::time::timeout(Duration::from_millis(300), sender.send_data(piece.clone()))
+        .await
+        .is_ok()
+    {
+        sent += piece.len();
+        assert!(sent < 16 << 20, "back-pressure never came");
+    }
+    let reply = pair.call(&head("echo"), Body::full("neighbour")).await.unwrap();
+    assert_eq!(reply.body.collect().await.unwrap().to_bytes(), "neighbour");
+    drop(lagging);
+}

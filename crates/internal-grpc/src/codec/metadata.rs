@@ -1,0 +1,212 @@
+//! Headers as `map<string, ListStringValue>`.
+//!
+//! Keys of HTTP callers and HTTP apps travel in Go's canonical casing (`Content-Type`): peers look up exactly
+//! `Accept`, and decide by the casing which keys a gRPC app gets under another name. Keys of gRPC callers, and
+//! those that sidecars add about the call, travel in lower case.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use invoke_core::{Origin, headers};
+
+use super::wire::{self, Value, bytes_len, len_len};
+use super::{DecodeError, EncodeError};
+
+/// The field of the map in a request and in a response.
+pub(super) struct MapField(pub(super) u32);
+
+const AUTHORITY: &str = ":authority";
+
+/// How long the whole map is, and whether it can be encoded at all.
+pub(super) fn map_len(headers: &HeaderMap, authority: Option<&HeaderValue>) -> Result<usize, EncodeError> {
+    let mut len = 0;
+    for name in headers.keys() {
+        len += len_len(entry_len(name.as_str(), headers.get_all(name).iter())?);
+    }
+    if let Some(authority) = authority {
+        len += len_len(entry_len(AUTHORITY, std::iter::once(authority))?);
+    }
+    Ok(len)
+}
+
+fn entry_len<'a>(name: &str, values: impl Iterator<Item = &'a HeaderValue>) -> Result<usize, EncodeError> {
+    Ok(len_len(name.len()) + len_len(list_len(values)?))
+}
+
+fn list_len<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Result<usize, EncodeError> {
+    let mut len = 0;
+    for value in values {
+        if std::str::from_utf8(value.as_bytes()).is_err() {
+            return Err(EncodeError::InvalidUtf8);
+        }
+        len += len_len(value.len());
+    }
+    Ok(len)
+}
+
+/// Writes the map; [`map_len`] said that it can be.
+pub(super) fn put_map(
+    out: &mut BytesMut,
+    field: &MapField,
+    headers: &HeaderMap,
+    authority: Option<&HeaderValue>,
+    origin: Origin,
+) -> Result<(), EncodeError> {
+    for name in headers.keys() {
+        let is_canonical = origin == Origin::Http && !is_ours(name);
+        put_entry(out, field, name.as_str(), is_canonical, || {
+            headers.get_all(name).iter()
+        })?;
+    }
+    if let Some(authority) = authority {
+        put_entry(out, field, AUTHORITY, false, || std::iter::once(authority))?;
+    }
+    Ok(())
+}
+
+/// The keys by which sidecars tell each other who calls whom.
+fn is_ours(name: &HeaderName) -> bool {
+    [
+        headers::CALLER_APP_ID,
+        headers::CALLER_NAMESPACE,
+        headers::CALLEE_APP_ID,
+        headers::DESTINATION_APP_ID,
+    ]
+    .contains(name)
+}
+
+fn put_entry<'a, V: Iterator<Item = &'a HeaderValue>>(
+    out: &mut BytesMut,
+    field: &MapField,
+    name: &str,
+    is_canonical: bool,
+    values: impl Fn() -> V,
+) -> Result<(), EncodeError> {
+    let list = list_len(values())?;
+    wire::put_len(out, field.0, len_len(name.len()) + len_len(list));
+    wire::put_len(out, 1, name.len());
+    if is_canonical {
+        put_canonical(out, name);
+    } else {
+        out.put_slice(name.as_bytes());
+    }
+    wire::put_len(out, 2, list);
+    for value in values() {
+        wire::put_len(out, 1, value.len());
+        out.put_slice(value.as_bytes());
+    }
+    Ok(())
+}
+
+/// Capitals at the start and after each hyphen, as `net/textproto` has it.
+fn put_canonical(out: &mut BytesMut, name: &str) {
+    let mut at_start = true;
+    for byte in name.bytes() {
+        out.put_u8(if at_start { byte.to_ascii_uppercase() } else { byte });
+        at_start = byte == b'-';
+    }
+}
+
+/// What a map entry adds to the headers.
+pub(super) struct Entries<'a> {
+    pub(super) headers: &'a mut HeaderMap,
+    pub(super) authority: &'a mut Option<HeaderValue>,
+    /// Whether there was an entry at all.
+    pub(super) any: &'a mut bool,
+    /// Whether a key is exactly `content-type` with a gRPC type: the mark of a gRPC caller.
+    pub(super) is_grpc: &'a mut bool,
+}
+
+impl Entries<'_> {
+    /// Reads one entry. Its values share the message's buffer.
+    pub(super) fn read(&mut self, entry: &Bytes) -> Result<(), DecodeError> {
+        *self.any = true;
+        let (mut key, mut list) = (Bytes::new(), Bytes::new());
+        for field in wire::fields(entry) {
+            match field? {
+                (1, Value::Len(bytes)) => key = bytes,
+                (2, Value::Len(bytes)) => list = bytes,
+                _ => {}
+            }
+        }
+        if key.first() == Some(&b':') {
+            return self.pseudo(&key, &list);
+        }
+        let name = HeaderName::from_bytes(&key)
+            .map_err(|_| DecodeError::HeaderName(String::from_utf8_lossy(&key).into_owned()))?;
+        if key == "content-type".as_bytes() {
+            *self.is_grpc = first_value(&list)?.is_some_and(|value| value.starts_with(b"application/grpc"));
+        }
+        for field in wire::fields(&list) {
+            if let (1, Value::Len(value)) = field? {
+                let value = HeaderValue::from_maybe_shared(value)
+                    .map_err(|_| DecodeError::HeaderValue(name.as_str().to_owned()))?;
+                self.headers.append(name.clone(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// `:authority` of a gRPC caller; other pseudo headers reach apps under a name of their own.
+    fn pseudo(&mut self, key: &Bytes, list: &Bytes) -> Result<(), DecodeError> {
+        let Some(value) = first_value(list)? else {
+            return Ok(());
+        };
+        let value = HeaderValue::from_maybe_shared(value)
+            .map_err(|_| DecodeError::HeaderValue(String::from_utf8_lossy(key).into_owned()))?;
+        let renamed = match key.as_ref() {
+            b":authority" => {
+                *self.authority = Some(value);
+                return Ok(());
+            }
+            b":method" => "dapr-method",
+            b":scheme" => "dapr-scheme",
+            b":path" => "dapr-path",
+            _ => return Ok(()),
+        };
+        self.headers.append(HeaderName::from_static(renamed), value);
+        Ok(())
+    }
+}
+
+fn first_value(list: &Bytes) -> Result<Option<Bytes>, DecodeError> {
+    for field in wire::fields(list) {
+        if let (1, Value::Len(value)) = field? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// How long `data` of a message is: an `Any` with a type URL and a value.
+pub(super) fn any_len(type_url: Option<&str>, value_len: usize) -> usize {
+    bytes_len(type_url.map_or(0, str::len)) + bytes_len(value_len)
+}
+
+/// Reads an `Any`.
+pub(super) fn read_any(any: &Bytes) -> Result<(Option<Box<str>>, Bytes), DecodeError> {
+    let (mut type_url, mut value) = (None, Bytes::new());
+    for field in wire::fields(any) {
+        match field? {
+            (1, Value::Len(bytes)) => type_url = text(&bytes)?,
+            (2, Value::Len(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    Ok((type_url, value))
+}
+
+/// A proto string; `None` when it is empty.
+pub(super) fn text(bytes: &Bytes) -> Result<Option<Box<str>>, DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed("string"))?;
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+/// A content type; `None` when it is empty.
+pub(super) fn content_type(bytes: Bytes) -> Result<Option<HeaderValue>, DecodeError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    HeaderValue::from_maybe_shared(bytes)
+        .map(Some)
+        .map_err(|_| DecodeError::HeaderValue("Content-Type".to_owned()))
+}

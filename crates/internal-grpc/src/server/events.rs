@@ -1,0 +1,35 @@
+//! Answers to callers that want server-sent events.
+//!
+//! Peers read such an answer differently: its first message has the headers and the status 0 in place of the
+//! app's 2xx, and every later one has an empty `response` beside its piece.
+
+use bytes::BytesMut;
+use invoke_core::{Cause, Fault, InvokeError, Reply, Seen, WireStatus};
+use transport::grpc::GrpcStatus;
+
+use super::refusals;
+use crate::codec::{begin_message, encode_response_stream};
+use crate::frames::Frames;
+
+/// Turns a 2xx answer of an HTTP app into a stream of events. Any other answer is an error, by the text of which
+/// callers of Dapr know it.
+pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
+    if !(200..300).contains(&reply.status.code) {
+        return Err(refusals::status(&InvokeError::new(
+            Fault::App,
+            Seen::Yes,
+            Cause::NoEventStream,
+        )));
+    }
+    let body = std::mem::take(&mut reply.body);
+    // The casing of the headers goes by the status: write them before it is replaced.
+    let mut message = BytesMut::with_capacity(256);
+    begin_message(&mut message);
+    let event_head = Reply {
+        status: WireStatus::default(),
+        ..reply
+    };
+    encode_response_stream(&event_head, false, &mut message)
+        .map_err(|error| refusals::unmarshallable(&error))?;
+    Ok(Frames::of_server(message, body, true))
+}

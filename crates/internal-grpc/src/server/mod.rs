@@ -1,0 +1,207 @@
+//! The callee's end: takes calls of other sidecars in.
+
+mod events;
+mod refusals;
+mod request;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Response};
+use invoke_core::ports::Receive;
+use invoke_core::{Caller, Invocation, Reply, error::code};
+use transport::grpc::{GrpcStatus, parse_timeout};
+use transport::server::{Handler, RequestBody};
+
+use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
+use crate::compression::Encoding;
+use crate::frames::Frames;
+use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
+
+/// The limits of the server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// The longest message, in bytes; also how long the answer to a unary call may be.
+    pub max_message: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            max_message: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// Takes calls of other sidecars in and passes them to what implements [`Receive`].
+#[derive(Debug)]
+pub struct Server<R> {
+    inbound: Arc<R>,
+    config: ServerConfig,
+}
+
+impl<R> Clone for Server<R> {
+    fn clone(&self) -> Self {
+        Self {
+            inbound: Arc::clone(&self.inbound),
+            config: self.config.clone(),
+        }
+    }
+}
+
+impl<R: Receive> Server<R> {
+    /// A server on top of the inbound side.
+    pub fn new(inbound: Arc<R>, config: ServerConfig) -> Self {
+        Self { inbound, config }
+    }
+
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Frames, GrpcStatus> {
+        let (parts, body) = request.into_parts();
+        let encoding = Encoding::of(&parts.headers)?;
+        let deadline = deadline(&parts.headers)?;
+        let call = async {
+            match parts.uri.path() {
+                CALL_LOCAL_STREAM => self.call_local_stream(body, encoding, deadline).await,
+                CALL_LOCAL => self.call_local(body, encoding, deadline).await,
+                other => Err(refusals::unknown(other)),
+            }
+        };
+        match deadline {
+            None => call.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(GrpcStatus::new(
+                        code::DEADLINE_EXCEEDED,
+                        "context deadline exceeded",
+                    ))
+                }),
+        }
+    }
+
+    async fn call_local_stream(
+        &self,
+        body: RequestBody,
+        encoding: Encoding,
+        deadline: Option<Instant>,
+    ) -> Result<Frames, GrpcStatus> {
+        self.inbound.has_app().map_err(|error| refusals::status(&error))?;
+        let max = self.config.max_message;
+        let mut call = request::of_stream(body, encoding, max).await?;
+        call.head.deadline = deadline;
+        let wants_events = call.head.origin == invoke_core::Origin::Http && call.head.wants_events();
+        let reply = self.receive(call).await?;
+        if wants_events {
+            events::answer(reply)
+        } else {
+            stream(reply)
+        }
+    }
+
+    async fn call_local(
+        &self,
+        body: RequestBody,
+        encoding: Encoding,
+        deadline: Option<Instant>,
+    ) -> Result<Frames, GrpcStatus> {
+        self.inbound.has_app().map_err(|error| refusals::status(&error))?;
+        let max = self.config.max_message;
+        let mut call = request::of_unary(body, encoding, max).await?;
+        call.head.deadline = deadline;
+        let mut reply = self.receive(call).await?;
+        let data = request::collect(std::mem::take(&mut reply.body), max).await?;
+        let mut message = BytesMut::with_capacity(256 + data.len());
+        begin_message(&mut message);
+        encode_response(&reply, &data, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
+        finish_message(&mut message, 0, 0);
+        Ok(Frames::of_server(message, invoke_core::Body::empty(), false))
+    }
+
+    async fn receive(&self, call: Invocation) -> Result<Reply, GrpcStatus> {
+        let caller = Caller::default();
+        self.inbound
+            .receive(&caller, call)
+            .await
+            .map_err(|error| refusals::status(&error))
+    }
+}
+
+/// The head of the answer goes out at once; the body follows as it comes.
+fn stream(mut reply: Reply) -> Result<Frames, GrpcStatus> {
+    let body = std::mem::take(&mut reply.body);
+    let mut message = BytesMut::with_capacity(256);
+    begin_message(&mut message);
+    encode_response_stream(&reply, true, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
+    Ok(Frames::of_server(message, body, false))
+}
+
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, GrpcStatus> {
+    let Some(timeout) = headers.get("grpc-timeout") else {
+        return Ok(None);
+    };
+    let parsed = timeout.to_str().ok().and_then(parse_timeout);
+    let timeout: Duration = parsed.ok_or_else(|| {
+        let text = format!(
+            "malformed grpc-timeout: {}",
+            String::from_utf8_lossy(timeout.as_bytes())
+        );
+        GrpcStatus::new(code::INTERNAL, text)
+    })?;
+    Ok(Instant::now().checked_add(timeout))
+}
+
+impl<R: Receive> Handler for Server<R> {
+    type Body = Answer;
+
+    async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {
+        if let Some(refusal) = refusals::of_http(&request) {
+            return refusal;
+        }
+        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+        let content_type = content_type.unwrap_or(HeaderValue::from_static("application/grpc"));
+        let mut response = match self.answer(request).await {
+            Ok(frames) => Response::new(Answer::new(frames)),
+            Err(status) => {
+                let mut response = Response::new(Answer::empty());
+                status.write(response.headers_mut());
+                response
+            }
+        };
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        response
+    }
+}
+
+/// The body of an answer: messages and trailers, or nothing when the status is in the head.
+pub struct Answer(Option<Frames>);
+
+impl Answer {
+    fn new(frames: Frames) -> Self {
+        Self(Some(frames))
+    }
+
+    fn empty() -> Self {
+        Self(None)
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = bytes::Bytes;
+    type Error = invoke_core::BodyError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>> {
+        match &mut self.0 {
+            Some(frames) => std::pin::Pin::new(frames).poll_frame(cx),
+            None => std::task::Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+}
