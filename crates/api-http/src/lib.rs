@@ -1,1 +1,35 @@
-//! api-http
+//! The HTTP API of the sidecar, and the public server with its health and metadata.
+//!
+//! [`Api`] is the handler of the API port: it finds out what a request asks for ([routes](mod@routes)), checks
+//! token and origin, and turns an invocation into a call of [`invoke_core::Invoke`] and its reply (or failure)
+//! into an answer. [`PublicApi`] is the handler of the public port. `transport` serves both.
+//!
+//! Every text and code that a user of this API sees stands in one file each: failures of invocations in
+//! `errors`, the answers of building blocks that are not configured in `out_of_scope`. This crate knows no
+//! peers, no resolvers and no app protocols. A request for an invocation goes straight from the handler to the
+//! use case, past any router.
+
+mod api;
+mod baggage;
+mod cors;
+mod errors;
+mod health;
+mod invocation;
+mod limit;
+mod metadata;
+mod observer;
+mod out_of_scope;
+mod public;
+mod respond;
+mod routes;
+mod sniff;
+mod target;
+mod token;
+
+pub use api::{Api, ApiSettings};
+pub use cors::Cors;
+pub use health::Health;
+pub use metadata::{AppConnection, AppHealth, ComponentInfo, Metadata, MetadataSettings};
+pub use observer::{Exchange, Observer, Silent};
+pub use public::PublicApi;
+pub use token::ApiToken;

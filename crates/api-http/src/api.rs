@@ -1,0 +1,249 @@
+//! The handler of the API port.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use invoke_core::{Body, Invoke, trace::TraceContext};
+use lifecycle::{ShutdownRequest, ShutdownRequests};
+use percent_encoding::percent_decode_str;
+use transport::server::{Handler, RequestBody};
+
+use crate::baggage::{self, BAGGAGE};
+use crate::cors::Cors;
+use crate::errors::{self, ApiError};
+use crate::health::Health;
+use crate::invocation;
+use crate::limit::Limited;
+use crate::metadata::Metadata;
+use crate::observer::{Exchange, Observed, Observer, Open};
+use crate::routes::{self, Route};
+use crate::target::query_unescape;
+use crate::token::ApiToken;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
+
+/// How the API is set up.
+#[derive(Debug)]
+pub struct ApiSettings {
+    /// The longest request body, in bytes; `None` for any length.
+    pub max_body: Option<u64>,
+    /// What apps must show.
+    pub token: Option<ApiToken>,
+    /// Which origins may call.
+    pub cors: Option<Cors>,
+    /// Whether trace contexts are read and given back.
+    pub tracing: bool,
+}
+
+/// The HTTP API. Cloning shares it.
+pub struct Api<I, O>(Arc<Inner<I, O>>);
+
+impl<I, O> Clone for Api<I, O> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<I, O> {
+    invoke: Arc<I>,
+    observer: Arc<O>,
+    settings: ApiSettings,
+    metadata: Arc<Metadata>,
+    health: Health,
+    shutdown: ShutdownRequests,
+}
+
+impl<I: Invoke, O: Observer> Api<I, O> {
+    /// Puts the API together.
+    pub fn new(
+        invoke: Arc<I>,
+        observer: Arc<O>,
+        settings: ApiSettings,
+        metadata: Arc<Metadata>,
+        health: Health,
+        shutdown: ShutdownRequests,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            invoke,
+            observer,
+            settings,
+            metadata,
+            health,
+            shutdown,
+        }))
+    }
+
+    async fn answer(&self, mut request: Request<RequestBody>) -> (Response<Body>, bool) {
+        let inner = &*self.0;
+        let routing = routes::routing_path(request.uri().path()).into_owned();
+        let route = routes::route(request.method(), &routing);
+        let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
+        let mut marks = Marks::default();
+        if is_traced {
+            marks.trace = Some(parent_of(&request));
+            match baggage::check(request.headers()) {
+                Ok(baggage) => marks.baggage = baggage,
+                Err(cause) => {
+                    let text = format!("invalid baggage header: {cause}");
+                    return (errors::plain(StatusCode::BAD_REQUEST, &text), false);
+                }
+            }
+        }
+        if let Some(cors) = &inner.settings.cors {
+            if let Some(preflight) = cors.preflight(&request) {
+                return (marks.put(preflight), false);
+            }
+            marks.is_cors = true;
+            marks.origin = cors.of_request(&request);
+        }
+        if let Some(token) = &inner.settings.token {
+            let is_exempt = matches!(route, Route::Healthz | Route::OutboundHealthz);
+            if !token.admits(request.headers_mut()) && !is_exempt {
+                let refused = errors::plain(StatusCode::UNAUTHORIZED, "invalid api token");
+                return (marks.put(refused), false);
+            }
+        }
+        let answer = self.dispatch(route, request, marks.trace).await;
+        (marks.put(answer.unwrap_or_else(ApiError::into_response)), true)
+    }
+
+    async fn dispatch(
+        &self,
+        route: Route<'_>,
+        request: Request<RequestBody>,
+        trace: Option<TraceContext>,
+    ) -> Result<Response<Body>, ApiError> {
+        let inner = &*self.0;
+        let max_body = inner.settings.max_body.unwrap_or(u64::MAX);
+        match route {
+            Route::Invocation => {
+                invocation::handle(&*inner.invoke, &*inner.observer, max_body, request, trace).await
+            }
+            Route::Healthz => inner
+                .health
+                .healthz(inner.metadata.app_id(), request.uri().query()),
+            Route::OutboundHealthz => inner.health.outbound(),
+            Route::Metadata => Ok(inner.metadata.get()),
+            Route::SetMetadata(key) => {
+                let key = unescaped_key(key)?;
+                let value = collect(request.into_body(), max_body).await?;
+                inner.metadata.put(&key, &value)
+            }
+            Route::Shutdown => Ok(self.shut_down(&request)),
+            Route::OutOfScope(call) => {
+                let body = if call.reads_body() {
+                    collect(request.into_body(), max_body).await?
+                } else {
+                    bytes::Bytes::new()
+                };
+                Err(call.answer(inner.metadata.app_id(), inner.metadata.namespace(), &body))
+            }
+        }
+    }
+
+    fn shut_down(&self, request: &Request<RequestBody>) -> Response<Body> {
+        let force = request.headers().get(FORCE_SHUTDOWN);
+        let is_forced = force.is_some_and(|force| force.as_bytes().eq_ignore_ascii_case(b"true"));
+        let request = if is_forced {
+            ShutdownRequest::Force
+        } else {
+            ShutdownRequest::Graceful
+        };
+        self.0.shutdown.send(request);
+        errors::empty(StatusCode::NO_CONTENT)
+    }
+}
+
+/// The key of a `PUT /v1.0/metadata/{key}`.
+pub(crate) fn unescaped_key(key: &str) -> Result<Vec<u8>, ApiError> {
+    query_unescape(key.as_bytes()).ok_or_else(|| {
+        let text =
+            format!("failed to unescape request parameter \"key\". Error: invalid URL escape in {key:?}");
+        ApiError::new(StatusCode::BAD_REQUEST, errors::MALFORMED_REQUEST, text)
+    })
+}
+
+/// The whole body of a request to the sidecar itself.
+pub(crate) async fn collect(body: RequestBody, max: u64) -> Result<bytes::Bytes, ApiError> {
+    let unreadable = |error: invoke_core::BodyError| {
+        let text = format!("failed to read request body: {error}");
+        ApiError::new(StatusCode::BAD_REQUEST, errors::BODY_READ, text)
+    };
+    let body = Limited::new(body, max).map_err(unreadable)?;
+    Ok(body.collect().await.map_err(unreadable)?.to_bytes())
+}
+
+fn parent_of<B>(request: &Request<B>) -> TraceContext {
+    let parent = request
+        .headers()
+        .get(TRACEPARENT)
+        .and_then(|parent| parent.to_str().ok());
+    parent
+        .and_then(TraceContext::from_traceparent)
+        .unwrap_or_default()
+}
+
+/// What an answer carries besides what the route made.
+#[derive(Default)]
+struct Marks {
+    trace: Option<TraceContext>,
+    baggage: Option<HeaderValue>,
+    /// Whether cross-origin requests are looked at.
+    is_cors: bool,
+    /// The origin that may read the answer.
+    origin: Option<HeaderValue>,
+}
+
+impl Marks {
+    fn put(self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        if let Some(trace) = self.trace
+            && !headers.contains_key(TRACEPARENT)
+            && let Ok(parent) = HeaderValue::from_bytes(&trace.to_traceparent())
+        {
+            headers.insert(TRACEPARENT, parent);
+        }
+        if let Some(baggage) = self.baggage {
+            headers.append(BAGGAGE, baggage);
+        }
+        if self.is_cors {
+            Cors::mark(headers, self.origin);
+        }
+        response
+    }
+}
+
+impl<I: Invoke, O: Observer> Handler for Api<I, O> {
+    type Body = Observed<O>;
+
+    async fn call(&self, request: Request<RequestBody>) -> Response<Observed<O>> {
+        let observer = &self.0.observer;
+        let open = observer.wants_requests().then(|| Open {
+            observer: Arc::clone(observer),
+            begun: Instant::now(),
+            exchange: Exchange {
+                method: request.method().clone(),
+                path: percent_decode_str(request.uri().path())
+                    .decode_utf8_lossy()
+                    .into_owned(),
+                user_agent: request.headers().get(http::header::USER_AGENT).cloned(),
+                status: StatusCode::OK,
+                size: 0,
+                duration: Duration::ZERO,
+            },
+        });
+        let (response, is_told) = self.answer(request).await;
+        let open = open.filter(|_| is_told).map(|mut open| {
+            open.exchange.status = response.status();
+            open
+        });
+        response.map(|body| Observed::new(body, open))
+    }
+}
+
+#[cfg(test)]
+mod tests;

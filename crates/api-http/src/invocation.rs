@@ -1,0 +1,69 @@
+//! A request that is an invocation.
+
+use http::header;
+use http::{Method, Request, Response};
+use invoke_core::{
+    Body, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Origin, Seen, Verb, trace::TraceContext,
+};
+use percent_encoding::percent_decode_str;
+
+use crate::errors::{ApiError, DIRECT_INVOKE};
+use crate::limit::Limited;
+use crate::observer::Observer;
+use crate::respond::{self, Asked};
+use crate::target::{self, Found};
+
+/// Carries an invocation out.
+pub(crate) async fn handle<I, O, B>(
+    invoke: &I,
+    observer: &O,
+    max_body: u64,
+    request: Request<B>,
+    trace: Option<TraceContext>,
+) -> Result<Response<Body>, ApiError>
+where
+    I: Invoke,
+    O: Observer,
+    B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+    B::Error: Into<invoke_core::BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let path: Vec<u8> = percent_decode_str(parts.uri.path()).collect();
+    let Found {
+        target,
+        method,
+        by_header,
+    } = target::find(&parts.headers, &path).ok_or_else(ApiError::no_target)?;
+    let failed = |error: &InvokeError| ApiError::of_invocation(&target, error);
+    let method = MethodPath::parse(method).map_err(|error| failed(&error.into()))?;
+    let mut head = Head::new(method, Origin::Http);
+    head.verb = Some(Verb::from_http(&parts.method));
+    head.query = bytes::Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
+    head.headers = parts.headers;
+    if by_header {
+        head.headers.remove(invoke_core::headers::DAPR_APP_ID);
+    }
+    head.content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+    head.trace = trace;
+    let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
+    let asked = Asked {
+        is_streaming,
+        wants_events: head.wants_events(),
+        is_head: parts.method == Method::HEAD,
+        version: parts.version,
+    };
+    let broken = |error| failed(&InvokeError::new(Fault::Caller, Seen::No, error));
+    let body = Limited::new(body, max_body).map_err(broken)?;
+    let body = Body::receive(body).await.map_err(broken)?;
+    let reply = match invoke.invoke(&target, Invocation { head, body }).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            observer.error_code(DIRECT_INVOKE);
+            return Err(failed(&error));
+        }
+    };
+    if !is_streaming && reply.status.is_http() && !(200..400).contains(&reply.status.code) {
+        observer.error_code(DIRECT_INVOKE);
+    }
+    respond::answer(reply, asked).await
+}

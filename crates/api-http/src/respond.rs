@@ -1,0 +1,347 @@
+//! From the reply of an app to the answer that the caller gets.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode, Version};
+use http_body::Body as _;
+use invoke_core::{Body, Reply, Route, headers};
+
+use crate::errors::{ApiError, MALFORMED_RESPONSE, quoted};
+use crate::sniff;
+
+/// What of the request decides how its answer looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// The body of the request was of unknown length.
+    pub(crate) is_streaming: bool,
+    /// The request asked for server-sent events.
+    pub(crate) wants_events: bool,
+    pub(crate) is_head: bool,
+    pub(crate) version: Version,
+}
+
+/// Makes the answer. An app's error status is an answer like any other.
+pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Body>, ApiError> {
+    let mut answer_headers = std::mem::take(&mut reply.headers);
+    clean(&mut answer_headers);
+    if asked.wants_events && is_event_stream(&reply) {
+        return Ok(events(reply, answer_headers, asked));
+    }
+    let (status, mut body) = if reply.status.is_http() {
+        let code = u16::try_from(reply.status.code)
+            .ok()
+            .and_then(|code| StatusCode::from_u16(code).ok());
+        (
+            code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            std::mem::take(&mut reply.body),
+        )
+    } else {
+        of_grpc(&mut reply)?
+    };
+    let is_plain_success = (200..400).contains(&status.as_u16());
+    let content_type = match (&reply.type_url, reply.content_type.take()) {
+        (Some(_), _) => Some(HeaderValue::from_static("application/x-protobuf")),
+        (None, Some(content_type)) => Some(content_type),
+        (None, None) if !is_plain_success && !asked.is_streaming && reply.status.is_http() => {
+            Some(HeaderValue::from_static("application/json"))
+        }
+        (None, None) => sniffed(&mut body, &answer_headers).await,
+    };
+    if let Some(content_type) = content_type {
+        answer_headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if asked.is_head && !is_plain_success {
+        answer_headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = answer_headers;
+    Ok(response)
+}
+
+/// Headers that an app's answer does not pass on.
+fn clean(answer: &mut HeaderMap) {
+    headers::remove_hop_by_hop(answer);
+    for name in [
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        headers::DESTINATION_APP_ID,
+        headers::DAPR_APP_ID,
+    ] {
+        answer.remove(name);
+    }
+    let is_odd = |name: &HeaderName| name.as_str().ends_with("-bin") || name.as_str().starts_with("grpc-");
+    if !answer.keys().any(is_odd) {
+        return;
+    }
+    let odd: Vec<HeaderName> = answer.keys().filter(|name| is_odd(name)).cloned().collect();
+    for name in odd {
+        let values: Vec<HeaderValue> = answer.get_all(&name).iter().cloned().collect();
+        answer.remove(&name);
+        if name.as_str().ends_with("-bin") {
+            continue;
+        }
+        if let Ok(renamed) = HeaderName::try_from(format!("dapr-{name}")) {
+            for value in values {
+                answer.append(renamed.clone(), value);
+            }
+        }
+    }
+}
+
+/// An event stream of another sidecar comes with the status 0, one of an own app with its own 2xx.
+fn is_event_stream(reply: &Reply) -> bool {
+    match reply.route {
+        Route::Remote => reply.status.code == 0 || (200..300).contains(&reply.status.code),
+        Route::Local | Route::External => (200..300).contains(&reply.status.code),
+    }
+}
+
+/// Events are always answered with 200.
+fn events(mut reply: Reply, mut answer: HeaderMap, asked: Asked) -> Response<Body> {
+    if let Some(content_type) = reply.content_type.take() {
+        answer.insert(header::CONTENT_TYPE, content_type);
+    }
+    if reply.route == Route::Remote {
+        answer.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        if asked.version < Version::HTTP_2 {
+            answer.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+    }
+    let mut response = Response::new(reply.body);
+    *response.headers_mut() = answer;
+    response
+}
+
+/// The status of a gRPC app as HTTP: its answer, or its status as JSON.
+fn of_grpc(reply: &mut Reply) -> Result<(StatusCode, Body), ApiError> {
+    let status = &reply.status;
+    if status.code == 0 {
+        return Ok((StatusCode::OK, std::mem::take(&mut reply.body)));
+    }
+    if let Some(detail) = status.details.first() {
+        let text = format!(
+            "proto: google.protobuf.Any: unable to resolve {:?}: not found",
+            detail.type_url
+        );
+        return Err(ApiError::internal(MALFORMED_RESPONSE, text));
+    }
+    let mut json = format!("{{\"code\":{}", status.code);
+    if !status.message.is_empty() {
+        json.push_str(",\"message\":");
+        json.push_str(&quoted(&status.message));
+    }
+    json.push('}');
+    Ok((http_of_grpc(status.code), Body::full(json)))
+}
+
+/// The HTTP status for a gRPC code, as the gRPC gateway maps them.
+fn http_of_grpc(code: i32) -> StatusCode {
+    match code {
+        0 => StatusCode::OK,
+        1 => StatusCode::REQUEST_TIMEOUT,
+        3 | 9 | 11 => StatusCode::BAD_REQUEST,
+        4 => StatusCode::GATEWAY_TIMEOUT,
+        5 => StatusCode::NOT_FOUND,
+        6 | 10 => StatusCode::CONFLICT,
+        7 => StatusCode::FORBIDDEN,
+        8 => StatusCode::TOO_MANY_REQUESTS,
+        12 => StatusCode::NOT_IMPLEMENTED,
+        14 => StatusCode::SERVICE_UNAVAILABLE,
+        16 => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The content type by the first bytes, for an app that named none. The head waits for them, as it does in Dapr.
+async fn sniffed(body: &mut Body, answer: &HeaderMap) -> Option<HeaderValue> {
+    if answer.contains_key(header::CONTENT_ENCODING) || body.is_end_stream() {
+        return None;
+    }
+    if let Some(data) = body.as_full() {
+        return Some(HeaderValue::from_static(sniff::content_type(data)));
+    }
+    let first = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+    let rest = std::mem::take(body);
+    let kind = match &first {
+        Some(Ok(frame)) => frame.data_ref().map(|data| sniff::content_type(data)),
+        Some(Err(_)) | None => None,
+    };
+    if let Some(first) = first {
+        *body = Body::stream(Begun {
+            first: Some(first),
+            rest,
+        });
+    }
+    kind.map(HeaderValue::from_static)
+}
+
+/// A body whose first frame was looked at.
+struct Begun {
+    first: Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>,
+    rest: Body,
+}
+
+impl http_body::Body for Begun {
+    type Data = bytes::Bytes;
+    type Error = invoke_core::BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>> {
+        match self.first.take() {
+            Some(first) => std::task::Poll::Ready(Some(first)),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use http_body_util::channel::Channel;
+    use invoke_core::WireStatus;
+
+    use super::*;
+
+    fn asked() -> Asked {
+        Asked {
+            is_streaming: false,
+            wants_events: false,
+            is_head: false,
+            version: Version::HTTP_11,
+        }
+    }
+
+    fn reply(code: i32, body: &'static str) -> Reply {
+        let mut reply = Reply::new(
+            WireStatus {
+                code,
+                ..WireStatus::default()
+            },
+            Route::Remote,
+        );
+        reply.body = Body::full(body);
+        reply
+    }
+
+    async fn of(reply: Reply) -> (u16, Option<String>, String) {
+        let response = answer(reply, asked()).await.unwrap();
+        let status = response.status().as_u16();
+        let content_type = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .map(|value| value.to_str().unwrap().to_owned());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, content_type, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn statuses_and_content_types() {
+        let json = Some("application/json".to_owned());
+        let text = Some("text/plain; charset=utf-8".to_owned());
+        assert_eq!(of(reply(200, "hi")).await, (200, text.clone(), "hi".into()));
+        assert_eq!(of(reply(200, "")).await, (200, None, String::new()));
+        assert_eq!(of(reply(404, "hi")).await, (404, json.clone(), "hi".into()));
+        assert_eq!(of(reply(599, "")).await.0, 599);
+        let mut grpc = reply(3, "ignored");
+        grpc.status.message = "bad".into();
+        assert_eq!(
+            of(grpc).await,
+            (400, text.clone(), "{\"code\":3,\"message\":\"bad\"}".into())
+        );
+        assert_eq!(of(reply(20, "")).await, (500, text, "{\"code\":20}".into()));
+        let mut typed = reply(0, "x");
+        typed.type_url = Some("t".into());
+        assert_eq!(of(typed).await.1.as_deref(), Some("application/x-protobuf"));
+    }
+
+    #[tokio::test]
+    async fn a_detail_of_unknown_type_cannot_be_shown() {
+        let mut reply = reply(3, "");
+        reply.status.details.push(invoke_core::StatusDetail {
+            type_url: "a/b".into(),
+            value: "x".into(),
+        });
+        let error = answer(reply, asked()).await.unwrap_err();
+        assert_eq!(
+            error.message,
+            "proto: google.protobuf.Any: unable to resolve \"a/b\": not found"
+        );
+    }
+
+    #[tokio::test]
+    async fn headers_are_cleaned() {
+        let mut reply = reply(200, "x");
+        for (name, value) in [
+            ("connection", "x-gone"),
+            ("x-gone", "1"),
+            ("content-length", "77"),
+            ("dapr-app-id", "me"),
+            ("x-bin", "1"),
+            ("grpc-foo", "1"),
+            ("set-cookie", "a"),
+        ] {
+            reply
+                .headers
+                .append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let response = answer(reply, asked()).await.unwrap();
+        let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "dapr-grpc-foo", "set-cookie"]);
+    }
+
+    #[tokio::test]
+    async fn events_are_answered_with_200() {
+        let events = Asked {
+            wants_events: true,
+            ..asked()
+        };
+        for (route, code, wanted) in [
+            (Route::Remote, 0, 200),
+            (Route::Local, 202, 200),
+            (Route::Local, 404, 404),
+            (Route::Remote, 200, 200),
+        ] {
+            let reply = Reply {
+                route,
+                ..reply(code, "data: 1\n\n")
+            };
+            let response = answer(reply, events).await.unwrap();
+            assert_eq!(response.status(), wanted, "{route:?} {code}");
+            let is_marked = response.headers().get(header::CACHE_CONTROL).is_some();
+            assert_eq!(is_marked, route == Route::Remote);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_sniffed_by_its_first_piece() {
+        let (mut sender, body) = Channel::<bytes::Bytes, invoke_core::BodyError>::new(4);
+        sender.send_data("<html>".into()).await.unwrap();
+        let mut reply = reply(200, "");
+        reply.body = Body::stream(body);
+        let response = answer(reply, asked()).await.unwrap();
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "text/html; charset=utf-8"
+        );
+        sender.send_data("x".into()).await.unwrap();
+        drop(sender);
+        assert_eq!(
+            response.into_body().collect().await.unwrap().to_bytes(),
+            "<html>x"
+        );
+    }
+}
