@@ -1,1 +1,2 @@
+mod flags;
 fn main() {}

@@ -1,0 +1,22 @@
+//! The command line: one table of flags, a parser with the habits of Go's `pflag`, and the values checked.
+
+pub mod go;
+mod parse;
+mod quantity;
+mod settings;
+mod table;
+
+pub use parse::{Flags, Mode as SpecialMode, parse};
+pub use settings::{AppProtocol, AppSettings, HealthSettings, Mode, Options, Settings};
+
+/// The version that `--version` prints and the metadata tells: stamped at build time, else `edge`.
+pub const VERSION: &str = match option_env!("DAPRD_VERSION") {
+    Some(version) => version,
+    None => "edge",
+};
+
+/// The commit that `--build-info` prints.
+pub const COMMIT: &str = match option_env!("DAPRD_COMMIT") {
+    Some(commit) => commit,
+    None => "",
+};

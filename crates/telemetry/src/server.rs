@@ -1,0 +1,111 @@
+//! The metrics port.
+
+use std::io::Write;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use lifecycle::Shutdown;
+use thiserror::Error;
+use transport::listen::{BindError, Listener, Patience};
+use transport::server::{Handler, HttpServerConfig, RequestBody, serve_http};
+
+use crate::metrics::Metrics;
+
+/// A metrics port that cannot be opened.
+#[derive(Debug, Error)]
+pub enum MetricsError {
+    /// The port is no number.
+    #[error("failed to parse metrics port: {0}")]
+    Port(String),
+    /// The address cannot be bound.
+    #[error("failed to listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why not.
+        source: BindError,
+    },
+}
+
+/// The metrics port, bound.
+#[derive(Debug)]
+pub struct MetricsServer {
+    listener: Listener,
+    metrics: Metrics,
+}
+
+impl MetricsServer {
+    /// Binds `address:port`.
+    pub async fn bind(address: &str, port: u16, metrics: Metrics) -> Result<Self, MetricsError> {
+        let address = format!("{address}:{port}");
+        let listener =
+            Listener::tcp(&address, Patience::None)
+                .await
+                .map_err(|source| MetricsError::Bind {
+                    address: address.clone(),
+                    source,
+                })?;
+        tracing::info!(target: "dapr.runtime", "metrics server started on {address}/");
+        Ok(Self { listener, metrics })
+    }
+
+    /// Serves until the drain is over.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let config = HttpServerConfig {
+            max_header_bytes: 16 * 1024,
+            header_timeout: Duration::from_secs(10),
+            h2c: None,
+        };
+        serve_http(self.listener, config, Exposition(self.metrics), shutdown).await;
+    }
+}
+
+/// Every path and every method answers the same.
+#[derive(Clone)]
+struct Exposition(Metrics);
+
+impl Handler for Exposition {
+    type Body = Full<Bytes>;
+
+    async fn call(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        let wants_gzip = request
+            .headers()
+            .get(header::ACCEPT_ENCODING)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|codings| codings.split(',').any(|coding| coding.trim().starts_with("gzip")));
+        let metrics = self.0.clone();
+        let text = tokio::task::spawn_blocking(move || {
+            let text = metrics.expose();
+            if wants_gzip {
+                gzip(text.as_bytes())
+            } else {
+                text.into_bytes()
+            }
+        });
+        let Ok(text) = text.await else {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return response;
+        };
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        let headers = response.headers_mut();
+        let kind = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        if wants_gzip {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(text);
+    encoder.finish().unwrap_or_default()
+}
