@@ -1,0 +1,568 @@
+//! The `Configuration` resource.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::value::{Dict, Map};
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::expand::expand_environment;
+use crate::lenient;
+use crate::yaml::{MAX_FILE, YamlError, first_document};
+
+/// A configuration that cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigurationError {
+    /// A file is not there, or cannot be read.
+    #[error("{operation} {}: {}", .path.display(), go_words(.source))]
+    Read {
+        /// What failed: `stat` or `read`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is no YAML.
+    #[error("{}: {source}", .path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: YamlError,
+    },
+    /// A field has the wrong type; the text names it and its file.
+    #[error("{0}")]
+    Field(Box<figment::Error>),
+    /// A store is named twice under `secrets.scopes`.
+    #[error("{0} storeName is repeated in secrets configuration")]
+    RepeatedStore(String),
+    /// `defaultAccess` of a secret store is neither.
+    #[error("defaultAccess {0} can be either allow or deny")]
+    DefaultAccess(String),
+}
+
+fn go_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A `Configuration`, all files together.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Configuration {
+    /// `spec.tracing`.
+    #[serde(deserialize_with = "lenient::section")]
+    pub tracing: Tracing,
+    /// `spec.metric`, over which `spec.metrics` is laid by [`Configuration::metric`].
+    #[serde(deserialize_with = "lenient::section")]
+    metric: Metric,
+    #[serde(deserialize_with = "lenient::section")]
+    metrics: Metric,
+    /// `spec.httpPipeline`.
+    #[serde(deserialize_with = "lenient::section")]
+    pub http_pipeline: Pipeline,
+    /// `spec.appHttpPipeline`.
+    #[serde(deserialize_with = "lenient::section")]
+    pub app_http_pipeline: Pipeline,
+    /// `spec.nameResolution`.
+    #[serde(deserialize_with = "lenient::section")]
+    pub name_resolution: NameResolution,
+    /// `spec.accessControl`; `None` when it is set to nothing.
+    pub access_control: Option<AccessControl>,
+    /// `spec.api`.
+    #[serde(deserialize_with = "lenient::section")]
+    pub api: Api,
+    /// `spec.features`, with those that are on unless they are named.
+    #[serde(deserialize_with = "lenient::or_default")]
+    features: Vec<Feature>,
+    #[serde(deserialize_with = "lenient::section")]
+    logging: Logging,
+    #[serde(deserialize_with = "lenient::section")]
+    secrets: Secrets,
+    #[serde(deserialize_with = "lenient::section")]
+    components: ComponentRules,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Tracing {
+    /// How many calls are sampled, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub sampling_rate: String,
+    /// Whether spans are logged.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub stdout: Option<bool>,
+    /// The Zipkin collector.
+    #[serde(deserialize_with = "lenient::section")]
+    pub zipkin: Zipkin,
+    /// The OpenTelemetry collector.
+    #[serde(deserialize_with = "lenient::section")]
+    pub otel: Otel,
+}
+
+/// A Zipkin collector.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Zipkin {
+    /// Its URL.
+    #[serde(deserialize_with = "lenient::text")]
+    pub endpoint_address: String,
+}
+
+/// An OpenTelemetry collector.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Otel {
+    /// `http` or `grpc`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub protocol: String,
+    /// `host:port`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub endpoint_address: String,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metric {
+    /// Whether anything is; on by default.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+    /// Whether error codes are counted.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub record_error_codes: Option<bool>,
+    /// How HTTP is measured, as it is written.
+    pub http: Option<Value>,
+    /// Bounds of latencies in milliseconds.
+    pub latency_distribution_buckets: Option<Vec<i64>>,
+    /// Rewriting of labels, as it is written.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub rules: Vec<Value>,
+}
+
+/// Middleware in order.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Pipeline {
+    /// The first is outermost.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub handlers: Vec<Handler>,
+}
+
+/// One middleware of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Handler {
+    /// The component.
+    #[serde(deserialize_with = "lenient::text")]
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type", deserialize_with = "lenient::text")]
+    pub kind: String,
+    /// Its version.
+    #[serde(deserialize_with = "lenient::text")]
+    pub version: String,
+}
+
+/// How apps are found.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct NameResolution {
+    /// The resolver; empty for the one of the mode.
+    #[serde(deserialize_with = "lenient::text")]
+    pub component: String,
+    /// Its version.
+    #[serde(deserialize_with = "lenient::text")]
+    pub version: String,
+    /// Its own settings.
+    pub configuration: Value,
+}
+
+/// Who may call this app.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AccessControl {
+    /// For callers that no policy names.
+    #[serde(deserialize_with = "lenient::text")]
+    pub default_action: String,
+    /// Not part of any decision.
+    #[serde(deserialize_with = "lenient::text")]
+    pub trust_domain: String,
+    /// The policies, as they are written.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub policies: Vec<Value>,
+}
+
+impl Default for AccessControl {
+    fn default() -> Self {
+        Self {
+            default_action: "allow".to_owned(),
+            trust_domain: "public".to_owned(),
+            policies: Vec::new(),
+        }
+    }
+}
+
+/// Which APIs there are.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Api {
+    /// Nothing but these.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub allowed: Vec<ApiRule>,
+    /// All but these.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub denied: Vec<ApiRule>,
+}
+
+/// A group of APIs.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ApiRule {
+    /// The group.
+    #[serde(deserialize_with = "lenient::text")]
+    pub name: String,
+    /// Its version.
+    #[serde(deserialize_with = "lenient::text")]
+    pub version: String,
+    /// `http` or `grpc`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub protocol: String,
+}
+
+/// A feature that is on or off.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Feature {
+    /// Its name.
+    #[serde(deserialize_with = "lenient::text")]
+    pub name: String,
+    /// Whether it is on.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Logging {
+    #[serde(deserialize_with = "lenient::section")]
+    api_logging: ApiLogging,
+}
+
+/// Which calls of the API are logged, and how.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ApiLogging {
+    /// Whether calls are logged.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+    /// Whether paths are replaced by the names of APIs.
+    #[serde(rename = "obfuscateURLs", deserialize_with = "lenient::boolean")]
+    pub obfuscate_urls: Option<bool>,
+    /// Whether health checks are left out.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub omit_health_checks: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Secrets {
+    #[serde(deserialize_with = "lenient::or_default")]
+    scopes: Vec<SecretScope>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SecretScope {
+    #[serde(deserialize_with = "lenient::text")]
+    store_name: String,
+    #[serde(deserialize_with = "lenient::text")]
+    default_access: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct ComponentRules {
+    #[serde(deserialize_with = "lenient::or_default")]
+    deny: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    #[serde(deserialize_with = "lenient::section")]
+    spec: Configuration,
+}
+
+/// Features that are on unless a file says otherwise.
+const DEFAULT_FEATURES: [&str; 2] = ["HotReload", "WorkflowsRemoteActivityReminder"];
+
+/// Reads the files one over the other: maps are merged key by key, lists and scalars are replaced, `null` takes
+/// back. `lookup` finds environment variables.
+pub fn load_configuration(
+    paths: &[String],
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<Configuration, ConfigurationError> {
+    let defaults = serde_json::json!({
+        "spec": { "accessControl": { "defaultAction": "allow", "trustDomain": "public" } }
+    });
+    let mut figment = Figment::from(Layer {
+        name: "defaults".to_owned(),
+        value: defaults,
+    });
+    for path in paths {
+        let value = read(Path::new(path), &lookup)?;
+        figment = figment.merge(Layer {
+            name: path.clone(),
+            value,
+        });
+    }
+    let document: Document = figment
+        .extract()
+        .map_err(|error| ConfigurationError::Field(Box::new(error)))?;
+    let configuration = document.spec;
+    configuration.check_secrets()?;
+    Ok(configuration)
+}
+
+fn read(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Value, ConfigurationError> {
+    let failed = |operation| {
+        move |source| ConfigurationError::Read {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    let metadata = fs::metadata(path).map_err(failed("stat"))?;
+    let invalid = |source| ConfigurationError::Yaml {
+        path: path.to_owned(),
+        source,
+    };
+    if metadata.len() > MAX_FILE {
+        return Err(invalid(YamlError::TooLarge(metadata.len())));
+    }
+    let text = fs::read_to_string(path).map_err(failed("read"))?;
+    match first_document(&expand_environment(&text, lookup)).map_err(invalid)? {
+        object @ Value::Object(_) => Ok(object),
+        Value::Null => Ok(Value::Object(serde_json::Map::new())),
+        _ => Err(invalid(YamlError::Invalid("the document is no map".to_owned()))),
+    }
+}
+
+/// One file as a layer of the configuration.
+struct Layer {
+    name: String,
+    value: Value,
+}
+
+impl figment::Provider for Layer {
+    fn metadata(&self) -> figment::Metadata {
+        figment::Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<figment::Profile, Dict>, figment::Error> {
+        let dict = figment::value::Value::serialize(&self.value)?
+            .into_dict()
+            .unwrap_or_default();
+        Ok(figment::Profile::Default.collect(dict))
+    }
+}
+
+impl Configuration {
+    /// What is measured: `spec.metrics` laid over `spec.metric`.
+    pub fn metric(&self) -> Metric {
+        let (below, above) = (&self.metric, &self.metrics);
+        Metric {
+            enabled: above.enabled.or(below.enabled).or(Some(true)),
+            record_error_codes: above.record_error_codes.or(below.record_error_codes),
+            http: above.http.clone().or_else(|| below.http.clone()),
+            latency_distribution_buckets: above
+                .latency_distribution_buckets
+                .clone()
+                .or_else(|| below.latency_distribution_buckets.clone()),
+            rules: if above.rules.is_empty() {
+                below.rules.clone()
+            } else {
+                above.rules.clone()
+            },
+        }
+    }
+
+    /// How calls of the API are logged.
+    pub fn api_logging(&self) -> &ApiLogging {
+        &self.logging.api_logging
+    }
+
+    /// The features that are on: the list in order, then the defaults that it does not mention.
+    pub fn enabled_features(&self) -> Vec<String> {
+        let mut enabled: Vec<String> = Vec::new();
+        for feature in &self.features {
+            if feature.enabled == Some(true) {
+                if !enabled.contains(&feature.name) {
+                    enabled.push(feature.name.clone());
+                }
+            } else {
+                enabled.retain(|name| *name != feature.name);
+            }
+        }
+        let mentioned = |name: &str| self.features.iter().any(|feature| feature.name == name);
+        enabled.extend(
+            DEFAULT_FEATURES
+                .iter()
+                .filter(|name| !mentioned(name))
+                .map(ToString::to_string),
+        );
+        enabled
+    }
+
+    fn check_secrets(&self) -> Result<(), ConfigurationError> {
+        let scopes = &self.secrets.scopes;
+        for (index, scope) in scopes.iter().enumerate() {
+            if scopes[..index]
+                .iter()
+                .any(|earlier| earlier.store_name == scope.store_name)
+            {
+                return Err(ConfigurationError::RepeatedStore(scope.store_name.clone()));
+            }
+            if !matches!(
+                scope.default_access.to_lowercase().as_str(),
+                "" | "allow" | "deny"
+            ) {
+                return Err(ConfigurationError::DefaultAccess(scope.default_access.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn load(files: &[&str]) -> Result<Configuration, String> {
+        let files: Vec<_> = files
+            .iter()
+            .map(|text| {
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                file.write_all(text.as_bytes()).unwrap();
+                file
+            })
+            .collect();
+        let paths: Vec<String> = files
+            .iter()
+            .map(|file| file.path().display().to_string())
+            .collect();
+        let lookup = |name: &str| (name == "COMPONENT").then(|| "sqlite".to_owned());
+        load_configuration(&paths, lookup).map_err(|error| {
+            paths
+                .iter()
+                .fold(error.to_string(), |text, path| text.replace(path, "FILE"))
+        })
+    }
+
+    #[test]
+    fn nothing_is_a_configuration() {
+        let configuration = load(&[]).unwrap();
+        assert_eq!(configuration.enabled_features(), DEFAULT_FEATURES);
+        assert_eq!(configuration.access_control, Some(AccessControl::default()));
+        assert_eq!(configuration.metric().enabled, Some(true));
+        assert_eq!(load(&[""]).unwrap(), configuration);
+        assert_eq!(
+            load(&["kind: Component\n"]).unwrap(),
+            configuration,
+            "the kind is not looked at"
+        );
+    }
+
+    #[test]
+    fn values() {
+        let configuration = load(&["spec:\n  nameResolution:\n    component: $COMPONENT\n    configuration:\n      \
+             connectionString: x\n  tracing:\n    samplingRate: 1\n  metric:\n    enabled: off\n  unknown: 1\n  \
+             logging:\n    apiLogging:\n      enabled: yes\n      obfuscateURLs: true\n"])
+        .unwrap();
+        assert_eq!(configuration.name_resolution.component, "sqlite");
+        assert_eq!(
+            configuration.name_resolution.configuration["connectionString"],
+            "x"
+        );
+        assert_eq!(configuration.tracing.sampling_rate, "1");
+        assert_eq!(configuration.metric().enabled, Some(false));
+        assert_eq!(configuration.api_logging().enabled, Some(true));
+        assert_eq!(configuration.api_logging().obfuscate_urls, Some(true));
+    }
+
+    #[test]
+    fn later_files_are_laid_over_earlier_ones() {
+        let first = "spec:\n  features:\n  - {name: A, enabled: true}\n  - {name: HotReload, enabled: false}\n  \
+                     accessControl:\n    trustDomain: td\n";
+        let second =
+            "spec:\n  features:\n  - {name: B, enabled: true}\n  accessControl:\n    defaultAction: deny\n";
+        let configuration = load(&[first]).unwrap();
+        assert_eq!(
+            configuration.enabled_features(),
+            ["A", "WorkflowsRemoteActivityReminder"]
+        );
+        let configuration = load(&[first, second]).unwrap();
+        assert_eq!(
+            configuration.enabled_features(),
+            ["B", "HotReload", "WorkflowsRemoteActivityReminder"],
+            "a list is replaced"
+        );
+        let access = configuration.access_control.unwrap();
+        assert_eq!(
+            (access.trust_domain.as_str(), access.default_action.as_str()),
+            ("td", "deny")
+        );
+        assert_eq!(load(&["spec:\n  accessControl:\n"]).unwrap().access_control, None);
+    }
+
+    #[test]
+    fn mistakes_name_file_and_field() {
+        let error = load(&["spec:\n  metric:\n    enabled: maybe\n"]).unwrap_err();
+        assert!(
+            error.contains("FILE") && error.contains("metric") && error.contains("maybe"),
+            "{error}"
+        );
+        let error = load(&["spec:\n  tracing: [a]\n"]).unwrap_err();
+        assert!(error.contains("FILE") && error.contains("tracing"), "{error}");
+        let error = load(&["a: b: c\n"]).unwrap_err();
+        assert!(error.starts_with("FILE: yaml: "), "{error}");
+        let error = load_configuration(&["/nonexistent/x.yaml".to_owned()], |_| None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "stat /nonexistent/x.yaml: no such file or directory"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().display().to_string();
+        let error = load_configuration(std::slice::from_ref(&folder), |_| None).unwrap_err();
+        assert_eq!(error.to_string(), format!("read {folder}: is a directory"));
+    }
+
+    #[test]
+    fn secret_scopes_are_checked() {
+        let twice = "spec:\n  secrets:\n    scopes:\n    - storeName: a\n    - storeName: a\n";
+        assert_eq!(
+            load(&[twice]).unwrap_err(),
+            "a storeName is repeated in secrets configuration"
+        );
+        let odd = "spec:\n  secrets:\n    scopes:\n    - storeName: a\n      defaultAccess: maybe\n";
+        assert_eq!(
+            load(&[odd]).unwrap_err(),
+            "defaultAccess maybe can be either allow or deny"
+        );
+    }
+}

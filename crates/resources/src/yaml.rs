@@ -1,0 +1,130 @@
+//! Reading YAML within bounds.
+
+use serde_json::Value;
+use thiserror::Error;
+
+/// The longest file that is read, in bytes.
+pub const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// How deep a document may be nested.
+const MAX_DEPTH: usize = 64;
+
+/// A text that is no YAML, or more of it than is reasonable.
+#[derive(Debug, Error)]
+pub enum YamlError {
+    /// The text is longer than [`MAX_FILE`].
+    #[error("yaml: the file has {0} bytes, at most {MAX_FILE} are read")]
+    TooLarge(u64),
+    /// The document is nested too deeply.
+    #[error("yaml: nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// The text is no YAML, or breaks another bound.
+    #[error("yaml: {0}")]
+    Invalid(String),
+}
+
+/// The first document of a text; nothing for an empty one.
+pub fn first_document(text: &str) -> Result<Value, YamlError> {
+    if text.len() as u64 > MAX_FILE {
+        return Err(YamlError::TooLarge(text.len() as u64));
+    }
+    let document = first(text);
+    if is_too_deep(document) {
+        return Err(YamlError::TooDeep);
+    }
+    let is_empty = |line: &str| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line == "---"
+    };
+    if document.lines().all(is_empty) {
+        return Ok(Value::Null);
+    }
+    // YAML 1.2: `y` and `on` are texts; typed booleans take them all the same.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(document, options)
+        .map_err(|error| YamlError::Invalid(error.to_string()))
+}
+
+/// The text up to the second document.
+fn first(text: &str) -> &str {
+    let mut begun = false;
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let is_separator = line.trim_end() == "---" || line.starts_with("--- ");
+        if is_separator && begun {
+            return &text[..offset];
+        }
+        begun |= !line.trim().is_empty() && !line.starts_with('#');
+        offset += line.len();
+    }
+    text
+}
+
+/// A bound that costs one look at the text, before any parser builds anything: indentation and brackets.
+fn is_too_deep(text: &str) -> bool {
+    let mut open = 0_usize;
+    for line in text.lines() {
+        let indentation = line.len() - line.trim_start_matches([' ', '-', '?']).len();
+        if indentation > MAX_DEPTH * 4 {
+            return true;
+        }
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => open += 1,
+                b']' | b'}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > MAX_DEPTH {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn documents() {
+        for (text, wanted) in [
+            ("", Value::Null),
+            ("# only\n---\n", Value::Null),
+            ("a: 1\n", json!({"a": 1})),
+            ("---\na: 1\n---\nb: 2\n", json!({"a": 1})),
+            ("a: {b: [x, y]}\n", json!({"a": {"b": ["x", "y"]}})),
+        ] {
+            assert_eq!(first_document(text).unwrap(), wanted, "{text:?}");
+        }
+        assert!(first_document("a: b: c\n").is_err());
+        assert!(first_document("a: 1\na: 2\n").is_err(), "a key may stand once");
+    }
+
+    #[test]
+    fn hostile_documents_are_refused_at_once() {
+        let deep: Vec<String> = (0..1000).map(|depth| " ".repeat(depth) + "a:").collect();
+        let deep = deep.join("\n");
+        assert!(first_document(&deep).is_err());
+        assert!(first_document(&"[".repeat(100_000)).is_err());
+        assert!(first_document(&"- ".repeat(100_000)).is_err());
+        assert!(matches!(
+            first_document(&"a".repeat(5 << 20)),
+            Err(YamlError::TooLarge(_))
+        ));
+        let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            laughs.extend(["a", &level.to_string(), ": &a", &level.to_string(), " [", &vec![before; 10].join(","), "]\n"]);
+        }
+        assert!(first_document(&laughs).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_judged(text in "[a-c:\\-\\[\\]{}&*!#|>'\"\\n \\t]{0,60}") {
+            let _ = first_document(&text);
+        }
+    }
+}
