@@ -8,7 +8,11 @@
 //! The harness knows the binary, never the crates behind it: what it sees is what a user sees. It also runs
 //! another binary of the same command line when `DAPRD_BIN` names one.
 
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test that cannot go on panics, and shows why")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and shows why"
+)]
 
 mod app;
 mod binary;

@@ -200,13 +200,7 @@ impl RawClient {
 
     /// Reads what is there; `false` at the end of the connection.
     async fn fill(&mut self) -> bool {
-        let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece).await {
-            Ok(0) | Err(_) => false,
-            Ok(read) => {
-                self.buffer.extend_from_slice(&piece[..read]);
-                true
-            }
-        }
+        self.buffer.reserve(16 * 1024);
+        matches!(self.stream.read_buf(&mut self.buffer).await, Ok(read) if read > 0)
     }
 }

@@ -1,2 +1,167 @@
+//! `daprd`: a sidecar for service invocation.
+//!
+//! This is the composition: the only place that knows every crate, where each trait meets the type that
+//! implements it. It reads the command line, puts the sidecar together in a fixed order, and ends it. It has no
+//! rule of its own about how a call is made.
+//!
+//! `flags` is the command line, `environment` what is read from outside besides it, `sidecar` the start,
+//! `servers` the listeners, `stop` the end, `observer` what is logged of calls.
+
+#![allow(
+    unreachable_pub,
+    reason = "the modules of a program have no reader outside of it"
+)]
+
+mod environment;
 mod flags;
-fn main() {}
+mod observer;
+mod servers;
+mod sidecar;
+mod signals;
+mod wait;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use flags::{Options, Settings, SpecialMode};
+use sidecar::{Ended, Fatal};
+use telemetry::log::{self, Level, Log, LogSettings};
+
+const SCOPE: &str = "dapr.runtime";
+
+fn main() -> ExitCode {
+    let flags = match flags::parse(std::env::args_os().skip(1)) {
+        Ok(flags) => flags,
+        Err(ended) => {
+            say(&mut std::io::stderr(), &ended.stderr);
+            return ExitCode::from(ended.code);
+        }
+    };
+    for warning in &flags.warnings {
+        say(&mut std::io::stderr(), &format!("{warning}\n"));
+    }
+    let options = Options::of(&flags);
+    match (flags.mode(), &options) {
+        (_, Err(_)) | (SpecialMode::Run, _) => {}
+        (SpecialMode::Version, _) => return print(&format!("{}\n", flags::VERSION)),
+        (SpecialMode::BuildInfo, _) => {
+            let (version, commit) = (flags::VERSION, flags::COMMIT);
+            return print(&format!(
+                "Version: {version}\nGit Commit: {commit}\nGit Version: {commit}\n"
+            ));
+        }
+        (SpecialMode::Wait, _) => {
+            wait::for_outbound_health(flags.text("dapr-http-port"));
+            return ExitCode::SUCCESS;
+        }
+    }
+    let level = Level::parse(flags.text("log-level"));
+    let log = match begin_log(&flags, level.unwrap_or(Level::Info), options.is_ok()) {
+        Ok(log) => log,
+        Err(code) => return code,
+    };
+    let options = match (options, level) {
+        (Ok(options), Some(_)) => options,
+        (Err(text), _) => return fatal(&log, &format!("Failed to parse flags: {text}")),
+        (_, None) => {
+            return fatal(
+                &log,
+                &format!("invalid value for --log-level: {}", flags.text("log-level")),
+            );
+        }
+    };
+    let level = level.unwrap_or(Level::Info);
+    tracing::info!(
+        target: SCOPE,
+        "Starting Dapr Runtime -- version {} -- commit {}", flags::VERSION, flags::COMMIT
+    );
+    tracing::info!(target: SCOPE, "Log level set to: {}", level.name());
+    let ended = match run(&flags, &options, &log) {
+        Ok(ended) => ended,
+        Err(error) => return fatal(&log, &format!("Fatal error from runtime: {error}")),
+    };
+    match ended {
+        Ended::Gracefully => {
+            tracing::info!(target: SCOPE, "Daprd shutdown gracefully");
+            log.flush();
+            ExitCode::SUCCESS
+        }
+        Ended::Forced => {
+            log.flush();
+            ExitCode::FAILURE
+        }
+        Ended::Fatally(text) => fatal(&log, &text),
+        Ended::BySignalDuringShutdown(text) => {
+            log.fatal("dapr.signals", &text);
+            log.flush();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the sidecar until it ends; a hang-up builds it anew.
+fn run(flags: &flags::Flags, options: &Options, log: &Log) -> Result<Ended, Fatal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // The processors that this container may use, not those that the host has.
+        .worker_threads(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .enable_all()
+        .build()
+        .map_err(Fatal::Runtime)?;
+    let ended = runtime.block_on(async {
+        let mut signals = signals::Signals::new().map_err(Fatal::Runtime)?;
+        loop {
+            sidecar::check_security(flags)?;
+            let settings = Settings::of(flags).map_err(Fatal::Settings)?;
+            if let Some(ended) = sidecar::run(flags, options, &settings, log, &mut signals).await? {
+                return Ok(ended);
+            }
+        }
+    });
+    // What still runs now has been told to end, and nobody waits for it any more.
+    runtime.shutdown_background();
+    ended
+}
+
+fn begin_log(flags: &flags::Flags, level: Level, is_known: bool) -> Result<Log, ExitCode> {
+    let settings = LogSettings {
+        level,
+        as_json: is_known && flags.is_on("log-as-json"),
+        file: Some(flags.text("log-file"))
+            .filter(|file| !file.is_empty())
+            .map(Into::into),
+        app_id: if is_known {
+            flags.text("app-id").to_owned()
+        } else {
+            String::new()
+        },
+        instance: name_resolution::host::host_name(),
+        version: flags::VERSION,
+    };
+    log::init(settings.clone()).map_err(|error| {
+        // Without its file the log goes to the standard output, to say so.
+        match log::init(LogSettings {
+            file: None,
+            ..settings
+        }) {
+            Ok(log) => fatal(&log, &error.to_string()),
+            Err(_) => ExitCode::FAILURE,
+        }
+    })
+}
+
+fn fatal(log: &Log, text: &str) -> ExitCode {
+    log.fatal(SCOPE, text);
+    log.flush();
+    ExitCode::FAILURE
+}
+
+fn print(text: &str) -> ExitCode {
+    say(&mut std::io::stdout(), text);
+    ExitCode::SUCCESS
+}
+
+/// A closed output is no reason to fail.
+fn say(output: &mut impl Write, text: &str) {
+    let _ = output.write_all(text.as_bytes());
+    let _ = output.flush();
+}

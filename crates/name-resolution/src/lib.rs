@@ -1,1 +1,20 @@
-//! name-resolution
+//! How a sidecar finds the sidecars of other apps: one module per resolver, each a cargo feature.
+//!
+//! All of them implement [`invoke_core::Resolver`]: asked for an app they keep a watched set of endpoints up to
+//! date, and the one balancer of `invoke-core` picks from it. [`build`] makes the resolver that the
+//! configuration names. [`host`] finds the address under which this sidecar is announced, and the internal port
+//! that stays the same from start to start.
+//!
+//! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
+
+pub mod host;
+#[cfg(feature = "mdns")]
+pub mod mdns;
+#[cfg(feature = "nameformat")]
+mod nameformat;
+mod registry;
+mod settings;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub use registry::{Built, InitError, Instance, build};

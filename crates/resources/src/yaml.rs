@@ -116,7 +116,15 @@ mod tests {
         let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..12 {
             let before = format!("*a{}", level - 1);
-            laughs.extend(["a", &level.to_string(), ": &a", &level.to_string(), " [", &vec![before; 10].join(","), "]\n"]);
+            laughs.extend([
+                "a",
+                &level.to_string(),
+                ": &a",
+                &level.to_string(),
+                " [",
+                &vec![before; 10].join(","),
+                "]\n",
+            ]);
         }
         assert!(first_document(&laughs).is_err());
     }

@@ -18,24 +18,30 @@ pub fn parse_int(text: &str) -> Result<i64, String> {
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
-    let magnitude = magnitude(digits).ok_or_else(|| syntax("ParseInt", text))?;
-    let value = magnitude
-        .map(i128::from)
-        .map(|value| if negative { -value } else { value });
-    value
-        .and_then(|value| i64::try_from(value).ok())
-        .ok_or_else(|| range("ParseInt", text))
+    let value = match magnitude(digits) {
+        Magnitude::Of(value) => i128::from(value),
+        Magnitude::TooLarge => return Err(range("ParseInt", text)),
+        Magnitude::None => return Err(syntax("ParseInt", text)),
+    };
+    i64::try_from(if negative { -value } else { value }).map_err(|_| range("ParseInt", text))
 }
 
 /// An unsigned integer in the same syntax.
 pub fn parse_uint(text: &str) -> Result<u64, String> {
-    magnitude(text)
-        .ok_or_else(|| syntax("ParseUint", text))?
-        .ok_or_else(|| range("ParseUint", text))
+    match magnitude(text) {
+        Magnitude::Of(value) => Ok(value),
+        Magnitude::TooLarge => Err(range("ParseUint", text)),
+        Magnitude::None => Err(syntax("ParseUint", text)),
+    }
 }
 
-/// `None` for bad syntax, `Some(None)` for a number that is too large.
-fn magnitude(text: &str) -> Option<Option<u64>> {
+enum Magnitude {
+    Of(u64),
+    TooLarge,
+    None,
+}
+
+fn magnitude(text: &str) -> Magnitude {
     let lower = text.to_ascii_lowercase();
     let (radix, digits, is_prefixed) = match lower.as_bytes() {
         [b'0', b'x', ..] => (16, &lower[2..], true),
@@ -51,9 +57,9 @@ fn magnitude(text: &str) -> Option<Option<u64>> {
             || digits.as_bytes()[0] != b'_');
     let digits: String = digits.chars().filter(|digit| *digit != '_').collect();
     if digits.is_empty() || !underscores_fit || !digits.chars().all(|digit| digit.is_digit(radix)) {
-        return None;
+        return Magnitude::None;
     }
-    Some(u64::from_str_radix(&digits, radix).ok())
+    u64::from_str_radix(&digits, radix).map_or(Magnitude::TooLarge, Magnitude::Of)
 }
 
 /// A decimal integer, as ports are read.

@@ -7,7 +7,7 @@ mod settings;
 mod table;
 
 pub use parse::{Flags, Mode as SpecialMode, parse};
-pub use settings::{AppProtocol, AppSettings, HealthSettings, Mode, Options, Settings};
+pub use settings::{AppProtocol, Options, Settings};
 
 /// The version that `--version` prints and the metadata tells: stamped at build time, else `edge`.
 pub const VERSION: &str = match option_env!("DAPRD_VERSION") {

@@ -48,7 +48,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, Ended> {
         rest.next().map(|arg| {
             let arg = arg
                 .into_string()
-                .map_err(|arg| wrong(format!("argument is not UTF-8: {arg:?}")))?;
+                .map_err(|arg| wrong(format!("argument is not UTF-8: {}", arg.display())))?;
             Ok::<_, Ended>(doubled(arg))
         })
     };

@@ -17,15 +17,6 @@ pub struct Options {
     pub read_buffer: Option<u64>,
 }
 
-/// Where the process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// By itself.
-    Standalone,
-    /// In a pod.
-    Kubernetes,
-}
-
 /// The protocol of the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppProtocol {
@@ -92,8 +83,6 @@ pub struct AppSettings {
 /// All flags, typed.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where the process runs.
-    pub mode: Mode,
     /// The app id.
     pub app_id: String,
     /// The app.
@@ -176,16 +165,16 @@ fn size(flags: &Flags, name: &str, deprecated: &str, shift: u32, default: i64) -
 impl Settings {
     /// The second stage; a mistake ends the process with `Fatal error from runtime: …`.
     pub fn of(flags: &Flags) -> Result<Self, String> {
-        let mode = match flags.text("mode") {
-            "standalone" => Mode::Standalone,
-            "kubernetes" => Mode::Kubernetes,
+        let is_standalone = match flags.text("mode") {
+            "standalone" => true,
+            "kubernetes" => false,
             other => return Err(format!("invalid mode: {other}")),
         };
         let app_id = flags.text("app-id").to_owned();
-        if mode == Mode::Standalone && app_id.is_empty() {
+        if is_standalone && app_id.is_empty() {
             return Err("parameter app-id cannot be empty".to_owned());
         }
-        if mode == Mode::Standalone && app_id.contains('.') {
+        if is_standalone && app_id.contains('.') {
             return Err("parameter app-id cannot contain dots".to_owned());
         }
         let number = |name: &str, label: &str| {
@@ -231,7 +220,6 @@ impl Settings {
             u16::try_from(port).map_err(|_| format!("the '{name}' argument value {port} is no port"))
         };
         Ok(Self {
-            mode,
             app_id,
             app: AppSettings {
                 port: u16::try_from(app_port).ok().filter(|port| *port > 0),

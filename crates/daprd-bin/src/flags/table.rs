@@ -1,5 +1,7 @@
 //! Every flag there is.
 
+use std::fmt::Write as _;
+
 /// The type of a flag's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -342,7 +344,7 @@ pub(super) fn usage() -> std::string::String {
             (String, default) => format!(" (default {default:?})"),
             (_, default) => format!(" (default {default})"),
         };
-        text.push_str(&format!("{:width$}{}{default}\n", head(flag), flag.help));
+        let _ = writeln!(text, "{:width$}{}{default}", head(flag), flag.help);
     }
     text
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-pub use writer::Log;
+pub use writer::{ApiCall, Log};
 
 use format::{Constant, Format};
 use layer::Layer;

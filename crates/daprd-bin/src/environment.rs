@@ -1,0 +1,93 @@
+//! What is read from the environment, once, at start.
+
+use std::time::Duration;
+
+use crate::flags::{Settings, go};
+
+/// The environment of a sidecar.
+#[derive(Clone)]
+pub struct Environment {
+    /// `NAMESPACE`, or `default`.
+    pub namespace: String,
+    /// `DAPR_HOST_IP`.
+    pub host_ip: Option<String>,
+    /// `DAPR_API_TOKEN`.
+    pub api_token: String,
+    /// `APP_API_TOKEN`.
+    pub app_token: String,
+    /// `DAPR_HTTP_DISABLE_H2C`.
+    pub disables_h2c: bool,
+    /// `DAPR_GRPC_MAX_CONN_IDLE` and `DAPR_GRPC_CONN_COLLECTOR_INTERVAL`.
+    pub purge: internal_grpc::PurgeConfig,
+}
+
+impl Environment {
+    /// Reads it. Values that cannot be are told in the log and replaced by the default.
+    pub fn read() -> Self {
+        let text = |name: &str| std::env::var(name).ok();
+        let defaults = internal_grpc::PurgeConfig::default();
+        Self {
+            namespace: text("NAMESPACE").unwrap_or_else(|| "default".to_owned()),
+            host_ip: text("DAPR_HOST_IP"),
+            api_token: text("DAPR_API_TOKEN").unwrap_or_default(),
+            app_token: text("APP_API_TOKEN").unwrap_or_default(),
+            disables_h2c: is_truthy(&text("DAPR_HTTP_DISABLE_H2C").unwrap_or_default()),
+            purge: internal_grpc::PurgeConfig {
+                max_idle: duration("DAPR_GRPC_MAX_CONN_IDLE", defaults.max_idle),
+                interval: duration("DAPR_GRPC_CONN_COLLECTOR_INTERVAL", defaults.interval),
+            },
+        }
+    }
+}
+
+fn is_truthy(text: &str) -> bool {
+    matches!(
+        text.to_lowercase().as_str(),
+        "y" | "yes" | "true" | "t" | "on" | "1"
+    )
+}
+
+fn duration(name: &str, default: Duration) -> Duration {
+    let Ok(text) = std::env::var(name) else {
+        return default;
+    };
+    match go::parse_duration(&text).map(u64::try_from) {
+        Ok(Ok(nanos)) if nanos > 0 => Duration::from_nanos(nanos),
+        _ => {
+            tracing::warn!(
+                target: "dapr.runtime.grpc.manager",
+                "Ignoring invalid duration {text:?} in {name}; using default {}", go::format_duration(default)
+            );
+            default
+        }
+    }
+}
+
+/// A variable as configuration files see it: those that a sidecar sets for them come before those of the process.
+pub fn lookup(
+    settings: &Settings,
+    metrics_port: &str,
+    internal_port: u16,
+    host_address: &str,
+) -> impl Fn(&str) -> Option<String> {
+    let own = [
+        ("APP_ID", settings.app_id.clone()),
+        ("APP_PORT", settings.app.port_shown.to_string()),
+        ("HOST_ADDRESS", host_address.to_owned()),
+        ("DAPR_PORT", internal_port.to_string()),
+        ("DAPR_GRPC_PORT", settings.grpc_port.to_string()),
+        ("DAPR_HTTP_PORT", settings.http_port.to_string()),
+        ("DAPR_METRICS_PORT", metrics_port.to_owned()),
+        (
+            "DAPR_PROFILE_PORT",
+            settings.profile_port.unwrap_or(7777).to_string(),
+        ),
+    ];
+    move |name: &str| {
+        let own = own
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone());
+        own.or_else(|| std::env::var(name).ok())
+    }
+}

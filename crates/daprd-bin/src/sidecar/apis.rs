@@ -1,0 +1,167 @@
+//! The APIs on their listeners.
+
+use api_http::{
+    Api, ApiSettings, ApiToken, AppConnection, AppHealth, Cors, Metadata, MetadataSettings, PublicApi,
+};
+use app_channel::HttpChannel;
+use internal_grpc::Server;
+use invoke_core::{Inbound, Open};
+use resources::Configuration;
+use transport::listen::{Listener, Patience};
+use transport::server::{GrpcServerConfig, Unimplemented, serve_grpc, serve_http};
+
+use super::parts::Parts;
+use super::{Fatal, SCOPE, Sidecar};
+use crate::environment::Environment;
+use crate::flags::{Flags, Options, Settings, go};
+use crate::observer::ApiLog;
+use crate::servers::{self, PATIENCE};
+
+pub(super) fn metadata(
+    settings: &Settings,
+    configuration: &Configuration,
+    environment: &Environment,
+) -> Metadata {
+    let app = &settings.app;
+    let health = app.health.as_ref().map(|health| AppHealth {
+        health_check_path: if app.protocol.is_http() {
+            health.path.clone()
+        } else {
+            String::new()
+        },
+        health_probe_interval: go::format_duration(health.interval),
+        health_probe_timeout: go::format_duration(health.timeout),
+        health_threshold: health.threshold,
+    });
+    Metadata::new(MetadataSettings {
+        app_id: settings.app_id.clone(),
+        namespace: environment.namespace.clone(),
+        version: crate::flags::VERSION.to_owned(),
+        features: configuration.enabled_features(),
+        components: Vec::new(),
+        http_endpoints: Vec::new(),
+        resiliencies: Vec::new(),
+        app: AppConnection {
+            port: app.port_shown,
+            protocol: app.protocol.name().to_owned(),
+            channel_address: app.address.clone(),
+            max_concurrency: app.max_concurrency.unwrap_or(0),
+            health,
+        },
+    })
+}
+
+pub(super) fn api_settings(
+    flags: &Flags,
+    options: &Options,
+    configuration: &Configuration,
+    environment: &Environment,
+) -> ApiSettings {
+    let token = ApiToken::new(&environment.api_token);
+    if token.is_some() {
+        tracing::info!(target: "dapr.runtime.http", "Enabled token authentication on HTTP server");
+    }
+    let rate = configuration.tracing.sampling_rate.parse::<f64>();
+    ApiSettings {
+        max_body: options.max_body,
+        token,
+        cors: Cors::parse(flags.text("allowed-origins")),
+        // A rate of exactly nothing switches all of it off.
+        tracing: rate != Ok(0.0),
+    }
+}
+
+pub(super) async fn grpc_api(settings: &Settings, parts: &mut Parts) -> Result<(), Fatal> {
+    let latch = parts.readiness.register("grpc-api-server");
+    for (address, listener) in servers::listeners(settings, settings.grpc_port, "grpc").await? {
+        tracing::info!(target: "dapr.runtime.grpc.api", "gRPC server listening on TCP address: {address}");
+        let limits = GrpcServerConfig::default();
+        parts.tasks.spawn(serve_grpc(
+            listener,
+            limits,
+            Unimplemented,
+            parts.shutdown.clone(),
+        ));
+    }
+    tracing::info!(target: SCOPE, "API gRPC server is running on port {}", settings.grpc_port);
+    latch.ready();
+    parts.server_latches.push(latch);
+    Ok(())
+}
+
+pub(super) async fn http_api(
+    settings: &Settings,
+    options: &Options,
+    environment: &Environment,
+    api: Api<Sidecar, ApiLog>,
+    parts: &Parts,
+) -> Result<(), Fatal> {
+    let limits = servers::api_limits(options, !environment.disables_h2c);
+    for (address, listener) in servers::listeners(settings, settings.http_port, "http").await? {
+        let kind = if settings.socket_folder.is_some() {
+            "UNIX socket"
+        } else {
+            "TCP address"
+        };
+        tracing::info!(target: "dapr.runtime.http", "HTTP server listening on {kind}: {address}");
+        parts.tasks.spawn(serve_http(
+            listener,
+            limits.clone(),
+            api.clone(),
+            parts.shutdown.clone(),
+        ));
+    }
+    tracing::info!(target: SCOPE, "HTTP server is running on port {}", settings.http_port);
+    Ok(())
+}
+
+pub(super) async fn public(
+    flags: &Flags,
+    settings: &Settings,
+    api: PublicApi,
+    parts: &Parts,
+) -> Result<(), Fatal> {
+    let Some(port) = settings.public_port else {
+        return Ok(());
+    };
+    let address = format!("{}:{port}", flags.text("dapr-public-listen-address"));
+    let listener = Listener::tcp(&address, Patience::None).await?;
+    tracing::info!(target: "dapr.runtime.http", "HTTP public server listening on: {address}");
+    parts.tasks.spawn(serve_http(
+        listener,
+        servers::http1_limits(4096),
+        api,
+        parts.shutdown.clone(),
+    ));
+    Ok(())
+}
+
+pub(super) async fn internal_api(
+    flags: &Flags,
+    reserved: Option<Listener>,
+    port: u16,
+    calls: Server<Inbound<HttpChannel, Open>>,
+    options: &Options,
+    parts: &mut Parts,
+) -> Result<(), Fatal> {
+    let address = format!("{}:{port}", flags.text("dapr-internal-grpc-listen-address"));
+    let latch = parts.readiness.register("grpc-internal-server");
+    let listener = match reserved {
+        Some(listener) => listener,
+        None => Listener::tcp(&address, PATIENCE)
+            .await
+            .map_err(|_| Fatal::NoListener)?,
+    };
+    let header_list = options.read_buffer.map_or(u64::from(u32::MAX), |size| size << 10);
+    let limits = GrpcServerConfig {
+        max_header_list: u32::try_from(header_list).unwrap_or(u32::MAX),
+        ..GrpcServerConfig::default()
+    };
+    parts
+        .tasks
+        .spawn(serve_grpc(listener, limits, calls, parts.shutdown.clone()));
+    tracing::info!(target: SCOPE, "Internal gRPC server is running on {address}");
+    latch.ready();
+    parts.server_latches.push(latch);
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! A sidecar from its start to its end.
+
+mod apis;
+mod app;
+mod names;
+mod parts;
+mod start;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use app_channel::{External, HttpChannel};
+use internal_grpc::Client;
+use invoke_core::{Open, Outbound};
+use lifecycle::{ShutdownRequest, shutdown_requests};
+use name_resolution::host;
+use resources::ConfigurationError;
+use telemetry::log::Log;
+use telemetry::server::MetricsError;
+use thiserror::Error;
+use transport::listen::BindError;
+
+use crate::flags::{Flags, Options, Settings};
+use crate::signals::{Request, Signals};
+use parts::Parts;
+use start::start;
+
+const SCOPE: &str = "dapr.runtime";
+
+/// What keeps a sidecar from running, printed after `Fatal error from runtime: `.
+#[derive(Debug, Error)]
+pub enum Fatal {
+    /// The process cannot have what it needs of the operating system.
+    #[error("{0}")]
+    Runtime(#[source] io::Error),
+    /// The flags contradict each other, or a value cannot be.
+    #[error("{0}")]
+    Settings(String),
+    /// Something is asked for that this version does not have. To go on without it would be unsafe.
+    #[error("{0} is not supported by this version of daprd-rs")]
+    Unsupported(String),
+    /// The configuration cannot be used.
+    #[error("error loading configuration: {0}")]
+    Configuration(#[from] ConfigurationError),
+    /// The address of the host is not known.
+    #[error("failed to determine host address: {0}")]
+    HostAddress(#[from] host::NoAddress),
+    /// The metrics port cannot be opened.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// None of the listen addresses can be bound.
+    #[error("could not listen on any endpoint")]
+    NoListener,
+    /// None of the listen addresses can be bound for profiling.
+    #[error("could not listen on any endpoint for profiling API")]
+    NoProfilingListener,
+    /// A socket cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A server cannot be started.
+    #[error("failed to start {server}: {source}")]
+    Server {
+        /// Which.
+        server: &'static str,
+        /// Why not.
+        source: Box<Fatal>,
+    },
+    /// The channel to the app cannot be made.
+    #[error(transparent)]
+    AppChannel(#[from] app_channel::ChannelError),
+}
+
+/// How a sidecar ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As it should.
+    Gracefully,
+    /// At once, because somebody asked for that.
+    Forced,
+    /// With a last word.
+    Fatally(String),
+    /// A second signal came while it stopped.
+    BySignalDuringShutdown(String),
+}
+
+type Sidecar = Outbound<HttpChannel, Open, Client, External>;
+
+/// Refuses what would be unsafe to ignore. A sidecar that was told to use mTLS never runs without it.
+pub fn check_security(flags: &Flags) -> Result<(), Fatal> {
+    let trust_domain = if flags.is_given("control-plane-trust-domain") {
+        flags.text("control-plane-trust-domain").to_owned()
+    } else {
+        let fallback = flags.text("control-plane-trust-domain").to_owned();
+        std::env::var("DAPR_CONTROLPLANE_TRUST_DOMAIN").unwrap_or(fallback)
+    };
+    if trust_domain.is_empty() {
+        return Err(Fatal::Settings(
+            "control plane trust domain is required".to_owned(),
+        ));
+    }
+    if flags.text("mode") == "kubernetes" {
+        return Err(Fatal::Unsupported("--mode=kubernetes".to_owned()));
+    }
+    if flags.is_on("enable-mtls") {
+        return Err(Fatal::Unsupported("--enable-mtls".to_owned()));
+    }
+    tracing::warn!(
+        target: "dapr.runtime.security",
+        "mTLS is disabled. Skipping certificate request and tls validation"
+    );
+    Ok(())
+}
+
+/// Runs a sidecar until it ends; `None` asks for another one.
+pub async fn run(
+    flags: &Flags,
+    options: &Options,
+    settings: &Settings,
+    log: &Log,
+    signals: &mut Signals,
+) -> Result<Option<Ended>, Fatal> {
+    let begun = Instant::now();
+    let (requests, mut asked) = shutdown_requests();
+    let mut parts = Parts::new();
+    let started = tokio::select! {
+        started = start(flags, options, settings, log, requests, &mut parts, begun) => Some(started),
+        request = signals.next() => {
+            tell(request);
+            match request {
+                Request::Restart => None,
+                Request::Stop(_) => {
+                    parts.end_at_once().await;
+                    return Ok(Some(Ended::Gracefully));
+                }
+            }
+        }
+    };
+    match started {
+        None => {
+            parts.end_at_once().await;
+            return Ok(None);
+        }
+        Some(Err(error)) => {
+            parts.end_at_once().await;
+            return Err(error);
+        }
+        Some(Ok(())) => {}
+    }
+    let stop = tokio::select! {
+        request = signals.next() => {
+            tell(request);
+            match request {
+                Request::Restart => Stop::Restart,
+                Request::Stop(_) => Stop::BySignal,
+            }
+        }
+        request = asked.recv() => match request {
+            Some(ShutdownRequest::Force) => Stop::Force,
+            Some(ShutdownRequest::Graceful) | None => {
+                tracing::info!(target: SCOPE, "Shutdown requested via API");
+                Stop::ByApi
+            }
+        },
+    };
+    if stop == Stop::Force {
+        return Ok(Some(force().await));
+    }
+    let ended = parts.stop(settings, stop, signals, &mut asked).await;
+    Ok(if stop == Stop::Restart && ended == Ended::Gracefully {
+        None
+    } else {
+        Some(ended)
+    })
+}
+
+/// Why a sidecar stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    BySignal,
+    ByApi,
+    Restart,
+    Force,
+}
+
+fn tell(request: Request) {
+    match request {
+        Request::Stop(name) => {
+            tracing::info!(target: "dapr.signals", "Received signal '{name}'; beginning shutdown");
+        }
+        Request::Restart => tracing::info!(target: "dapr.signals", "Received signal 'hangup'; restarting"),
+    }
+}
+
+/// The answer to the request goes out first.
+async fn force() -> Ended {
+    tracing::warn!(
+        target: SCOPE,
+        "Force shutdown requested, exiting immediately without graceful shutdown"
+    );
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Ended::Forced
+}

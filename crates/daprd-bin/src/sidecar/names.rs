@@ -1,0 +1,88 @@
+//! Where this sidecar is found, and how it finds others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use invoke_core::balance::{Directory, DirectorySettings};
+use name_resolution::Instance;
+use resources::Configuration;
+use transport::listen::Listener;
+
+use super::SCOPE;
+use super::parts::Parts;
+use crate::flags::Flags;
+use crate::servers::PATIENCE;
+
+/// Takes the internal port before anybody else does; it serves later.
+pub(super) async fn reserve_internal(flags: &Flags, port: u16) -> Option<Listener> {
+    let address = format!("{}:{port}", flags.text("dapr-internal-grpc-listen-address"));
+    match Listener::tcp(&address, PATIENCE).await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::warn!(
+                target: SCOPE,
+                "could not reserve internal gRPC port before component initialization; it will be bound when \
+                 the internal gRPC server starts: {error}"
+            );
+            None
+        }
+    }
+}
+
+/// A sidecar that only listens on the loopback interface is announced there.
+pub(super) fn advertised(flags: &Flags, host_address: &str) -> String {
+    match flags.text("dapr-internal-grpc-listen-address") {
+        loopback @ ("127.0.0.1" | "localhost" | "[::1]") => loopback.to_owned(),
+        _ => host_address.to_owned(),
+    }
+}
+
+/// A resolver that cannot be set up is no reason not to start: the app can still be called.
+pub(super) async fn resolver(
+    configuration: &Configuration,
+    instance: &Instance,
+    parts: &mut Parts,
+) -> Option<Arc<Directory>> {
+    let wanted = &configuration.name_resolution;
+    let name = if wanted.component.is_empty() {
+        "mdns"
+    } else {
+        &wanted.component
+    };
+    let version = if wanted.version.is_empty() {
+        "v1"
+    } else {
+        &wanted.version
+    };
+    match name_resolution::build(name, version, &wanted.configuration, instance).await {
+        Ok(built) => {
+            tracing::info!(target: SCOPE, "Initialized name resolution to {name}");
+            let directory = Arc::new(Directory::new(
+                Arc::clone(&built.resolver),
+                DirectorySettings::default(),
+            ));
+            parts.names = Some(built);
+            let (swept, shutdown) = (Arc::clone(&directory), parts.shutdown.clone());
+            parts.tasks.spawn(async move {
+                loop {
+                    tokio::select! {
+                        () = shutdown.draining() => return,
+                        () = tokio::time::sleep(Duration::from_secs(60)) => swept.sweep(),
+                    }
+                }
+            });
+            Some(directory)
+        }
+        Err(error) => {
+            let stage = match error {
+                name_resolution::InitError::Unknown { .. } => "CREATE_COMPONENT_FAILURE",
+                name_resolution::InitError::Init(_) => "INIT_COMPONENT_FAILURE",
+            };
+            tracing::error!(
+                target: SCOPE,
+                "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What runs in a sidecar, and how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks};
+use name_resolution::Built;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{Ended, SCOPE, Stop, force};
+use crate::flags::{Settings, go};
+use crate::signals::Signals;
+
+/// What runs, and what ends it.
+pub(super) struct Parts {
+    /// Servers and what belongs to them.
+    pub(super) tasks: Tasks,
+    /// Connections to apps and peers: they outlive the servers, whose calls use them.
+    pub(super) connections: Tasks,
+    pub(super) readiness: Readiness,
+    trigger: ShutdownTrigger,
+    pub(super) shutdown: Shutdown,
+    pub(super) names: Option<Built>,
+    pub(super) is_app_up: Arc<AtomicBool>,
+    pub(super) server_latches: Vec<Latch>,
+}
+
+impl Parts {
+    /// Nothing runs yet.
+    pub(super) fn new() -> Self {
+        let (trigger, shutdown) = Shutdown::new();
+        Self {
+            tasks: Tasks::new(),
+            connections: Tasks::new(),
+            readiness: Readiness::new(),
+            trigger,
+            shutdown,
+            names: None,
+            is_app_up: Arc::default(),
+            server_latches: Vec::new(),
+        }
+    }
+
+    /// Ends a sidecar that has not served yet.
+    pub(super) async fn end_at_once(&self) {
+        if let Some(names) = &self.names {
+            names.close().await;
+        }
+        self.trigger.begin_drain();
+        self.trigger.force();
+        self.tasks.abort_all();
+        self.connections.abort_all();
+        self.tasks.wait().await;
+    }
+
+    /// Ends a sidecar that serves.
+    pub(super) async fn stop(
+        &mut self,
+        settings: &Settings,
+        stop: Stop,
+        signals: &mut Signals,
+        asked: &mut UnboundedReceiver<ShutdownRequest>,
+    ) -> Ended {
+        let impatient = async {
+            let name = signals.next_stop().await;
+            Ended::BySignalDuringShutdown(format!(
+                "Received signal '{name}' during shutdown; exiting immediately"
+            ))
+        };
+        let forced = async {
+            loop {
+                if let Some(ShutdownRequest::Force) = asked.recv().await {
+                    return force().await;
+                }
+            }
+        };
+        let drained = async {
+            if stop == Stop::BySignal {
+                self.block(settings).await;
+            }
+            self.drain(settings.grace).await
+        };
+        tokio::select! {
+            ended = drained => ended,
+            ended = impatient => ended,
+            ended = forced => ended,
+        }
+    }
+
+    /// Goes on as before for a while, if that is wanted.
+    async fn block(&self, settings: &Settings) {
+        let Some(duration) = settings.block_shutdown else {
+            return;
+        };
+        let shown = go::format_duration(duration);
+        tracing::info!(
+            target: SCOPE,
+            "Blocking graceful shutdown for {shown} or until app reports unhealthy..."
+        );
+        let has_app = settings.app.port.is_some();
+        if has_app && !self.is_app_up.load(Ordering::Relaxed) {
+            tracing::info!(target: SCOPE, "App reported unhealthy, entering shutdown...");
+            return;
+        }
+        tokio::time::sleep(duration).await;
+        tracing::info!(target: SCOPE, "Block shutdown period expired, entering shutdown...");
+    }
+
+    /// Others are told first; then nothing new is accepted; then what is in flight ends. The grace period bounds
+    /// the whole of it.
+    async fn drain(&self, grace: Option<Duration>) -> Ended {
+        tracing::info!(target: SCOPE, "Dapr is shutting down");
+        for latch in &self.server_latches {
+            latch.not_ready();
+        }
+        let finish = async {
+            if let Some(names) = &self.names {
+                names.close().await;
+            }
+            self.trigger.begin_drain();
+            self.tasks.wait().await;
+        };
+        let in_time = match grace {
+            None => {
+                finish.await;
+                true
+            }
+            Some(grace) => tokio::time::timeout(grace, finish).await.is_ok(),
+        };
+        if !in_time {
+            return Ended::Fatally("Graceful shutdown timeout exceeded, forcing shutdown".to_owned());
+        }
+        self.connections.abort_all();
+        self.connections.wait().await;
+        tracing::info!(target: SCOPE, "Dapr runtime stopped");
+        Ended::Gracefully
+    }
+}

@@ -1,0 +1,261 @@
+//! The start: every part put together, in the order in which others may rely on it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use api_http::{Api, Health, PublicApi};
+use app_channel::External;
+use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
+use invoke_core::headers::Identity;
+use invoke_core::{Inbound, Open, Outbound, OutboundSettings};
+use name_resolution::{Instance, host};
+use resources::{Configuration, load_configuration};
+use telemetry::log::Log;
+use telemetry::metrics::Metrics;
+use telemetry::server::{MetricsError, MetricsServer};
+use transport::client::H2PoolConfig;
+use transport::listen::Listener;
+
+use super::apis::{api_settings, grpc_api, http_api, internal_api, metadata, public};
+use super::app::{app_channel, app_header_limit, wait_for_app};
+use super::names::{advertised, reserve_internal, resolver};
+use super::parts::Parts;
+use super::{Fatal, SCOPE};
+use crate::environment::{self, Environment};
+use crate::flags::{AppProtocol, Flags, Options, Settings, go};
+use crate::observer::ApiLog;
+use crate::servers;
+
+/// Puts the sidecar together, in the order in which others may rely on its parts.
+pub(super) async fn start(
+    flags: &Flags,
+    options: &Options,
+    settings: &Settings,
+    log: &Log,
+    requests: lifecycle::ShutdownRequests,
+    parts: &mut Parts,
+    begun: Instant,
+) -> Result<(), Fatal> {
+    for warning in &settings.warnings {
+        tracing::warn!(target: SCOPE, "{warning}");
+    }
+    let runtime = parts.readiness.register("runtime");
+    let environment = Environment::read();
+    let host_name = host::host_name();
+    let internal_port = settings
+        .internal_port
+        .unwrap_or_else(|| stable_port(settings, &host_name));
+    let host_address = host::host_address(environment.host_ip.as_deref())?;
+    let configuration = configuration(flags, settings, internal_port, &host_address)?;
+    metrics(flags, &configuration, parts).await?;
+    tracing::info!(target: SCOPE, "standalone mode configured");
+    tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
+    say_what_is_not_there(flags, settings, &configuration);
+
+    let internal = reserve_internal(flags, internal_port).await;
+    let internal_port = internal
+        .as_ref()
+        .and_then(Listener::local_addr)
+        .map_or(internal_port, |address| address.port());
+    let advertised = advertised(flags, &host_address);
+    let instance = Instance {
+        app_id: settings.app_id.clone(),
+        address: advertised,
+        internal_port,
+        host_name: host_name.clone(),
+    };
+    let directory = resolver(&configuration, &instance, parts).await;
+
+    let (metadata, health) = (
+        metadata(settings, &configuration, &environment),
+        Health::new(parts.readiness.clone()),
+    );
+    let metadata = Arc::new(metadata);
+    let max_message = options
+        .max_body
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(usize::MAX);
+    let channel = app_channel(settings, options, &environment, parts)?;
+    let inbound = Arc::new(Inbound::new(channel.clone(), Open));
+    let pool = ClientConfig {
+        max_message,
+        pool: H2PoolConfig::default(),
+    };
+    let client = Client::new(pool, parts.connections.clone());
+    let identity = Identity::new(
+        settings.app_id.as_str().into(),
+        environment.namespace.as_str().into(),
+        &host_address,
+        &host_name,
+    );
+    let external = External::new(app_header_limit(options), parts.connections.clone());
+    let outbound = Outbound::new(
+        Arc::new(identity),
+        Arc::clone(&inbound),
+        client.clone(),
+        external,
+        directory,
+        OutboundSettings::default(),
+    );
+
+    grpc_api(settings, parts)
+        .await
+        .map_err(|error| server("API gRPC server", error))?;
+    let logging = configuration.api_logging();
+    let by_flag = flags
+        .is_given("enable-api-logging")
+        .then(|| flags.is_on("enable-api-logging"));
+    let observer = Arc::new(ApiLog::new(log.clone(), by_flag, logging));
+    let api = Api::new(
+        Arc::new(outbound),
+        observer,
+        api_settings(flags, options, &configuration, &environment),
+        Arc::clone(&metadata),
+        health.clone(),
+        requests,
+    );
+    http_api(settings, options, &environment, api, parts)
+        .await
+        .map_err(|error| server("HTTP server", error))?;
+    public(
+        flags,
+        settings,
+        PublicApi::new(Arc::clone(&metadata), health.clone()),
+        parts,
+    )
+    .await?;
+    servers::profiling(settings, &parts.shutdown, &parts.tasks).await?;
+    tracing::info!(
+        target: SCOPE,
+        "The request body size parameter is: {} bytes", options.max_body_shown
+    );
+    let calls = Server::new(inbound, ServerConfig { max_message });
+    internal_api(flags, internal, internal_port, calls, options, parts)
+        .await
+        .map_err(|error| server("internal gRPC server", error))?;
+    parts
+        .tasks
+        .spawn(purge_idle(client, environment.purge, parts.shutdown.clone()));
+    health.outbound_is_ready();
+
+    if !wait_for_app(settings, channel.as_ref(), parts).await {
+        return Ok(());
+    }
+    metadata.app_is_ready();
+    runtime.ready();
+    let elapsed = begun.elapsed().as_millis();
+    tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
+    parts.server_latches.push(runtime);
+    Ok(())
+}
+
+pub(super) fn server(server: &'static str, source: Fatal) -> Fatal {
+    Fatal::Server {
+        server,
+        source: Box::new(source),
+    }
+}
+
+pub(super) fn stable_port(settings: &Settings, host_name: &str) -> u16 {
+    let folder = std::env::current_dir()
+        .map(|folder| folder.display().to_string())
+        .unwrap_or_default();
+    host::stable_port(
+        &settings.app_id,
+        &folder,
+        rustix::process::getuid().as_raw(),
+        host_name,
+    )
+}
+
+pub(super) fn configuration(
+    flags: &Flags,
+    settings: &Settings,
+    internal_port: u16,
+    host_address: &str,
+) -> Result<Configuration, Fatal> {
+    let files = flags.list("config");
+    if files.is_empty() {
+        tracing::info!(target: SCOPE, "loading default configuration");
+    }
+    let lookup = environment::lookup(settings, flags.text("metrics-port"), internal_port, host_address);
+    let configuration = load_configuration(&files, lookup)?;
+    tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
+    if let Some(access) = &configuration.access_control
+        && (!access.policies.is_empty() || !access.default_action.eq_ignore_ascii_case("allow"))
+    {
+        return Err(Fatal::Unsupported(
+            "spec.accessControl of the configuration".to_owned(),
+        ));
+    }
+    if !configuration.api.allowed.is_empty() || !configuration.api.denied.is_empty() {
+        return Err(Fatal::Unsupported("spec.api of the configuration".to_owned()));
+    }
+    match settings.app.protocol {
+        AppProtocol::Http | AppProtocol::H2c => Ok(configuration),
+        other if settings.app.port.is_some() => {
+            Err(Fatal::Unsupported(format!("--app-protocol={}", other.name())))
+        }
+        _ => Ok(configuration),
+    }
+}
+
+/// Says plainly which parts of the configuration have no effect yet.
+pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configuration: &Configuration) {
+    let not_there = |what: &str| {
+        tracing::warn!(target: SCOPE, "{what} is not supported by this version of daprd-rs and has no effect");
+    };
+    if !configuration.http_pipeline.handlers.is_empty()
+        || !configuration.app_http_pipeline.handlers.is_empty()
+    {
+        not_there("middleware of the configuration");
+    }
+    let tracing = &configuration.tracing;
+    if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
+        not_there("spec.tracing of the configuration");
+    }
+    if settings.app.health.is_some() {
+        not_there("--enable-app-health-check");
+    }
+    if settings.app.max_concurrency.is_some() {
+        not_there("--app-max-concurrency");
+    }
+    let paths = flags.list("resources-path");
+    if !paths.is_empty() || flags.is_given("components-path") {
+        not_there("resources in folders");
+    }
+    if flags
+        .text("placement-host-address")
+        .trim()
+        .trim_matches(['"', '\''])
+        .trim()
+        .is_empty()
+    {
+        tracing::warn!(target: SCOPE, "Actor runtime disabled: no placement address was given");
+    }
+    let schedulers = flags.list("scheduler-host-address");
+    if schedulers
+        .iter()
+        .all(|address| address.trim().trim_matches(['"', '\'']).trim().is_empty())
+    {
+        tracing::warn!(target: SCOPE, "No scheduler host addresses provided. Scheduler disabled");
+    }
+}
+
+pub(super) async fn metrics(
+    flags: &Flags,
+    configuration: &Configuration,
+    parts: &Parts,
+) -> Result<(), Fatal> {
+    if configuration.metric().enabled == Some(true) {
+        tracing::debug!(target: "dapr.runtime.diagnostics", "metrics are enabled");
+    }
+    if !flags.is_on("enable-metrics") {
+        return Ok(());
+    }
+    let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
+    let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
+    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, Metrics::new()).await?;
+    parts.tasks.spawn(server.serve(parts.shutdown.clone()));
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! SQLite: sidecars of one host share a database file. The schema is that of Go sidecars, which may share it.
+
+mod database;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use invoke_core::balance::{Endpoint, EndpointWatch, Resolution};
+use invoke_core::error::ResolveError;
+use invoke_core::{AppRef, Resolver};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::registry::{InitError, Instance};
+use crate::settings::{Settings, SettingsError};
+use database::Database;
+
+/// How often those who are watched are looked up again.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// The settings, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct SqliteSettings {
+    pub(crate) path: String,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) uses_wal: bool,
+    pub(crate) table: String,
+    pub(crate) metadata_table: String,
+    pub(crate) timeout: Duration,
+    pub(crate) update_interval: Duration,
+    /// `None` when nothing is cleaned up.
+    pub(crate) cleanup_interval: Option<Duration>,
+}
+
+impl SqliteSettings {
+    fn of(configuration: &Value) -> Result<Self, String> {
+        let settings = Settings::of(configuration).map_err(|error| error.to_string())?;
+        let text = |error: SettingsError| error.to_string();
+        let path = settings
+            .text(&["connectionString", "url"])
+            .unwrap_or_default()
+            .to_owned();
+        if path.is_empty() {
+            return Err("missing connection string".to_owned());
+        }
+        let timeout = settings
+            .duration("timeout", "timeoutInSeconds", Duration::from_secs(1))
+            .map_err(text)?;
+        if timeout < Duration::from_secs(1) {
+            return Err("invalid value for 'timeout': must be greater than 1s".to_owned());
+        }
+        let table = settings.text(&["tableName"]).unwrap_or("hosts").to_owned();
+        let metadata_table = settings
+            .text(&["metadataTableName"])
+            .unwrap_or("metadata")
+            .to_owned();
+        for (name, label) in [(&table, "table name"), (&metadata_table, "metadata table name")] {
+            if name.is_empty()
+                || !name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                return Err(format!("invalid identifier for {label}: {name}"));
+            }
+        }
+        let update_interval = settings
+            .duration("updateInterval", "", Duration::from_secs(5))
+            .map_err(text)?;
+        if update_interval.subsec_nanos() != 0 {
+            return Err("update interval must not contain fractions of seconds".to_owned());
+        }
+        if update_interval < timeout + Duration::from_secs(1) {
+            return Err("update interval must be at least 1s greater than timeout".to_owned());
+        }
+        let hour = Duration::from_secs(3600);
+        let cleanup = settings
+            .duration("cleanupInterval", "cleanupIntervalInSeconds", hour)
+            .map_err(text)?;
+        Ok(Self {
+            path,
+            busy_timeout: settings
+                .duration("busyTimeout", "", Duration::from_millis(800))
+                .map_err(text)?,
+            uses_wal: !settings.flag("disableWAL"),
+            table,
+            metadata_table,
+            timeout,
+            update_interval,
+            cleanup_interval: (!cleanup.is_zero()).then_some(cleanup),
+        })
+    }
+}
+
+/// Finds sidecars in a table and keeps this one in it. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sqlite(Arc<mpsc::Sender<Command>>);
+
+#[derive(Debug)]
+enum Command {
+    Find(String, oneshot::Sender<Resolution>),
+    Renew,
+    Withdraw(oneshot::Sender<()>),
+}
+
+impl Sqlite {
+    /// Registers this sidecar. All work with the database is done by one thread.
+    pub(crate) async fn start(configuration: &Value, instance: &Instance) -> Result<Self, InitError> {
+        for (is_missing, text) in [
+            (instance.app_id.is_empty(), "name is missing"),
+            (instance.address.is_empty(), "address is missing"),
+            (instance.internal_port == 0, "port is missing or invalid"),
+        ] {
+            if is_missing {
+                return Err(InitError::Init(text.to_owned()));
+            }
+        }
+        let settings = SqliteSettings::of(configuration).map_err(InitError::Init)?;
+        // Renewed often enough that a row never looks dead to others.
+        let renewal = settings.update_interval.saturating_sub(settings.timeout);
+        let (commands, queue) = mpsc::channel(1024);
+        let (ready, wait) = oneshot::channel();
+        let (app_id, address) = (instance.app_id.clone(), address(instance));
+        thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(move || work(&settings, app_id, address, ready, queue))
+            .map_err(|error| InitError::Init(error.to_string()))?;
+        wait.await
+            .map_err(|_| InitError::Init("the database thread ended".to_owned()))?
+            .map_err(InitError::Init)?;
+        let resolver = Self(Arc::new(commands));
+        let weak = Arc::downgrade(&resolver.0);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(renewal).await;
+                let Some(commands) = weak.upgrade() else { return };
+                if commands.send(Command::Renew).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(resolver)
+    }
+
+    /// Takes this sidecar out of the table. Resolving goes on.
+    pub(crate) async fn close(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.0.send(Command::Withdraw(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+fn address(instance: &Instance) -> String {
+    let host = &instance.address;
+    let is_bare_v6 = host.contains(':') && !host.starts_with('[');
+    let port = instance.internal_port;
+    if is_bare_v6 {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn work(
+    settings: &SqliteSettings,
+    app_id: String,
+    address: String,
+    ready: oneshot::Sender<Result<(), String>>,
+    mut queue: mpsc::Receiver<Command>,
+) {
+    let mut database = match Database::open(settings, app_id, address) {
+        Ok(database) => database,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let _ = ready.send(Ok(()));
+    while let Some(command) = queue.blocking_recv() {
+        match command {
+            Command::Find(id, answer) => {
+                let _ = answer.send(resolution(database.find(&id), &id));
+            }
+            Command::Renew => {
+                if let Err(error) = database.renew() {
+                    tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
+                }
+            }
+            Command::Withdraw(done) => {
+                if let Err(error) = database.withdraw() {
+                    tracing::error!(target: "dapr.contrib", "failed to unregister host: {error}");
+                }
+                let _ = done.send(());
+            }
+        }
+    }
+    let _ = database.withdraw();
+}
+
+fn resolution(found: Result<Vec<String>, rusqlite::Error>, id: &str) -> Resolution {
+    match found {
+        Ok(addresses) if addresses.is_empty() => Resolution::Failed(ResolveError::new(format!(
+            "no host found with the given ID: {id}"
+        ))),
+        Ok(addresses) => Resolution::Endpoints(addresses.into_iter().map(Endpoint::new).collect()),
+        Err(error) => Resolution::Failed(ResolveError::new(format!("failed to look up address: {error}"))),
+    }
+}
+
+impl Resolver for Sqlite {
+    fn watch(&self, app: &AppRef) -> EndpointWatch {
+        let (sender, receiver) = watch::channel(Resolution::Pending);
+        let (commands, id) = (Arc::clone(&self.0), app.id.as_str().to_owned());
+        tokio::spawn(follow(commands, id, sender));
+        receiver
+    }
+}
+
+/// Looks an app up again and again, as long as somebody watches and it is there.
+async fn follow(commands: Arc<mpsc::Sender<Command>>, id: String, watcher: watch::Sender<Resolution>) {
+    while !watcher.is_closed() {
+        let (answer, wait) = oneshot::channel();
+        if commands.send(Command::Find(id.clone(), answer)).await.is_err() {
+            return;
+        }
+        let Ok(found) = wait.await else { return };
+        let has_failed = matches!(found, Resolution::Failed(_));
+        watcher.send_if_modified(|known| {
+            let is_same =
+                matches!((&*known, &found), (Resolution::Endpoints(a), Resolution::Endpoints(b)) if a == b);
+            if !is_same {
+                *known = found;
+            }
+            !is_same
+        });
+        if has_failed {
+            return;
+        }
+        tokio::select! {
+            () = watcher.closed() => return,
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
