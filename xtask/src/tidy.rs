@@ -10,13 +10,32 @@ use crate::run::{Outcome, cargo, output, root};
 
 /// Who may know whom inside the workspace. The composition may know everybody.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("api-http", &["invoke-core", "lifecycle", "transport"]),
+    ("api-core", &["invoke-core"]),
+    (
+        "api-grpc",
+        &[
+            "api-core",
+            "dapr-proto",
+            "invoke-codec",
+            "invoke-core",
+            "lifecycle",
+            "transport",
+        ],
+    ),
+    ("api-http", &["api-core", "invoke-core", "lifecycle", "transport"]),
     ("app-channel", &["invoke-core", "lifecycle", "transport"]),
     ("dapr-proto", &[]),
     (
         "internal-grpc",
-        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+        &[
+            "dapr-proto",
+            "invoke-codec",
+            "invoke-core",
+            "lifecycle",
+            "transport",
+        ],
     ),
+    ("invoke-codec", &["dapr-proto", "invoke-core"]),
     ("invoke-core", &[]),
     ("lifecycle", &[]),
     ("name-resolution", &["invoke-core", "lifecycle"]),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{HeaderName, HeaderValue};
+use api_core::baggage::{self, BAGGAGE};
+use api_core::{ApiToken, Metadata};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use invoke_core::{Body, Invoke, trace::TraceContext};
@@ -11,17 +13,14 @@ use lifecycle::{ShutdownRequest, ShutdownRequests};
 use percent_encoding::percent_decode_str;
 use transport::server::{Handler, RequestBody};
 
-use crate::baggage::{self, BAGGAGE};
 use crate::cors::Cors;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::invocation;
 use crate::limit::Limited;
-use crate::metadata::Metadata;
 use crate::observer::{Exchange, Observed, Observer, Open};
 use crate::routes::{self, Route};
 use crate::target::query_unescape;
-use crate::token::ApiToken;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
@@ -102,7 +101,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         }
         if let Some(token) = &inner.settings.token {
             let is_exempt = matches!(route, Route::Healthz | Route::OutboundHealthz);
-            if !token.admits(request.headers_mut()) && !is_exempt {
+            if token.admits(request.headers_mut()).is_err() && !is_exempt {
                 let refused = errors::plain(StatusCode::UNAUTHORIZED, "invalid api token");
                 return (marks.put(refused), false);
             }
@@ -127,11 +126,11 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                 .health
                 .healthz(inner.metadata.app_id(), request.uri().query()),
             Route::OutboundHealthz => inner.health.outbound(),
-            Route::Metadata => Ok(inner.metadata.get()),
+            Route::Metadata => Ok(show(&inner.metadata)),
             Route::SetMetadata(key) => {
                 let key = unescaped_key(key)?;
                 let value = collect(request.into_body(), max_body).await?;
-                inner.metadata.put(&key, &value)
+                leave(&inner.metadata, &key, &value)
             }
             Route::Shutdown => Ok(self.shut_down(&request)),
             Route::OutOfScope(call) => {
@@ -165,6 +164,23 @@ pub(crate) fn unescaped_key(key: &str) -> Result<Vec<u8>, ApiError> {
             format!("failed to unescape request parameter \"key\". Error: invalid URL escape in {key:?}");
         ApiError::new(StatusCode::BAD_REQUEST, errors::MALFORMED_REQUEST, text)
     })
+}
+
+/// The metadata as an answer.
+pub(crate) fn show(metadata: &Metadata) -> Response<Body> {
+    let mut response = Response::new(Body::full(metadata.to_json()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// Leaves a value in the metadata.
+pub(crate) fn leave(metadata: &Metadata, key: &[u8], value: &[u8]) -> Result<Response<Body>, ApiError> {
+    let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
+    metadata
+        .set(&key, &value)
+        .map_err(|text| ApiError::new(StatusCode::BAD_REQUEST, errors::MALFORMED_REQUEST, text))?;
+    Ok(errors::empty(StatusCode::NO_CONTENT))
 }
 
 /// The whole body of a request to the sidecar itself.
@@ -230,7 +246,7 @@ impl<I: Invoke, O: Observer> Handler for Api<I, O> {
                 path: percent_decode_str(request.uri().path())
                     .decode_utf8_lossy()
                     .into_owned(),
-                user_agent: request.headers().get(http::header::USER_AGENT).cloned(),
+                user_agent: request.headers().get(header::USER_AGENT).cloned(),
                 status: StatusCode::OK,
                 size: 0,
                 duration: Duration::ZERO,

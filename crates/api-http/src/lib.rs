@@ -10,13 +10,11 @@
 //! use case, past any router.
 
 mod api;
-mod baggage;
 mod cors;
 mod errors;
 mod health;
 mod invocation;
 mod limit;
-mod metadata;
 mod observer;
 mod out_of_scope;
 mod public;
@@ -24,12 +22,9 @@ mod respond;
 mod routes;
 mod sniff;
 mod target;
-mod token;
 
 pub use api::{Api, ApiSettings};
 pub use cors::Cors;
 pub use health::Health;
-pub use metadata::{AppConnection, AppHealth, ComponentInfo, Metadata, MetadataSettings};
 pub use observer::{Exchange, Observer, Silent};
 pub use public::PublicApi;
-pub use token::ApiToken;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use api_core::Metadata;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use invoke_core::Body;
 use transport::server::{Handler, RequestBody};
 
-use crate::api::{collect, unescaped_key};
+use crate::api::{collect, leave, show, unescaped_key};
 use crate::errors::{self, ApiError};
 use crate::health::Health;
-use crate::metadata::Metadata;
 use crate::routes;
 
 /// The values of metadata that anybody may leave on the public port are small.
@@ -37,11 +37,11 @@ impl PublicApi {
         match (request.method().as_str(), path.as_str(), key) {
             ("GET", "/v1.0/healthz", _) => self.health.healthz(self.metadata.app_id(), request.uri().query()),
             ("GET", "/v1.0/healthz/outbound", _) => self.health.outbound(),
-            ("GET", "/v1.0/metadata", _) => Ok(self.metadata.get()),
+            ("GET", "/v1.0/metadata", _) => Ok(show(&self.metadata)),
             ("PUT", _, Some(key)) => {
                 let key = unescaped_key(key)?;
                 let value = collect(request.into_body(), MAX_BODY).await?;
-                self.metadata.put(&key, &value)
+                leave(&self.metadata, &key, &value)
             }
             (_, "/v1.0/healthz" | "/v1.0/healthz/outbound" | "/v1.0/metadata", _) => Ok(wrong_method("GET")),
             (_, _, Some(_)) => Ok(wrong_method("PUT")),

@@ -1,4 +1,4 @@
-//! The log line of each call of the HTTP API.
+//! The log line of each call of the APIs.
 
 use api_http::{Exchange, Observer};
 use resources::ApiLogging;
@@ -42,7 +42,7 @@ impl Observer for ApiLog {
             scope: "dapr.runtime.http-info",
             message: "HTTP API Called",
             method: &method,
-            code: exchange.status.as_u16(),
+            code: i64::from(exchange.status.as_u16()),
             duration_ms: exchange.duration.as_millis() as u64,
             size: Some(exchange.size),
             user_agent: exchange.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
@@ -50,6 +50,24 @@ impl Observer for ApiLog {
     }
 
     fn error_code(&self, _: &'static str) {}
+}
+
+impl api_grpc::Observer for ApiLog {
+    fn wants_calls(&self) -> bool {
+        self.is_on
+    }
+
+    fn finished(&self, call: api_grpc::Call) {
+        self.log.api_call(ApiCall {
+            scope: "dapr.runtime.grpc.api-info",
+            message: "gRPC API Called",
+            method: &call.method,
+            code: i64::from(call.code),
+            duration_ms: call.duration.as_millis() as u64,
+            size: None,
+            user_agent: call.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
+        });
+    }
 }
 
 /// The name of the API in place of the path.

@@ -12,7 +12,6 @@
 
 mod client;
 mod codec;
-mod compression;
 mod frames;
 mod purge;
 mod server;

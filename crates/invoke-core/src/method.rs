@@ -13,7 +13,7 @@ use thiserror::Error;
 ///
 /// A leading slash is kept as the caller wrote it. The bytes need not be UTF-8: an HTTP caller may have
 /// percent-encoded anything. Cloning shares the text.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct MethodPath(Bytes);
 
 /// A method path that is refused.

@@ -7,8 +7,8 @@ use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRo
 use lifecycle::{Readiness, shutdown_requests};
 
 use super::*;
-use crate::metadata::MetadataSettings;
 use crate::observer::Silent;
+use api_core::MetadataSettings;
 
 /// Notes what it is asked, and answers with the body it got.
 #[derive(Default)]

@@ -1,14 +1,13 @@
 //! The APIs on their listeners.
 
-use api_http::{
-    Api, ApiSettings, ApiToken, AppConnection, AppHealth, Cors, Metadata, MetadataSettings, PublicApi,
-};
+use api_core::{ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
+use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::HttpChannel;
 use internal_grpc::Server;
 use invoke_core::{Inbound, Open};
 use resources::Configuration;
 use transport::listen::{Listener, Patience};
-use transport::server::{GrpcServerConfig, Unimplemented, serve_grpc, serve_http};
+use transport::server::{GrpcServerConfig, serve_grpc, serve_http};
 
 use super::parts::Parts;
 use super::{Fatal, SCOPE, Sidecar};
@@ -61,25 +60,68 @@ pub(super) fn api_settings(
     if token.is_some() {
         tracing::info!(target: "dapr.runtime.http", "Enabled token authentication on HTTP server");
     }
-    let rate = configuration.tracing.sampling_rate.parse::<f64>();
     ApiSettings {
         max_body: options.max_body,
         token,
         cors: Cors::parse(flags.text("allowed-origins")),
-        // A rate of exactly nothing switches all of it off.
-        tracing: rate != Ok(0.0),
+        tracing: is_traced(configuration),
     }
 }
 
-pub(super) async fn grpc_api(settings: &Settings, parts: &mut Parts) -> Result<(), Fatal> {
+/// Whether trace contexts are read and given back: a rate of exactly nothing switches all of it off.
+pub(super) fn is_traced(configuration: &Configuration) -> bool {
+    configuration.tracing.sampling_rate.parse::<f64>() != Ok(0.0)
+}
+
+/// The longest message of gRPC, in bytes.
+pub(super) fn max_message(options: &Options) -> usize {
+    let max = options.max_body.and_then(|max| usize::try_from(max).ok());
+    max.unwrap_or(usize::MAX)
+}
+
+/// The limits of both gRPC ports.
+fn grpc_limits(options: &Options) -> GrpcServerConfig {
+    let header_list = options.read_buffer.map_or(u64::from(u32::MAX), |size| size << 10);
+    GrpcServerConfig {
+        max_header_list: u32::try_from(header_list).unwrap_or(u32::MAX),
+        ..GrpcServerConfig::default()
+    }
+}
+
+pub(super) fn grpc_settings(
+    options: &Options,
+    configuration: &Configuration,
+    environment: &Environment,
+) -> api_grpc::ApiSettings {
+    let token = ApiToken::new(&environment.api_token);
+    if token.is_some() {
+        tracing::info!(target: "dapr.runtime.grpc.api", "Enabled token authentication on gRPC server");
+    }
+    api_grpc::ApiSettings {
+        max_message: max_message(options),
+        token,
+        tracing: is_traced(configuration),
+    }
+}
+
+pub(super) async fn grpc_api(
+    settings: &Settings,
+    options: &Options,
+    api: api_grpc::Api<Sidecar, ApiLog>,
+    parts: &mut Parts,
+) -> Result<(), Fatal> {
     let latch = parts.readiness.register("grpc-api-server");
     for (address, listener) in servers::listeners(settings, settings.grpc_port, "grpc").await? {
-        tracing::info!(target: "dapr.runtime.grpc.api", "gRPC server listening on TCP address: {address}");
-        let limits = GrpcServerConfig::default();
+        let kind = if settings.socket_folder.is_some() {
+            "UNIX socket"
+        } else {
+            "TCP address"
+        };
+        tracing::info!(target: "dapr.runtime.grpc.api", "gRPC server listening on {kind}: {address}");
         parts.tasks.spawn(serve_grpc(
             listener,
-            limits,
-            Unimplemented,
+            grpc_limits(options),
+            api.clone(),
             parts.shutdown.clone(),
         ));
     }
@@ -152,11 +194,7 @@ pub(super) async fn internal_api(
             .await
             .map_err(|_| Fatal::NoListener)?,
     };
-    let header_list = options.read_buffer.map_or(u64::from(u32::MAX), |size| size << 10);
-    let limits = GrpcServerConfig {
-        max_header_list: u32::try_from(header_list).unwrap_or(u32::MAX),
-        ..GrpcServerConfig::default()
-    };
+    let limits = grpc_limits(options);
     parts
         .tasks
         .spawn(serve_grpc(listener, limits, calls, parts.shutdown.clone()));

@@ -16,7 +16,9 @@ use telemetry::server::{MetricsError, MetricsServer};
 use transport::client::H2PoolConfig;
 use transport::listen::Listener;
 
-use super::apis::{api_settings, grpc_api, http_api, internal_api, metadata, public};
+use super::apis::{
+    api_settings, grpc_api, grpc_settings, http_api, internal_api, is_traced, max_message, metadata, public,
+};
 use super::app::{app_channel, app_header_limit, wait_for_app};
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
@@ -71,10 +73,7 @@ pub(super) async fn start(
         Health::new(parts.readiness.clone()),
     );
     let metadata = Arc::new(metadata);
-    let max_message = options
-        .max_body
-        .and_then(|max| usize::try_from(max).ok())
-        .unwrap_or(usize::MAX);
+    let max_message = max_message(options);
     let channel = app_channel(settings, options, &environment, parts)?;
     let inbound = Arc::new(Inbound::new(channel.clone(), Open));
     let pool = ClientConfig {
@@ -98,16 +97,24 @@ pub(super) async fn start(
         OutboundSettings::default(),
     );
 
-    grpc_api(settings, parts)
-        .await
-        .map_err(|error| server("API gRPC server", error))?;
     let logging = configuration.api_logging();
     let by_flag = flags
         .is_given("enable-api-logging")
         .then(|| flags.is_on("enable-api-logging"));
     let observer = Arc::new(ApiLog::new(log.clone(), by_flag, logging));
+    let outbound = Arc::new(outbound);
+    let api = api_grpc::Api::new(
+        Arc::clone(&outbound),
+        Arc::clone(&observer),
+        grpc_settings(options, &configuration, &environment),
+        Arc::clone(&metadata),
+        requests.clone(),
+    );
+    grpc_api(settings, options, api, parts)
+        .await
+        .map_err(|error| server("API gRPC server", error))?;
     let api = Api::new(
-        Arc::new(outbound),
+        outbound,
         observer,
         api_settings(flags, options, &configuration, &environment),
         Arc::clone(&metadata),
@@ -129,7 +136,13 @@ pub(super) async fn start(
         target: SCOPE,
         "The request body size parameter is: {} bytes", options.max_body_shown
     );
-    let calls = Server::new(inbound, ServerConfig { max_message });
+    let calls = Server::new(
+        inbound,
+        ServerConfig {
+            max_message,
+            tracing: is_traced(&configuration),
+        },
+    );
     internal_api(flags, internal, internal_port, calls, options, parts)
         .await
         .map_err(|error| server("internal gRPC server", error))?;

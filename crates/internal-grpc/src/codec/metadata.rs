@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use invoke_core::{Origin, headers};
 
-use super::wire::{self, Value, bytes_len, len_len};
+use invoke_codec::wire::{self, Value, len_len};
+
 use super::{DecodeError, EncodeError};
 
 /// The field of the map in a request and in a response.
@@ -175,38 +176,4 @@ fn first_value(list: &Bytes) -> Result<Option<Bytes>, DecodeError> {
         }
     }
     Ok(None)
-}
-
-/// How long `data` of a message is: an `Any` with a type URL and a value.
-pub(super) fn any_len(type_url: Option<&str>, value_len: usize) -> usize {
-    bytes_len(type_url.map_or(0, str::len)) + bytes_len(value_len)
-}
-
-/// Reads an `Any`.
-pub(super) fn read_any(any: &Bytes) -> Result<(Option<Box<str>>, Bytes), DecodeError> {
-    let (mut type_url, mut value) = (None, Bytes::new());
-    for field in wire::fields(any) {
-        match field? {
-            (1, Value::Len(bytes)) => type_url = text(&bytes)?,
-            (2, Value::Len(bytes)) => value = bytes,
-            _ => {}
-        }
-    }
-    Ok((type_url, value))
-}
-
-/// A proto string; `None` when it is empty.
-pub(super) fn text(bytes: &Bytes) -> Result<Option<Box<str>>, DecodeError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed("string"))?;
-    Ok((!text.is_empty()).then(|| text.into()))
-}
-
-/// A content type; `None` when it is empty.
-pub(super) fn content_type(bytes: Bytes) -> Result<Option<HeaderValue>, DecodeError> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    HeaderValue::from_maybe_shared(bytes)
-        .map(Some)
-        .map_err(|_| DecodeError::HeaderValue("Content-Type".to_owned()))
 }

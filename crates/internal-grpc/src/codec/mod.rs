@@ -5,41 +5,17 @@ mod request;
 mod response;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use bytes::{Bytes, BytesMut};
-use thiserror::Error;
+use invoke_codec::wire;
+
+pub(crate) use invoke_codec::{DecodeError, EncodeError};
 
 pub(crate) use request::{
     RequestMessage, begin_message, decode_request, decode_request_stream, encode_request,
     encode_request_stream, finish_message,
 };
 pub(crate) use response::{decode_response, decode_response_stream, encode_response, encode_response_stream};
-
-/// What cannot be put on the wire.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(crate) enum EncodeError {
-    /// A proto string must be UTF-8.
-    #[error("grpc: error while marshaling: string field contains invalid UTF-8")]
-    InvalidUtf8,
-}
-
-/// What cannot be read from the wire.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum DecodeError {
-    /// The bytes are no message.
-    #[error("grpc: error unmarshalling request: {0}")]
-    Malformed(&'static str),
-    /// A metadata key that no header can have.
-    #[error("net/http: invalid header field name {0:?}")]
-    HeaderName(String),
-    /// A metadata value that no header can have.
-    #[error("net/http: invalid header field value for {0:?}")]
-    HeaderValue(String),
-    /// The method path is refused.
-    #[error("invalid method: {0}")]
-    Method(#[from] invoke_core::MethodError),
-}
 
 /// One piece of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::HeaderMap;
-use invoke_core::{Head, MethodPath, Origin, Verb};
+use invoke_codec::message::{self, RequestLens};
+use invoke_codec::wire::{self, Value, len_len};
+use invoke_core::{Head, Origin};
 
 use super::metadata::{self, Entries, MapField};
-use super::wire::{self, Value, bytes_len, len_len};
 use super::{DecodeError, EncodeError, Payload, decode_payload};
 
 const METADATA: MapField = MapField(2);
@@ -44,36 +45,16 @@ pub(crate) fn encode_request(head: &Head, data: &[u8], out: &mut BytesMut) -> Re
 /// The lengths of the nested messages.
 struct Lens {
     request: usize,
-    message: usize,
-    any: usize,
-    extension: Option<usize>,
+    message: RequestLens,
 }
 
 impl Lens {
     fn of(head: &Head, data_len: usize) -> Result<Self, EncodeError> {
-        let method = head.method.as_str().ok_or(EncodeError::InvalidUtf8)?;
-        if std::str::from_utf8(&head.query).is_err() {
-            return Err(EncodeError::InvalidUtf8);
-        }
-        let any = metadata::any_len(head.type_url.as_deref(), data_len);
-        let extension = head.verb.map(|verb| {
-            let number = verb.number();
-            let verb_len = if number == 0 {
-                0
-            } else {
-                1 + wire::varint_len(i64::from(number) as u64)
-            };
-            verb_len + bytes_len(head.query.len())
-        });
-        let content_type = head.content_type.as_ref().map_or(0, http::HeaderValue::len);
-        let message =
-            bytes_len(method.len()) + len_len(any) + bytes_len(content_type) + extension.map_or(0, len_len);
+        let message = RequestLens::of(head, data_len)?;
         let map = metadata::map_len(&head.headers, head.authority.as_ref())?;
         Ok(Self {
-            request: 2 + map + len_len(message),
+            request: 2 + map + len_len(message.message),
             message,
-            any,
-            extension,
         })
     }
 }
@@ -88,25 +69,9 @@ fn put_request(out: &mut BytesMut, head: &Head, lens: &Lens, data: &[u8]) -> Res
         head.authority.as_ref(),
         head.origin,
     )?;
-    wire::put_len(out, 3, lens.message);
-    wire::put_bytes(out, 1, head.method.as_bytes());
-    wire::put_len(out, 2, lens.any);
-    wire::put_bytes(out, 1, head.type_url.as_deref().unwrap_or_default().as_bytes());
-    wire::put_bytes(out, 2, data);
-    if let Some(content_type) = &head.content_type {
-        if std::str::from_utf8(content_type.as_bytes()).is_err() {
-            return Err(EncodeError::InvalidUtf8);
-        }
-        wire::put_bytes(out, 3, content_type.as_bytes());
-    }
-    if let (Some(extension), Some(verb)) = (lens.extension, head.verb) {
-        wire::put_len(out, 4, extension);
-        if verb != Verb::NONE {
-            wire::put_tag(out, 1, wire::VARINT);
-            wire::put_varint(out, i64::from(verb.number()) as u64);
-        }
-        wire::put_bytes(out, 2, &head.query);
-    }
+    wire::put_len(out, 3, lens.message.message);
+    message::put_request(out, head, &lens.message);
+    out.put_slice(data);
     Ok(())
 }
 
@@ -155,44 +120,14 @@ pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeEr
         return Ok(decoded);
     };
     let origin = if is_grpc { Origin::Grpc } else { Origin::Http };
-    let mut head = decode_message(&message, origin, &mut decoded.data)?;
+    let mut head;
+    (head, decoded.data) = message::read_request(&message, origin)?;
     head.headers = headers;
     head.authority = authority;
     if any {
         decoded.head = Some(head);
     }
     Ok(decoded)
-}
-
-fn decode_message(message: &Bytes, origin: Origin, data: &mut Bytes) -> Result<Head, DecodeError> {
-    let mut method = Bytes::new();
-    let mut head = Head::new(MethodPath::parse(Bytes::new())?, origin);
-    for field in wire::fields(message) {
-        match field? {
-            (1, Value::Len(bytes)) => method = bytes,
-            (2, Value::Len(any)) => (head.type_url, *data) = metadata::read_any(&any)?,
-            (3, Value::Len(bytes)) => head.content_type = metadata::content_type(bytes)?,
-            (4, Value::Len(extension)) => decode_extension(&extension, &mut head)?,
-            _ => {}
-        }
-    }
-    if std::str::from_utf8(&method).is_err() {
-        return Err(DecodeError::Malformed("string"));
-    }
-    head.method = MethodPath::parse(method)?;
-    Ok(head)
-}
-
-fn decode_extension(extension: &Bytes, head: &mut Head) -> Result<(), DecodeError> {
-    head.verb = Some(Verb::NONE);
-    for field in wire::fields(extension) {
-        match field? {
-            (1, Value::Varint(verb)) => head.verb = Some(Verb::from_number(verb as i32)),
-            (2, Value::Len(query)) => head.query = query,
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Writes a gRPC message head at `start` for what follows it.

@@ -1,11 +1,13 @@
 //! `InternalInvokeResponse`, alone and as the head of a stream.
 
-use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderValue};
-use invoke_core::{Origin, Reply, Route, StatusDetail, WireStatus};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::HeaderMap;
+use invoke_codec::message::{self, ResponseLens};
+use invoke_codec::status::{put_status, read_status, status_len};
+use invoke_codec::wire::{self, Value, len_len};
+use invoke_core::{Origin, Reply, Route, WireStatus};
 
 use super::metadata::{self, Entries, MapField};
-use super::wire::{self, Value, bytes_len, len_len};
 use super::{DecodeError, EncodeError, Payload, decode_payload};
 
 const HEADERS: MapField = MapField(2);
@@ -47,32 +49,17 @@ pub(crate) fn encode_response(reply: &Reply, data: &[u8], out: &mut BytesMut) ->
 struct Lens {
     response: usize,
     status: usize,
-    /// The lengths of `message` and of its `data`.
-    message: Option<(usize, usize)>,
+    message: Option<ResponseLens>,
 }
 
 impl Lens {
     fn of(reply: &Reply, data_len: Option<usize>) -> Result<Self, EncodeError> {
-        let code = reply.status.code;
-        let code_len = if code == 0 {
-            0
-        } else {
-            1 + wire::varint_len(i64::from(code) as u64)
-        };
-        let details: usize = reply
-            .status
-            .details
-            .iter()
-            .map(|detail| len_len(detail_len(detail)))
-            .sum();
-        let status = code_len + bytes_len(reply.status.message.len()) + details;
-        let message = data_len.map(|data_len| {
-            let any = metadata::any_len(reply.type_url.as_deref(), data_len);
-            let content_type = reply.content_type.as_ref().map_or(0, HeaderValue::len);
-            (len_len(any) + bytes_len(content_type), any)
-        });
+        let status = status_len(&reply.status);
+        let message = data_len
+            .map(|data_len| ResponseLens::of(reply, data_len))
+            .transpose()?;
         let maps = metadata::map_len(&reply.headers, None)? + metadata::map_len(&reply.trailers, None)?;
-        let response = len_len(status) + maps + message.map_or(0, |(message, _)| len_len(message));
+        let response = len_len(status) + maps + message.map_or(0, |lens| len_len(lens.message));
         Ok(Self {
             response,
             status,
@@ -81,22 +68,9 @@ impl Lens {
     }
 }
 
-fn detail_len(detail: &StatusDetail) -> usize {
-    bytes_len(detail.type_url.len()) + bytes_len(detail.value.len())
-}
-
 fn put_response(out: &mut BytesMut, reply: &Reply, lens: &Lens, data: &[u8]) -> Result<(), EncodeError> {
     wire::put_len(out, 1, lens.status);
-    if reply.status.code != 0 {
-        wire::put_tag(out, 1, wire::VARINT);
-        wire::put_varint(out, i64::from(reply.status.code) as u64);
-    }
-    wire::put_bytes(out, 2, reply.status.message.as_bytes());
-    for detail in &reply.status.details {
-        wire::put_len(out, 3, detail_len(detail));
-        wire::put_bytes(out, 1, detail.type_url.as_bytes());
-        wire::put_bytes(out, 2, &detail.value);
-    }
+    put_status(out, &reply.status);
     // Headers of an HTTP app are in canonical casing, those of a gRPC app in lower case.
     let origin = if reply.status.is_http() {
         Origin::Http
@@ -105,17 +79,10 @@ fn put_response(out: &mut BytesMut, reply: &Reply, lens: &Lens, data: &[u8]) -> 
     };
     metadata::put_map(out, &HEADERS, &reply.headers, None, origin)?;
     metadata::put_map(out, &TRAILERS, &reply.trailers, None, origin)?;
-    if let Some((message, any)) = lens.message {
-        wire::put_len(out, 4, message);
-        wire::put_len(out, 1, any);
-        wire::put_bytes(out, 1, reply.type_url.as_deref().unwrap_or_default().as_bytes());
-        wire::put_bytes(out, 2, data);
-        if let Some(content_type) = &reply.content_type {
-            if std::str::from_utf8(content_type.as_bytes()).is_err() {
-                return Err(EncodeError::InvalidUtf8);
-            }
-            wire::put_bytes(out, 2, content_type.as_bytes());
-        }
+    if let Some(lens) = lens.message {
+        wire::put_len(out, 4, lens.message);
+        message::put_response(out, reply, &lens);
+        out.put_slice(data);
     }
     Ok(())
 }
@@ -143,7 +110,7 @@ pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, Decod
     let mut reply = Reply::new(WireStatus::default(), Route::Remote);
     for field in wire::fields(response) {
         match field? {
-            (1, Value::Len(bytes)) => status = Some(decode_status(&bytes)?),
+            (1, Value::Len(bytes)) => status = Some(read_status(&bytes)?),
             (2, Value::Len(entry)) => {
                 has_head = true;
                 read_entry(&entry, &mut reply.headers)?;
@@ -151,7 +118,7 @@ pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, Decod
             (3, Value::Len(entry)) => read_entry(&entry, &mut reply.trailers)?,
             (4, Value::Len(message)) => {
                 has_head = true;
-                decode_message(&message, &mut reply, &mut data)?;
+                data = message::read_response(&message, &mut reply)?;
             }
             _ => {}
         }
@@ -174,34 +141,4 @@ fn read_entry(entry: &Bytes, headers: &mut HeaderMap) -> Result<(), DecodeError>
         is_grpc: &mut false,
     }
     .read(entry)
-}
-
-fn decode_status(bytes: &Bytes) -> Result<WireStatus, DecodeError> {
-    let mut status = WireStatus::default();
-    for field in wire::fields(bytes) {
-        match field? {
-            (1, Value::Varint(code)) => status.code = code as i32,
-            (2, Value::Len(message)) => {
-                status.message = metadata::text(&message)?.map(String::from).unwrap_or_default();
-            }
-            (3, Value::Len(any)) => {
-                let (type_url, value) = metadata::read_any(&any)?;
-                let type_url = type_url.map(String::from).unwrap_or_default();
-                status.details.push(StatusDetail { type_url, value });
-            }
-            _ => {}
-        }
-    }
-    Ok(status)
-}
-
-fn decode_message(message: &Bytes, reply: &mut Reply, data: &mut Bytes) -> Result<(), DecodeError> {
-    for field in wire::fields(message) {
-        match field? {
-            (1, Value::Len(any)) => (reply.type_url, *data) = metadata::read_any(&any)?,
-            (2, Value::Len(bytes)) => reply.content_type = metadata::content_type(bytes)?,
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -5,18 +5,17 @@ mod refusals;
 mod request;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header;
 use http::{Request, Response};
 use invoke_core::ports::Receive;
+use invoke_core::trace::TraceContext;
 use invoke_core::{Caller, Invocation, Reply, error::code};
-use transport::grpc::{GrpcStatus, parse_timeout};
+use transport::grpc::{CallHead, GrpcStatus, trailers_only};
 use transport::server::{Handler, RequestBody};
 
 use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
-use crate::compression::Encoding;
 use crate::frames::Frames;
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
 
@@ -25,12 +24,15 @@ use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
 pub struct ServerConfig {
     /// The longest message, in bytes; also how long the answer to a unary call may be.
     pub max_message: usize,
+    /// Whether apps are told the trace context of the hop.
+    pub tracing: bool,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             max_message: 4 * 1024 * 1024,
+            tracing: true,
         }
     }
 }
@@ -57,18 +59,21 @@ impl<R: Receive> Server<R> {
         Self { inbound, config }
     }
 
-    async fn answer(&self, request: Request<RequestBody>) -> Result<Frames, GrpcStatus> {
+    async fn answer(&self, request: Request<RequestBody>, head: &CallHead) -> Result<Frames, GrpcStatus> {
         let (parts, body) = request.into_parts();
-        let encoding = Encoding::of(&parts.headers)?;
-        let deadline = deadline(&parts.headers)?;
+        let hop = Hop {
+            body,
+            head,
+            trace: self.config.tracing.then(|| trace_of(&parts.headers)),
+        };
         let call = async {
             match parts.uri.path() {
-                CALL_LOCAL_STREAM => self.call_local_stream(body, encoding, deadline).await,
-                CALL_LOCAL => self.call_local(body, encoding, deadline).await,
+                CALL_LOCAL_STREAM => self.call_local_stream(hop).await,
+                CALL_LOCAL => self.call_local(hop).await,
                 other => Err(refusals::unknown(other)),
             }
         };
-        match deadline {
+        match head.deadline {
             None => call.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
                 .await
@@ -81,16 +86,12 @@ impl<R: Receive> Server<R> {
         }
     }
 
-    async fn call_local_stream(
-        &self,
-        body: RequestBody,
-        encoding: Encoding,
-        deadline: Option<Instant>,
-    ) -> Result<Frames, GrpcStatus> {
+    async fn call_local_stream(&self, hop: Hop<'_>) -> Result<Frames, GrpcStatus> {
         self.inbound.has_app().map_err(|error| refusals::status(&error))?;
         let max = self.config.max_message;
-        let mut call = request::of_stream(body, encoding, max).await?;
-        call.head.deadline = deadline;
+        let mut call = request::of_stream(hop.body, hop.head.encoding, max).await?;
+        call.head.deadline = hop.head.deadline;
+        call.head.trace = hop.trace;
         let wants_events = call.head.origin == invoke_core::Origin::Http && call.head.wants_events();
         let reply = self.receive(call).await?;
         if wants_events {
@@ -100,16 +101,12 @@ impl<R: Receive> Server<R> {
         }
     }
 
-    async fn call_local(
-        &self,
-        body: RequestBody,
-        encoding: Encoding,
-        deadline: Option<Instant>,
-    ) -> Result<Frames, GrpcStatus> {
+    async fn call_local(&self, hop: Hop<'_>) -> Result<Frames, GrpcStatus> {
         self.inbound.has_app().map_err(|error| refusals::status(&error))?;
         let max = self.config.max_message;
-        let mut call = request::of_unary(body, encoding, max).await?;
-        call.head.deadline = deadline;
+        let mut call = request::of_unary(hop.body, hop.head.encoding, max).await?;
+        call.head.deadline = hop.head.deadline;
+        call.head.trace = hop.trace;
         let mut reply = self.receive(call).await?;
         let data = request::collect(std::mem::take(&mut reply.body), max).await?;
         let mut message = BytesMut::with_capacity(256 + data.len());
@@ -137,55 +134,44 @@ fn stream(mut reply: Reply) -> Result<Frames, GrpcStatus> {
     Ok(Frames::of_server(message, body, false))
 }
 
-fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, GrpcStatus> {
-    let Some(timeout) = headers.get("grpc-timeout") else {
-        return Ok(None);
-    };
-    let parsed = timeout.to_str().ok().and_then(parse_timeout);
-    let timeout: Duration = parsed.ok_or_else(|| {
-        let text = format!(
-            "malformed grpc-timeout: {}",
-            String::from_utf8_lossy(timeout.as_bytes())
-        );
-        GrpcStatus::new(code::INTERNAL, text)
-    })?;
-    Ok(Instant::now().checked_add(timeout))
+/// What a call is besides its messages.
+struct Hop<'a> {
+    body: RequestBody,
+    head: &'a CallHead,
+    trace: Option<TraceContext>,
+}
+
+/// The trace context of the hop; zeros stand for none, and are passed on as such.
+fn trace_of(headers: &http::HeaderMap) -> TraceContext {
+    invoke_codec::metadata::trace_of(headers, invoke_core::Origin::Grpc, None)
+        .or_else(|| invoke_codec::metadata::trace_of(headers, invoke_core::Origin::Http, None))
+        .unwrap_or_default()
 }
 
 impl<R: Receive> Handler for Server<R> {
     type Body = Answer;
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {
-        if let Some(refusal) = refusals::of_http(&request) {
-            return refusal;
-        }
-        let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
-        let content_type = content_type.unwrap_or(HeaderValue::from_static("application/grpc"));
-        let mut response = match self.answer(request).await {
-            Ok(frames) => Response::new(Answer::new(frames)),
-            Err(status) => {
-                let mut response = Response::new(Answer::empty());
-                status.write(response.headers_mut());
+        let head = match CallHead::of(&request) {
+            Ok(head) => head,
+            Err(refusal) => return refusal.to_response(),
+        };
+        match self.answer(request, &head).await {
+            Ok(frames) => {
+                let mut response = Response::new(Answer(Some(frames)));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, head.content_type);
                 response
             }
-        };
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        response
+            Err(status) => trailers_only(&status, head.content_type),
+        }
     }
 }
 
 /// The body of an answer: messages and trailers, or nothing when the status is in the head.
+#[derive(Default)]
 pub struct Answer(Option<Frames>);
-
-impl Answer {
-    fn new(frames: Frames) -> Self {
-        Self(Some(frames))
-    }
-
-    fn empty() -> Self {
-        Self(None)
-    }
-}
 
 impl http_body::Body for Answer {
     type Data = bytes::Bytes;

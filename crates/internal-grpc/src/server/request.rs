@@ -7,12 +7,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use invoke_core::{Body, BodyError, Invocation, RpcStatus, error::code};
-use transport::grpc::{GrpcStatus, MessageError, MessageReader};
+use transport::grpc::{Encoding, GrpcStatus, MessageError, MessageReader};
 use transport::server::RequestBody;
 
 use super::refusals;
 use crate::codec::{Payload, RequestMessage, decode_request, decode_request_stream};
-use crate::compression::Encoding;
 
 const LEADING: &str = "request does not contain the required fields in the leading chunk";
 

@@ -98,7 +98,7 @@ pub struct ApiCall<'a> {
     /// Verb and path, or the full gRPC method.
     pub method: &'a str,
     /// The status.
-    pub code: u16,
+    pub code: i64,
     /// The time it took, in milliseconds.
     pub duration_ms: u64,
     /// The bytes of the answer, for HTTP.

@@ -3,10 +3,14 @@
 //! The wire format is that of the gRPC documentation, "gRPC over HTTP2". There is one reader and one writer of
 //! each part, and none of them can panic on what a peer sends.
 
+mod call;
+mod compression;
 mod message;
 mod status;
 mod timeout;
 
+pub use call::{CallHead, Refusal, trailers_only};
+pub use compression::Encoding;
 pub use message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
 pub use status::{GrpcStatus, status_of_http};
 pub use timeout::{format_timeout, parse_timeout};

@@ -6,7 +6,6 @@ mod grpc;
 mod handshake;
 mod http;
 mod preface;
-mod unimplemented;
 mod upgrade;
 mod vetting;
 
@@ -22,7 +21,6 @@ use lifecycle::Shutdown;
 
 pub use grpc::{GrpcServerConfig, serve_grpc};
 pub use http::{H2Config, HttpServerConfig, serve_http};
-pub use unimplemented::Unimplemented;
 
 use crate::BoxError;
 

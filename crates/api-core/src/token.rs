@@ -17,14 +17,23 @@ impl ApiToken {
     }
 
     /// Whether a request shows the token; if it does, the header is removed so that nobody else sees it.
-    pub(crate) fn admits(&self, headers: &mut HeaderMap) -> bool {
-        let shown = headers.get(API_TOKEN);
-        let is_right = shown.is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(&self.0)));
-        if is_right {
-            headers.remove(API_TOKEN);
+    pub fn admits(&self, headers: &mut HeaderMap) -> Result<(), TokenError> {
+        let shown = headers.get(API_TOKEN).ok_or(TokenError::Missing)?;
+        if !bool::from(shown.as_bytes().ct_eq(&self.0)) {
+            return Err(TokenError::Wrong);
         }
-        is_right
+        headers.remove(API_TOKEN);
+        Ok(())
     }
+}
+
+/// Why a request is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// It shows no token.
+    Missing,
+    /// It shows another one.
+    Wrong,
 }
 
 impl fmt::Debug for ApiToken {
@@ -49,10 +58,10 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(API_TOKEN, shown.parse().unwrap());
-            assert_eq!(token.admits(&mut headers), wanted, "{shown:?}");
+            assert_eq!(token.admits(&mut headers).is_ok(), wanted, "{shown:?}");
             assert_eq!(headers.contains_key(API_TOKEN), !wanted);
         }
-        assert!(!token.admits(&mut HeaderMap::new()));
+        assert_eq!(token.admits(&mut HeaderMap::new()), Err(TokenError::Missing));
         assert!(!format!("{token:?}").contains("secret"));
     }
 }

@@ -2,13 +2,14 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-pub(crate) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+/// Its name.
+pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 const MAX_BYTES: usize = 8192;
 const MAX_MEMBERS: usize = 64;
 
 /// Checks all lines together. `None` without baggage; the error says which member is wrong.
-pub(crate) fn check(headers: &HeaderMap) -> Result<Option<HeaderValue>, String> {
+pub fn check(headers: &HeaderMap) -> Result<Option<HeaderValue>, String> {
     let mut lines = headers.get_all(BAGGAGE).iter();
     let joined = match (lines.next(), lines.next()) {
         (None, _) => return Ok(None),

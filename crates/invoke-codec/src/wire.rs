@@ -2,24 +2,31 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::DecodeError;
+use crate::DecodeError;
 
-pub(super) const VARINT: u32 = 0;
-pub(super) const LEN: u32 = 2;
+/// The wire type of numbers.
+pub const VARINT: u32 = 0;
+/// The wire type of strings, bytes and messages.
+pub const LEN: u32 = 2;
 
 /// The value of a field; kinds that no message here has are skipped as `Other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub enum Value {
+    /// A number.
     Varint(u64),
+    /// A string, bytes or a message; shares the buffer of what it was in.
     Len(Bytes),
+    /// A kind that no message here has.
     Other,
 }
 
-pub(super) fn varint_len(value: u64) -> usize {
+/// How long a number is.
+pub fn varint_len(value: u64) -> usize {
     ((64 - (value | 1).leading_zeros()) as usize).div_ceil(7)
 }
 
-pub(super) fn put_varint(out: &mut BytesMut, mut value: u64) {
+/// Writes a number.
+pub fn put_varint(out: &mut BytesMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);
         value >>= 7;
@@ -27,13 +34,13 @@ pub(super) fn put_varint(out: &mut BytesMut, mut value: u64) {
     out.put_u8(value as u8);
 }
 
-/// All field numbers here are below 16: a tag is one byte.
-pub(super) fn put_tag(out: &mut BytesMut, field: u32, kind: u32) {
+/// The tag of a field. All field numbers here are below 16, so it is one byte.
+pub fn put_tag(out: &mut BytesMut, field: u32, kind: u32) {
     out.put_u8((field << 3 | kind) as u8);
 }
 
 /// A length-delimited field; nothing for an empty one, as proto3 has it.
-pub(super) fn put_bytes(out: &mut BytesMut, field: u32, bytes: &[u8]) {
+pub fn put_bytes(out: &mut BytesMut, field: u32, bytes: &[u8]) {
     if !bytes.is_empty() {
         put_len(out, field, bytes.len());
         out.put_slice(bytes);
@@ -41,29 +48,31 @@ pub(super) fn put_bytes(out: &mut BytesMut, field: u32, bytes: &[u8]) {
 }
 
 /// The head of a length-delimited field, also of an empty one.
-pub(super) fn put_len(out: &mut BytesMut, field: u32, len: usize) {
+pub fn put_len(out: &mut BytesMut, field: u32, len: usize) {
     put_tag(out, field, LEN);
     put_varint(out, len as u64);
 }
 
 /// How long [`put_bytes`] is.
-pub(super) fn bytes_len(len: usize) -> usize {
+pub fn bytes_len(len: usize) -> usize {
     if len == 0 { 0 } else { len_len(len) }
 }
 
 /// How long a length-delimited field is, also an empty one.
-pub(super) fn len_len(len: usize) -> usize {
+pub fn len_len(len: usize) -> usize {
     1 + varint_len(len as u64) + len
 }
 
 /// The fields of a message in the order of the wire. Slices share the message's buffer.
-pub(super) fn fields(message: &Bytes) -> Fields {
+pub fn fields(message: &Bytes) -> Fields {
     Fields {
         rest: message.clone(),
     }
 }
 
-pub(super) struct Fields {
+/// The fields of a message.
+#[derive(Debug)]
+pub struct Fields {
     rest: Bytes,
 }
 
@@ -122,4 +131,40 @@ impl Fields {
         }
         Err(DecodeError::Malformed("varint"))
     }
+}
+
+/// An `int32` field; nothing for 0, as proto3 has it. Negative numbers take ten bytes.
+pub fn put_int32(out: &mut BytesMut, field: u32, value: i32) {
+    if value != 0 {
+        put_tag(out, field, VARINT);
+        put_varint(out, i64::from(value) as u64);
+    }
+}
+
+/// How long [`put_int32`] is.
+pub fn int32_len(value: i32) -> usize {
+    if value == 0 {
+        0
+    } else {
+        1 + varint_len(i64::from(value) as u64)
+    }
+}
+
+/// A proto string; `None` when it is empty.
+pub fn text(bytes: &Bytes) -> Result<Option<Box<str>>, DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed("string"))?;
+    Ok((!text.is_empty()).then(|| text.into()))
+}
+
+/// Reads a `google.protobuf.Any`: its type URL, if it has one, and its value.
+pub fn read_any(any: &Bytes) -> Result<(Option<Box<str>>, Bytes), DecodeError> {
+    let (mut type_url, mut value) = (None, Bytes::new());
+    for field in fields(any) {
+        match field? {
+            (1, Value::Len(bytes)) => type_url = text(&bytes)?,
+            (2, Value::Len(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    Ok((type_url, value))
 }

@@ -1,22 +1,25 @@
-//! Compressed messages of peers: `gzip`, within the limit of a message.
+//! Compressed messages: `gzip`, within the limit of a message.
 
 use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::HeaderMap;
-use transport::grpc::GrpcStatus;
+
+use super::GrpcStatus;
 
 /// How the messages of a stream are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub enum Encoding {
+    /// Not at all.
     Identity,
+    /// With gzip.
     Gzip,
 }
 
 impl Encoding {
     /// Reads `grpc-encoding`; an unknown one is refused as gRPC for Go refuses it.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, GrpcStatus> {
+    pub fn of(headers: &HeaderMap) -> Result<Self, GrpcStatus> {
         match headers.get("grpc-encoding").map(http::HeaderValue::as_bytes) {
             None | Some(b"identity" | b"") => Ok(Self::Identity),
             Some(b"gzip") => Ok(Self::Gzip),
@@ -30,8 +33,8 @@ impl Encoding {
         }
     }
 
-    /// The message as it was before compression.
-    pub(crate) fn decode(self, is_compressed: bool, message: Bytes, max: usize) -> Result<Bytes, GrpcStatus> {
+    /// The message as it was before compression; one of more than `max` bytes is refused.
+    pub fn decode(self, is_compressed: bool, message: Bytes, max: usize) -> Result<Bytes, GrpcStatus> {
         match (is_compressed, self) {
             (false, _) => Ok(message),
             (true, Self::Identity) => Err(GrpcStatus::new(

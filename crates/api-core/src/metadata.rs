@@ -1,15 +1,10 @@
-//! What the sidecar tells about itself (`/v1.0/metadata`).
+//! What the sidecar tells about itself (`/v1.0/metadata`, `GetMetadata`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use http::header::{self, HeaderValue};
-use http::{Response, StatusCode};
-use invoke_core::Body;
 use serde::Serialize;
-
-use crate::errors::{self, ApiError, MALFORMED_REQUEST};
 
 /// How many values apps may leave here, and how many bytes they may have together.
 const MAX_EXTENDED: usize = 1024;
@@ -112,7 +107,7 @@ struct Document<'a> {
     enabled_features: &'a [String],
     #[serde(skip_serializing_if = "<[ComponentInfo]>::is_empty")]
     components: &'a [ComponentInfo],
-    extended: BTreeMap<&'a str, &'a str>,
+    extended: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     http_endpoints: Vec<Named<'a>>,
     app_connection_properties: &'a AppConnection,
@@ -151,6 +146,27 @@ impl Metadata {
         self.app_is_ready.store(true, Ordering::Relaxed);
     }
 
+    /// What was known at start.
+    pub fn settings(&self) -> &MetadataSettings {
+        &self.settings
+    }
+
+    /// The values that apps and tools left, and the version.
+    pub fn extended(&self) -> BTreeMap<String, String> {
+        let mut extended = self
+            .extended
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        extended.insert(RUNTIME_VERSION.to_owned(), self.settings.version.clone());
+        extended
+    }
+
+    /// Whether the app was found.
+    pub fn is_app_ready(&self) -> bool {
+        self.app_is_ready.load(Ordering::Relaxed)
+    }
+
     /// The app id.
     pub fn app_id(&self) -> &str {
         &self.settings.app_id
@@ -181,13 +197,10 @@ impl Metadata {
     /// The JSON document, with a line end.
     pub fn to_json(&self) -> String {
         let settings = &self.settings;
-        let extended = self.extended.read().unwrap_or_else(PoisonError::into_inner);
-        let mut shown: BTreeMap<&str, &str> =
-            extended.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        shown.insert(RUNTIME_VERSION, &settings.version);
+        let extended = self.extended();
         let named = |names: &'_ [String]| names.to_vec();
         let (endpoints, resiliencies) = (named(&settings.http_endpoints), named(&settings.resiliencies));
-        let actor_runtime = if self.app_is_ready.load(Ordering::Relaxed) {
+        let actor_runtime = if self.is_app_ready() {
             ActorRuntime {
                 runtime_status: "DISABLED",
                 host_ready: false,
@@ -205,7 +218,7 @@ impl Metadata {
             runtime_version: &settings.version,
             enabled_features: &settings.features,
             components: &settings.components,
-            extended: shown,
+            extended,
             http_endpoints: endpoints.iter().map(|name| Named { name }).collect(),
             app_connection_properties: &settings.app,
             actor_runtime,
@@ -214,20 +227,6 @@ impl Metadata {
         let mut json = serde_json::to_string(&document).unwrap_or_default();
         json.push('\n');
         json
-    }
-
-    pub(crate) fn get(&self) -> Response<Body> {
-        let mut response = Response::new(Body::full(self.to_json()));
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
-        response
-    }
-
-    pub(crate) fn put(&self, key: &[u8], value: &[u8]) -> Result<Response<Body>, ApiError> {
-        let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
-        self.set(&key, &value)
-            .map_err(|text| ApiError::new(StatusCode::BAD_REQUEST, MALFORMED_REQUEST, text))?;
-        Ok(errors::empty(StatusCode::NO_CONTENT))
     }
 }
 

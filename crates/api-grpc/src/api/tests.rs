@@ -1,0 +1,381 @@
+//! The API over a real connection, with an app that is made up.
+
+use std::sync::Mutex;
+
+use api_core::MetadataSettings;
+use dapr_proto::common::{HttpExtension, InvokeRequest, InvokeResponse};
+use dapr_proto::runtime::{GetMetadataResponse, InvokeServiceRequest, SetMetadataRequest};
+use http_body_util::{BodyExt, Either, Full};
+use invoke_core::{Body, Cause, Fault, Invocation, InvokeError, Reply, Route, WireStatus};
+use prost::Message as _;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::*;
+use crate::observer::Call;
+
+/// An app that answers what the test says and keeps what it saw.
+#[derive(Default)]
+struct App {
+    reply: Mutex<Option<Result<Reply, InvokeError>>>,
+    seen: Mutex<Option<(String, Invocation)>>,
+}
+
+impl Invoke for App {
+    async fn invoke(&self, target: &str, call: Invocation) -> Result<Reply, InvokeError> {
+        *self.seen.lock().unwrap() = Some((target.to_owned(), call));
+        let reply = self.reply.lock().unwrap().take();
+        reply.unwrap_or_else(|| Ok(Reply::new(WireStatus::http(http::StatusCode::OK), Route::Local)))
+    }
+}
+
+#[derive(Default)]
+struct Calls(Mutex<Vec<(String, i32)>>);
+
+impl Observer for Calls {
+    fn wants_calls(&self) -> bool {
+        true
+    }
+
+    fn finished(&self, call: Call) {
+        self.0.lock().unwrap().push((call.method, call.code));
+    }
+}
+
+struct Fixture {
+    api: Api<App, Calls>,
+    app: Arc<App>,
+    calls: Arc<Calls>,
+    asked: UnboundedReceiver<ShutdownRequest>,
+}
+
+/// What a client got.
+struct Got {
+    http: u16,
+    headers: HeaderMap,
+    message: Bytes,
+    status: GrpcStatus,
+    trailers: HeaderMap,
+}
+
+impl Fixture {
+    fn new(token: &str) -> Self {
+        let (requests, asked) = lifecycle::shutdown_requests();
+        let (app, calls) = (Arc::<App>::default(), Arc::<Calls>::default());
+        let settings = ApiSettings {
+            max_message: 100,
+            token: ApiToken::new(token),
+            tracing: true,
+        };
+        let metadata = Metadata::new(MetadataSettings {
+            app_id: "me".into(),
+            version: "edge".into(),
+            ..MetadataSettings::default()
+        });
+        let api = Api::new(
+            Arc::clone(&app),
+            Arc::clone(&calls),
+            settings,
+            Arc::new(metadata),
+            requests,
+        );
+        Self {
+            api,
+            app,
+            calls,
+            asked,
+        }
+    }
+
+    fn answers(&self, reply: Result<Reply, InvokeError>) {
+        *self.app.reply.lock().unwrap() = Some(reply);
+    }
+
+    async fn call(&self, method: &str, headers: &[(&str, &str)], message: &[u8]) -> Got {
+        let mut body = begin_message(message.len());
+        body.extend_from_slice(message);
+        let mut request = Request::post(format!("http://h/dapr.proto.runtime.v1.Dapr/{method}"))
+            .header("content-type", "application/grpc+proto")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Either::Right(Full::new(body.into()))).unwrap();
+        let response = Handler::call(&self.api, request).await;
+        let (parts, body) = response.into_parts();
+        let collected = body.collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap_or_default();
+        let bytes = collected.to_bytes();
+        let status = GrpcStatus::from_headers(&trailers).or_else(|| GrpcStatus::from_headers(&parts.headers));
+        Got {
+            http: parts.status.as_u16(),
+            message: bytes.get(5..).map(Bytes::copy_from_slice).unwrap_or_default(),
+            headers: parts.headers,
+            status: status.expect("a status"),
+            trailers,
+        }
+    }
+
+    async fn invoke(&self, request: &InvokeServiceRequest) -> Got {
+        self.call("InvokeService", &[], &request.encode_to_vec()).await
+    }
+}
+
+fn begin_message(length: usize) -> Vec<u8> {
+    crate::answer::begin(length, length).to_vec()
+}
+
+fn request(id: &str) -> InvokeServiceRequest {
+    InvokeServiceRequest {
+        id: id.to_owned(),
+        message: Some(InvokeRequest {
+            method: "a//b".to_owned(),
+            data: Some(prost_types::Any {
+                type_url: "mine".to_owned(),
+                value: b"payload".to_vec(),
+            }),
+            content_type: "text/plain".to_owned(),
+            http_extension: Some(HttpExtension {
+                verb: 3,
+                querystring: "x=1".to_owned(),
+            }),
+        }),
+    }
+}
+
+fn reply(code: i32, body: &'static str) -> Reply {
+    let status = WireStatus {
+        code,
+        message: "oops".to_owned(),
+        ..WireStatus::default()
+    };
+    let mut reply = Reply::new(status, Route::Remote);
+    reply.body = Body::full(body);
+    reply
+}
+
+#[tokio::test]
+async fn an_invocation_there_and_back() {
+    let fixture = Fixture::new("");
+    let mut answered = reply(201, "hello");
+    answered.content_type = Some(HeaderValue::from_static("text/html"));
+    answered.type_url = Some("theirs".into());
+    answered
+        .headers
+        .insert("content-type", HeaderValue::from_static("text/html"));
+    answered.headers.insert("x-app", HeaderValue::from_static("1"));
+    fixture.answers(Ok(answered));
+    let message = request("b").encode_to_vec();
+    let got = fixture
+        .call("InvokeService", &[("x-mine", "1"), ("x-raw-bin", "YQ")], &message)
+        .await;
+    assert_eq!((got.http, got.status.code), (200, 0));
+    let response = InvokeResponse::decode(got.message).unwrap();
+    assert_eq!(response.content_type, "text/html");
+    let data = response.data.unwrap();
+    assert_eq!(
+        (data.type_url.as_str(), &data.value[..]),
+        ("theirs", &b"hello"[..])
+    );
+    for (name, value) in [
+        ("content-type", "application/grpc+proto"),
+        ("dapr-http-status", "201"),
+        ("dapr-content-type", "text/html"),
+        ("x-app", "1"),
+        (
+            "traceparent",
+            "00-00000000000000000000000000000000-0000000000000000-00",
+        ),
+    ] {
+        assert_eq!(got.headers[name], value, "{name}");
+    }
+    assert!(got.headers.contains_key("grpc-trace-bin"));
+    let (target, mut call) = fixture.app.seen.lock().unwrap().take().unwrap();
+    assert_eq!(target, "b");
+    assert_eq!(call.head.method.as_str(), Some("a/b"));
+    assert_eq!(&call.head.query[..], b"x=1");
+    assert_eq!(call.head.type_url.as_deref(), Some("mine"));
+    assert_eq!(call.head.authority.unwrap(), "h");
+    assert_eq!(call.head.headers["x-raw-bin"], "YQ==");
+    assert!(!call.head.headers.contains_key("te"));
+    assert_eq!(call.body.take_full().unwrap(), "payload");
+    assert_eq!(
+        *fixture.calls.0.lock().unwrap(),
+        [("/dapr.proto.runtime.v1.Dapr/InvokeService".to_owned(), 0)]
+    );
+}
+
+#[tokio::test]
+async fn failures_of_apps_keep_their_metadata() {
+    let fixture = Fixture::new("");
+    let mut answered = reply(404, "not here");
+    answered.headers.insert("x-app", HeaderValue::from_static("1"));
+    fixture.answers(Ok(answered));
+    let got = fixture.invoke(&request("b")).await;
+    assert_eq!((got.status.code, got.status.message.as_str()), (5, "Not Found"));
+    assert_eq!(
+        (&got.headers["x-app"], &got.headers["dapr-http-status"]),
+        (&"1".parse().unwrap(), &"404".parse().unwrap())
+    );
+    let details = got.status.details.unwrap();
+    assert!(String::from_utf8_lossy(&details).contains("not here"));
+
+    let mut answered = reply(20, "");
+    answered.trailers.insert("x-end", HeaderValue::from_static("2"));
+    fixture.answers(Ok(answered));
+    let got = fixture.invoke(&request("b")).await;
+    assert_eq!((got.status.code, got.status.message.as_str()), (20, "oops"));
+    assert_eq!(got.trailers["x-end"], "2");
+}
+
+#[tokio::test]
+async fn failures_of_the_sidecar_have_one_form() {
+    let fixture = Fixture::new("");
+    fixture.answers(Err(InvokeError::unsent(Fault::Us, Cause::NoResolver)));
+    let got = fixture.invoke(&request("b")).await;
+    assert_eq!(got.status.code, 13);
+    assert_eq!(
+        got.status.message,
+        "failed to invoke, id: b, err: name resolver not initialized"
+    );
+    assert!(got.trailers.is_empty(), "the status is in the head");
+    let mut bad = request("b");
+    bad.message.as_mut().unwrap().method = "a#b".to_owned();
+    let got = fixture.invoke(&bad).await;
+    assert_eq!(
+        got.status.message,
+        "failed to invoke, id: b, err: rpc error: code = InvalidArgument desc = invalid method: \
+         method contains forbidden character: \"a#b\""
+    );
+}
+
+#[tokio::test]
+async fn messages_have_a_limit_both_ways() {
+    let fixture = Fixture::new("");
+    let got = fixture.call("InvokeService", &[], &[0; 101]).await;
+    assert_eq!(got.status.code, 8);
+    assert_eq!(
+        got.status.message,
+        "grpc: received message larger than max (101 vs. 100)"
+    );
+    let mut long = reply(200, "");
+    long.body = Body::full(vec![b'x'; 99]);
+    fixture.answers(Ok(long));
+    let got = fixture.invoke(&request("b")).await;
+    assert_eq!(got.status.code, 8);
+    assert_eq!(
+        got.status.message,
+        "grpc: trying to send message larger than max (103 vs. 100)"
+    );
+}
+
+#[tokio::test]
+async fn the_token_guards_every_method() {
+    let fixture = Fixture::new("t");
+    for (shown, code, why) in [
+        (&[][..], 16, "missing api token in request metadata"),
+        (
+            &[("dapr-api-token", "x")],
+            16,
+            "authentication error: api token mismatch",
+        ),
+        (&[("dapr-api-token", "t")], 0, ""),
+    ] {
+        for method in ["GetMetadata", "Nothing", "InvokeService"] {
+            let got = fixture.call(method, shown, b"").await;
+            if code == 16 {
+                assert_eq!(
+                    (got.status.code, got.status.message.as_str()),
+                    (16, "Unauthorized")
+                );
+                let details = got.status.details.unwrap();
+                assert!(String::from_utf8_lossy(&details).contains(why));
+            } else {
+                assert_ne!(got.status.code, 16, "{method}");
+            }
+        }
+    }
+    let (_, call) = fixture.app.seen.lock().unwrap().take().unwrap();
+    assert!(!call.head.headers.contains_key("dapr-api-token"));
+}
+
+#[tokio::test]
+async fn metadata_is_told_and_left() {
+    let fixture = Fixture::new("");
+    let left = SetMetadataRequest {
+        key: "k".into(),
+        value: "v".into(),
+    };
+    let got = fixture.call("SetMetadata", &[], &left.encode_to_vec()).await;
+    assert_eq!(got.status.code, 0);
+    let got = fixture.call("GetMetadata", &[], b"").await;
+    let told = GetMetadataResponse::decode(got.message).unwrap();
+    assert_eq!(told.id, "me");
+    assert_eq!(told.extended_metadata["k"], "v");
+    assert_eq!(told.extended_metadata["daprRuntimeVersion"], "edge");
+    assert!(told.workflows.is_some());
+    assert_eq!(told.actor_runtime.unwrap().placement, "placement: disconnected");
+}
+
+#[tokio::test]
+async fn shutdown_answers_first() {
+    let mut fixture = Fixture::new("");
+    for (headers, wanted) in [
+        (&[][..], ShutdownRequest::Graceful),
+        (&[("dapr-force-shutdown", "TRUE")], ShutdownRequest::Force),
+    ] {
+        assert_eq!(fixture.call("Shutdown", headers, b"").await.status.code, 0);
+        assert_eq!(fixture.asked.try_recv().unwrap(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there() {
+    let fixture = Fixture::new("");
+    let got = fixture.call("Nothing", &[], b"").await;
+    assert_eq!(got.status.code, 12);
+    let got = fixture.call("GetState", &[], b"").await;
+    assert_eq!(
+        (got.status.code, got.status.message.as_str()),
+        (9, "state store  is not configured")
+    );
+    let got = fixture.call("GetMetadata", &[("x-bin", "*")], b"").await;
+    assert_eq!((got.http, got.status.code), (400, 13));
+    let got = fixture.call("GetMetadata", &[("baggage", "=")], b"").await;
+    assert_eq!(got.status.code, 3);
+    assert!(got.status.message.starts_with("invalid baggage header: "));
+    let got = fixture.call("GetMetadata", &[("baggage", "a=b")], b"").await;
+    assert_eq!(got.headers["baggage"], "a=b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_call() {
+    struct Never;
+    impl Invoke for Never {
+        async fn invoke(&self, _: &str, _: Invocation) -> Result<Reply, InvokeError> {
+            std::future::pending().await
+        }
+    }
+    let (requests, _asked) = lifecycle::shutdown_requests();
+    let settings = ApiSettings {
+        max_message: 1000,
+        token: None,
+        tracing: false,
+    };
+    let metadata = Arc::new(Metadata::new(MetadataSettings::default()));
+    let api = Api::new(
+        Arc::new(Never),
+        Arc::new(Calls::default()),
+        settings,
+        metadata,
+        requests,
+    );
+    let mut body = begin_message(0);
+    body.extend_from_slice(b"");
+    let request = Request::post("http://h/dapr.proto.runtime.v1.Dapr/InvokeService")
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "5m")
+        .body(Either::Right(Full::new(body.into())))
+        .unwrap();
+    let response = Handler::call(&api, request).await;
+    assert_eq!(response.headers()["grpc-status"], "4");
+}

@@ -1,0 +1,21 @@
+//! The gRPC API of the sidecar: the service `dapr.proto.runtime.v1.Dapr`.
+//!
+//! [`Api`] is the handler of the gRPC port. It checks the token and finds the method: `InvokeService` becomes a
+//! call of [`invoke_core::Invoke`], `GetMetadata`, `SetMetadata` and `Shutdown` are answered here, and the methods
+//! of building blocks that this sidecar does not have answer what a Dapr sidecar answers when they are not
+//! configured. Calls of services that are not Dapr's are proxied, which is the place left for the proxy.
+//!
+//! Every code and text that a user of this API sees stands in one file each: failures of invocations in
+//! `status`, the building blocks in `out_of_scope`. This crate knows no peers, no resolvers and no app protocols.
+
+mod answer;
+mod api;
+mod invoke;
+mod metadata;
+mod observer;
+mod out_of_scope;
+mod status;
+
+pub use answer::Answer;
+pub use api::{Api, ApiSettings};
+pub use observer::{Call, Observer, Silent};
