@@ -15,6 +15,8 @@ pub mod grpc;
 pub mod listen;
 pub mod server;
 mod socket;
+#[cfg(test)]
+mod testing;
 
 pub use socket::Socket;
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,7 +97,8 @@ impl Listener {
             address: path.display().to_string(),
             source,
         };
-        if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        let is_socket = std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket());
+        if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
             std::fs::remove_file(path).map_err(failed)?;
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
@@ -230,6 +232,15 @@ mod tests {
         let listener = Listener::tcp(":0", Patience::None).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.socket");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(Listener::unix(&path).unwrap_err().is_in_use());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Connecting, with the error texts of Go's `net` package.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -10,12 +11,12 @@ use tokio::time::timeout;
 use crate::Socket;
 
 /// A connection that could not be made: `dial tcp 127.0.0.1:1: connect: connection refused`.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[error("dial tcp {address}: {}", go_words(.source))]
 pub struct ConnectError {
     address: String,
     #[source]
-    source: io::Error,
+    source: Arc<io::Error>,
 }
 
 fn go_words(error: &io::Error) -> String {
@@ -31,9 +32,9 @@ fn go_words(error: &io::Error) -> String {
 
 /// Connects to `host:port`, trying every address that the host has.
 pub(super) async fn connect(address: &str, limit: Duration) -> Result<Socket, ConnectError> {
-    let failed = |source| ConnectError {
+    let failed = |source: io::Error| ConnectError {
         address: address.to_owned(),
-        source,
+        source: Arc::new(source),
     };
     let connecting = async {
         // `connect` tries all addresses in turn; a literal address is not looked up.

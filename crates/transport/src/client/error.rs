@@ -107,7 +107,7 @@ impl StdError for ClientError {
 }
 
 /// The kind of an error of hyper, and whether it proves that nobody saw the call: the peer refused the stream,
-/// or went away in good order without having taken it (RFC 9113, sections 6.8 and 8.7).
+/// or went away without having taken it (RFC 9113, sections 6.8 and 8.7).
 fn classify(error: &hyper::Error) -> (ErrorKind, bool) {
     if error.is_parse_too_large() {
         return (ErrorKind::HeadTooLarge, false);
@@ -126,7 +126,7 @@ fn classify(error: &hyper::Error) -> (ErrorKind, bool) {
             return (classify_io(io), false);
         }
     }
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+    if error.is_incomplete_message() || error.is_timeout() || error.is_closed() || error.is_canceled() {
         return (ErrorKind::Closed, false);
     }
     (ErrorKind::Other, false)
@@ -135,10 +135,18 @@ fn classify(error: &hyper::Error) -> (ErrorKind, bool) {
 fn classify_h2(error: &h2::Error) -> (ErrorKind, bool) {
     let reason = error.reason();
     let refused = error.is_remote() && reason == Some(h2::Reason::REFUSED_STREAM);
-    let gone = error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR);
+    // Only streams beyond the last one that the peer took end with its GOAWAY, whatever the reason; the others
+    // go on, or end with the connection.
+    let gone = error.is_go_away() && error.is_remote();
     let kind = match (error.get_io(), reason) {
         (Some(io), _) => classify_io(io),
+        // The only thing of ours that resets a stream before its answer comes.
+        (None, Some(_)) if error.is_reset() && !error.is_remote() && !error.is_library() => {
+            ErrorKind::RequestBody
+        }
         (None, Some(reason)) if error.is_reset() => ErrorKind::StreamReset(reason.into()),
+        // The peer breaks the protocol, or speaks another one.
+        _ if error.is_go_away() && error.is_library() => ErrorKind::Malformed,
         _ if error.is_go_away() => ErrorKind::Closed,
         _ => ErrorKind::Other,
     };

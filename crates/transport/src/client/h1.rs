@@ -1,5 +1,7 @@
 //! A pool of HTTP/1.1 connections to one origin.
 
+mod sending;
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -13,10 +15,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use lifecycle::Tasks;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use self::sending::{Sending, Sent};
 use super::connect::connect;
-use super::error::ClientError;
+use super::error::{ClientError, ErrorKind};
 use crate::BoxError;
 
 /// The bounds of a pool.
@@ -49,9 +53,10 @@ impl Default for H1Config {
 /// HTTP/1.1 connections to one `host:port`. Cloning shares the pool.
 ///
 /// A connection comes back when the body of its answer was read to the end; a body that is dropped before
-/// closes its connection, which is how a call is cancelled. A request that failed on a *reused* connection
-/// before anything of it was written is sent again on another one, and so is one without a body whose method
-/// is idempotent (RFC 9110, section 9.2.2): the app closed the idle connection just as it was used.
+/// closes its connection, which is how a call is cancelled, and so does an answer that is over before its
+/// request. A request that failed on a *reused* connection before anything of it was written is sent again on
+/// another one, and so is one without a body whose method is idempotent (RFC 9110, section 9.2.2) when the
+/// connection ended without an answer: the app closed the idle connection just as it was used.
 #[derive(Debug)]
 pub struct H1Pool<B>(Arc<Pool<B>>);
 
@@ -73,14 +78,20 @@ struct Pool<B> {
 
 #[derive(Debug)]
 struct Idle<B> {
-    sender: http1::SendRequest<B>,
+    connection: Connection<B>,
     since: Instant,
+}
+
+#[derive(Debug)]
+struct Connection<B> {
+    sender: http1::SendRequest<Sending<B>>,
+    task: AbortHandle,
 }
 
 /// A connection in use, with its place among the connections.
 struct Lease<B> {
     pool: Arc<Pool<B>>,
-    sender: http1::SendRequest<B>,
+    connection: Connection<B>,
     is_reused: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -118,19 +129,23 @@ where
             } else {
                 None
             };
-            let error = match lease.sender.try_send_request(request).await {
-                Ok(answer) => return Ok(answer.map(|body| PooledBody::new(body, lease))),
+            let (watched, sent) = Sending::watch(request);
+            let mut error = match lease.connection.sender.try_send_request(watched).await {
+                Ok(answer) => return Ok(answer.map(|body| PooledBody::new(body, lease, sent))),
                 Err(error) => error,
             };
-            let mut error = error;
-            let unsent = error.take_message();
+            let unsent = error
+                .take_message()
+                .map(|request| request.map(Sending::into_inner));
             let was_unsent = unsent.is_some();
             let error = ClientError::from_hyper(error.into_error(), was_unsent);
             match unsent {
                 Some(unsent) if lease.is_reused => request = unsent,
                 _ => match again {
-                    Some(again) => request = again,
-                    None => return Err(error),
+                    Some(again) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Reset) => {
+                        request = again;
+                    }
+                    _ => return Err(error),
                 },
             }
         }
@@ -143,11 +158,11 @@ where
             .acquire_owned()
             .await
             .expect("never closed");
-        while let Some(mut sender) = pool.take_idle() {
-            if sender.ready().await.is_ok() {
+        while let Some(mut connection) = pool.take_idle() {
+            if connection.sender.ready().await.is_ok() {
                 return Ok(Lease {
                     pool: Arc::clone(pool),
-                    sender,
+                    connection,
                     is_reused: true,
                     _place: place,
                 });
@@ -164,14 +179,14 @@ where
             .handshake(TokioIo::new(socket))
             .await
             .map_err(|error| ClientError::from_hyper(error, true))?;
-        pool.tasks.spawn(async move {
+        let task = pool.tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(target: "dapr.runtime", "connection to the app ended: {error}");
             }
         });
         Ok(Lease {
             pool: Arc::clone(pool),
-            sender,
+            connection: Connection { sender, task },
             is_reused: false,
             _place: place,
         })
@@ -199,37 +214,40 @@ impl<B> Pool<B> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_idle(&self) -> Option<http1::SendRequest<B>> {
+    fn take_idle(&self) -> Option<Connection<B>> {
         let mut idle = self.idle();
-        while let Some(connection) = idle.pop() {
-            if connection.since.elapsed() >= self.config.idle_timeout {
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if since.elapsed() >= self.config.idle_timeout {
                 // The others are older still.
                 idle.clear();
                 return None;
             }
             if !connection.sender.is_closed() {
-                return Some(connection.sender);
+                return Some(connection);
             }
         }
         None
     }
 
-    fn put_idle(&self, sender: http1::SendRequest<B>) {
+    fn put_idle(&self, connection: Connection<B>) {
         let mut idle = self.idle();
-        if idle.len() >= self.config.max_idle {
-            idle.remove(0);
-        }
         idle.push(Idle {
-            sender,
+            connection,
             since: Instant::now(),
         });
+        if idle.len() > self.config.max_idle {
+            idle.remove(0);
+        }
     }
 }
 
 impl<B> Lease<B> {
-    fn give_back(self) {
-        if !self.sender.is_closed() {
-            self.pool.put_idle(self.sender);
+    fn give_back(self, sent: &Sent) {
+        if !sent.is_over() {
+            // Whoever came next would wait until the rest of the request is gone.
+            self.connection.task.abort();
+        } else if !self.connection.sender.is_closed() {
+            self.pool.put_idle(self.connection);
         }
     }
 }
@@ -238,23 +256,29 @@ impl<B> Lease<B> {
 pub struct PooledBody<B> {
     body: Incoming,
     lease: Option<Lease<B>>,
+    sent: Sent,
 }
 
 impl<B> PooledBody<B> {
-    fn new(body: Incoming, lease: Lease<B>) -> Self {
+    fn new(body: Incoming, lease: Lease<B>, sent: Sent) -> Self {
         let mut pooled = Self {
             body,
             lease: Some(lease),
+            sent,
         };
         pooled.give_back_at_end();
         pooled
     }
 
     fn give_back_at_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
-            lease.give_back();
+        if self.body.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(&self.sent);
         }
     }
 }
@@ -272,11 +296,7 @@ impl<B> Body for PooledBody<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            None => {
-                if let Some(lease) = self.lease.take() {
-                    lease.give_back();
-                }
-            }
+            None => self.give_back(),
             Some(Ok(_)) => self.give_back_at_end(),
             Some(Err(_)) => self.lease = None,
         }

@@ -1,8 +1,9 @@
 //! A pool of HTTP/2 connections to many peers.
 
+mod peer;
+
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,11 +15,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::Tasks;
-use tokio::time::Instant;
 
+use self::peer::{Connection, Peer, User};
 use super::connect::connect;
 use super::error::ClientError;
-use crate::BoxError;
+use crate::{BoxError, Socket};
+
+/// How many calls go out on a connection before the peer has told how many it takes; the others wait for that.
+/// Peers should take no fewer (RFC 9113, section 6.5.2), and refuse what goes beyond their limit.
+const STREAMS_BEFORE_SETTINGS: usize = 100;
 
 /// Which peer: its address, and the identity that it must prove on connections that prove one. Connections are
 /// never shared between identities.
@@ -89,61 +94,6 @@ pub struct H2Pool<B> {
     config: H2PoolConfig,
     tasks: Tasks,
     peers: RwLock<HashMap<PeerKey, Arc<Peer<B>>>>,
-}
-
-#[derive(Debug)]
-struct Peer<B> {
-    connections: RwLock<Vec<Arc<Connection<B>>>>,
-    /// Held while a connection is made, so that concurrent callers share it.
-    dialling: tokio::sync::Mutex<()>,
-}
-
-impl<B> Default for Peer<B> {
-    fn default() -> Self {
-        Self {
-            connections: RwLock::default(),
-            dialling: tokio::sync::Mutex::default(),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Connection<B> {
-    sender: http2::SendRequest<B>,
-    usage: Arc<Usage>,
-}
-
-#[derive(Debug)]
-struct Usage {
-    epoch: Instant,
-    users: AtomicUsize,
-    /// Milliseconds after `epoch` at which the last user left.
-    idle_since: AtomicU64,
-}
-
-/// One call on a connection.
-#[derive(Debug)]
-struct User(Arc<Usage>);
-
-impl User {
-    /// A place on the connection, if it has one left.
-    fn enter(usage: &Arc<Usage>, limit: usize) -> Option<Self> {
-        let entered = usage
-            .users
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| {
-                (n < limit).then_some(n + 1)
-            });
-        entered.is_ok().then(|| Self(Arc::clone(usage)))
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        self.0
-            .idle_since
-            .store(self.0.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.0.users.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl<B> H2Pool<B>
@@ -246,21 +196,29 @@ where
         if let Some(found) = peer.free(self.config.max_users) {
             return Ok(found);
         }
-        let _dialling = peer.dialling.lock().await;
+        let failures = peer.failures();
+        let mut last_failure = peer.dialling.lock().await;
         if let Some(found) = peer.free(self.config.max_users) {
             return Ok(found);
         }
-        let connection = Arc::new(self.dial(&key.address).await?);
+        if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
+            return Err(ClientError::connect(error));
+        }
+        let socket = match connect(&key.address, self.config.connect_timeout).await {
+            Ok(socket) => socket,
+            Err(error) => {
+                peer.failed(&mut last_failure, &error);
+                return Err(ClientError::connect(error));
+            }
+        };
+        let connection = Arc::new(self.handshake(socket).await?);
         peer.keep(&connection);
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
         Ok((connection, user.expect("no limit")))
     }
 
-    async fn dial(&self, address: &str) -> Result<Connection<B>, ClientError> {
-        let socket = connect(address, self.config.connect_timeout)
-            .await
-            .map_err(ClientError::connect)?;
+    async fn handshake(&self, socket: Socket) -> Result<Connection<B>, ClientError> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -269,7 +227,7 @@ where
             .max_header_list_size(self.config.max_header_list)
             .max_frame_size(64 * 1024)
             .max_send_buf_size(128 * 1024)
-            .initial_max_send_streams(self.config.max_users);
+            .initial_max_send_streams(self.config.max_users.min(STREAMS_BEFORE_SETTINGS));
         if let Some((interval, patience)) = self.config.keep_alive {
             builder
                 .keep_alive_interval(interval)
@@ -285,66 +243,7 @@ where
                 tracing::trace!(target: "dapr.runtime.grpc.manager", "connection ended: {error}");
             }
         });
-        let usage = Usage {
-            epoch: Instant::now(),
-            users: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(0),
-        };
-        Ok(Connection {
-            sender,
-            usage: Arc::new(usage),
-        })
-    }
-}
-
-impl<B> Peer<B> {
-    /// A connection with a free place.
-    fn free(&self, max_users: usize) -> Option<(Arc<Connection<B>>, User)> {
-        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
-        connections
-            .iter()
-            .filter(|connection| !connection.sender.is_closed())
-            .find_map(|connection| {
-                User::enter(&connection.usage, max_users).map(|user| (Arc::clone(connection), user))
-            })
-    }
-
-    fn keep(&self, connection: &Arc<Connection<B>>) {
-        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|known| !known.sender.is_closed());
-        connections.push(Arc::clone(connection));
-    }
-
-    fn forget(&self, connection: &Arc<Connection<B>>) {
-        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|known| !Arc::ptr_eq(known, connection));
-    }
-
-    fn purge(&self, max_idle: Duration) -> usize {
-        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
-        let before = connections.len();
-        connections.retain(|connection| {
-            let usage = &connection.usage;
-            let idle = usage.epoch.elapsed().as_millis() as u64 - usage.idle_since.load(Ordering::Relaxed);
-            usage.users.load(Ordering::Acquire) > 0 || idle < max_idle.as_millis() as u64
-        });
-        before - connections.len()
-    }
-
-    fn has_calls(&self) -> bool {
-        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
-        connections
-            .iter()
-            .any(|connection| connection.usage.users.load(Ordering::Relaxed) > 0)
-    }
-
-    fn is_in_use(&self) -> bool {
-        !self
-            .connections
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
-            || self.dialling.try_lock().is_err()
+        Ok(Connection::new(sender))
     }
 }
 

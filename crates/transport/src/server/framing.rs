@@ -143,6 +143,7 @@ impl<S> Watched<S> {
                     .store(self.line.content_length, Ordering::Relaxed);
                 watch.whole.store(true, Ordering::Relaxed);
                 watch.beyond.store(0, Ordering::Relaxed);
+                watch.tail.store(0, Ordering::Relaxed);
             }
         }
         if !rest.is_empty() {
@@ -319,6 +320,25 @@ mod tests {
             watched.saw(second.as_bytes());
             assert_eq!(watch.begin(None), wanted, "{body:?}");
         }
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_body_is_not_the_end_of_this_one() {
+        let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let watch = Watch::new();
+        let mut watched = Watched::new((), watch.clone(), Duration::from_secs(1));
+        watched.saw(head);
+        watch.begin(None);
+        watched.saw(b"0\r\n\r\n");
+        watch.finish();
+        assert!(watch.aligned.load(Ordering::Relaxed));
+        watched.saw(head);
+        watch.begin(None);
+        watch.finish();
+        assert!(
+            !watch.aligned.load(Ordering::Relaxed),
+            "its body is still to come"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::{Shutdown, Tasks};
+use tokio::time::sleep;
 
 use super::handshake::Handshaking;
 use super::{Handler, drive};
@@ -66,7 +67,13 @@ pub async fn serve_grpc<H: Handler>(
                 let handler = handler.clone();
                 async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) }
             });
-            let io = Handshaking::new(socket, config.handshake_timeout);
+            let (limit, draining) = (sleep(config.handshake_timeout), shutdown.clone());
+            let io = Handshaking::new(socket, async move {
+                tokio::select! {
+                    () = limit => {}
+                    () = draining.draining() => {}
+                }
+            });
             let connection = builder(&config).serve_connection(TokioIo::new(io), service);
             drive(connection, shutdown).await;
         });

@@ -1,36 +1,29 @@
 //! A time limit on the first bytes of an HTTP/2 connection.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 
 use super::preface::PREFACE;
 
-/// A stream that breaks if the client's preface does not arrive in time: half a preface must not hold a
-/// connection for ever.
+/// A stream that breaks if the client's preface is not there when waiting is over: half a preface must not hold
+/// a connection for ever.
 pub(super) struct Handshaking<S> {
     io: S,
     missing: usize,
-    deadline: Option<Pin<Box<Sleep>>>,
+    end_of_waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl<S> Handshaking<S> {
-    pub(super) fn new(io: S, limit: Duration) -> Self {
+    pub(super) fn new(io: S, end_of_waiting: impl Future<Output = ()> + Send + 'static) -> Self {
         Self {
             io,
             missing: PREFACE.len(),
-            deadline: Some(Box::pin(sleep(limit))),
+            end_of_waiting: Some(Box::pin(end_of_waiting)),
         }
-    }
-
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.deadline
-            .as_mut()
-            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 }
 
@@ -41,20 +34,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Handshaking<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.deadline.is_none() {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
-        }
-        if this.is_late(cx) {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        let Some(end_of_waiting) = &mut this.end_of_waiting else {
+            return polled;
+        };
+        this.missing = this.missing.saturating_sub(buf.filled().len() - before);
+        if this.missing == 0 {
+            this.end_of_waiting = None;
+        } else if end_of_waiting.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "no connection preface",
             )));
-        }
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
-        this.missing = this.missing.saturating_sub(buf.filled().len() - before);
-        if this.missing == 0 {
-            this.deadline = None;
         }
         polled
     }

@@ -16,12 +16,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::{Shutdown, Tasks};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
 
 use super::ended::Ended;
 use super::framing::{Watch, Watched};
+use super::handshake::Handshaking;
 use super::upgrade::{self, Kept, WithFirstStream};
 use super::vetting::{self, Verdict};
-use super::{Answer, Drain, Handler, drive, preface};
+use super::{Answer, Drain, Handler, drive, preface, reason};
 use crate::listen::Listener;
 
 /// The limits of an HTTP server.
@@ -145,19 +147,21 @@ impl<H: Handler> Server<H> {
         self: Arc<Self>,
         request: Request<Incoming>,
         watch: Arc<Watch>,
-    ) -> Response<Either<Ended<H::Body>, Full<Bytes>>> {
+    ) -> Response<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
         let framing = watch.begin(request.body().size_hint().exact());
         let verdict = vetting::judge(&request, framing);
         if let Verdict::Answer(answer) = verdict {
-            return answer.map(Either::Right);
+            return answer.map(|body| Either::Left(Ended::new(Either::Right(body), watch)));
         }
         if let Some(h2c) = &self.config.h2c
             && upgrade::is_asked_for(request.headers())
         {
+            // No head of HTTP/1 follows, so nothing is to be watched.
             return self.upgrade(request, h2c.clone()).await.map(Either::Right);
         }
         let answer = self.handler.call(request.map(Either::Left)).await;
-        let mut answer = answer.map(|body| Either::Left(Ended::new(body, watch)));
+        let mut answer = answer.map(|body| Either::Left(Ended::new(Either::Left(body), watch)));
+        reason::put(&mut answer);
         if matches!(verdict, Verdict::PassAndClose) {
             answer
                 .headers_mut()
@@ -173,10 +177,12 @@ impl<H: Handler> Server<H> {
             Err(refusal) => return refusal,
         };
         let (handler, shutdown) = (self.handler.clone(), self.shutdown.clone());
+        let limit = self.config.header_timeout;
         self.connections.spawn(async move {
             match upgraded.await {
                 Ok(upgraded) => {
-                    let io = WithFirstStream::new(TokioIo::new(upgraded));
+                    let io = Handshaking::new(TokioIo::new(upgraded), sleep(limit));
+                    let io = WithFirstStream::new(io);
                     drive(http2(&h2c, io, handler, Some(kept)), shutdown).await;
                 }
                 Err(error) => tracing::trace!(target: "dapr.runtime", "upgrade failed: {error}"),

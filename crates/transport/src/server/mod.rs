@@ -6,6 +6,7 @@ mod grpc;
 mod handshake;
 mod http;
 mod preface;
+mod reason;
 mod upgrade;
 mod vetting;
 
@@ -67,3 +68,6 @@ async fn drive<C: Drain>(connection: C, shutdown: Shutdown) {
 
 /// The future of an infallible hyper service.
 type Answer<B> = Result<Response<B>, Infallible>;
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(super) fn judge<B>(request: &Request<B>, framing: HeadFraming) -> Verdict {
             "400 Bad Request: missing required Host header",
         );
     }
-    if headers.get_all(header::HOST).iter().count() > 1 {
+    if headers.get_all(header::HOST).iter().count() > 1 || !is_escaped_well(request.uri().path()) {
         return refuse(StatusCode::BAD_REQUEST, "400 Bad Request");
     }
     if let Some(expect) = headers.get(header::EXPECT)
@@ -42,6 +42,13 @@ pub(super) fn judge<B>(request: &Request<B>, framing: HeadFraming) -> Verdict {
         return Verdict::Answer(Response::new(Full::default()));
     }
     Verdict::Pass
+}
+
+/// Whether every percent sign begins an escape (RFC 3986, section 2.1).
+fn is_escaped_well(path: &str) -> bool {
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| matches!(part.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
 }
 
 /// A request whose end can be read in two ways is refused and its connection closed (RFC 9112, section 6.1).

@@ -1,0 +1,182 @@
+//! The connections to one peer, and the calls on them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use tokio::time::Instant;
+
+use crate::client::connect::ConnectError;
+
+#[derive(Debug)]
+pub(super) struct Peer<B> {
+    pub(super) connections: RwLock<Vec<Arc<Connection<B>>>>,
+    /// Held while a connection is made, so that concurrent callers share it, or its failure.
+    pub(super) dialling: tokio::sync::Mutex<Option<Failure>>,
+    failures: AtomicU64,
+}
+
+impl<B> Default for Peer<B> {
+    fn default() -> Self {
+        Self {
+            connections: RwLock::default(),
+            dialling: tokio::sync::Mutex::default(),
+            failures: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The last connection that could not be made.
+#[derive(Debug)]
+pub(super) struct Failure {
+    number: u64,
+    error: ConnectError,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection<B> {
+    pub(super) sender: http2::SendRequest<B>,
+    pub(super) usage: Arc<Usage>,
+}
+
+#[derive(Debug)]
+pub(super) struct Usage {
+    epoch: Instant,
+    users: AtomicUsize,
+    /// Milliseconds after `epoch` at which the last user left.
+    idle_since: AtomicU64,
+}
+
+/// One call on a connection.
+#[derive(Debug)]
+pub(super) struct User(Arc<Usage>);
+
+impl User {
+    /// A place on the connection, if it has one left.
+    pub(super) fn enter(usage: &Arc<Usage>, limit: usize) -> Option<Self> {
+        let entered = usage
+            .users
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| {
+                (n < limit).then_some(n + 1)
+            });
+        entered.is_ok().then(|| Self(Arc::clone(usage)))
+    }
+}
+
+impl Failure {
+    /// The error, if it came after so many others.
+    pub(super) fn after(&self, failures: u64) -> Option<ConnectError> {
+        (self.number > failures).then(|| self.error.clone())
+    }
+}
+
+impl<B> Connection<B> {
+    pub(super) fn new(sender: http2::SendRequest<B>) -> Self {
+        let usage = Usage {
+            epoch: Instant::now(),
+            users: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(0),
+        };
+        Self {
+            sender,
+            usage: Arc::new(usage),
+        }
+    }
+}
+
+impl Usage {
+    /// How long nobody has been there. A user may leave at this moment.
+    fn idle_for(&self) -> Duration {
+        let idle_since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
+        self.epoch.elapsed().saturating_sub(idle_since)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.0
+            .idle_since
+            .store(self.0.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.0.users.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl<B> Peer<B> {
+    /// How many connections could not be made so far.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    /// Remembers why a connection could not be made, for those who wait for it.
+    pub(super) fn failed(&self, last: &mut Option<Failure>, error: &ConnectError) {
+        *last = Some(Failure {
+            number: self.failures.fetch_add(1, Ordering::AcqRel) + 1,
+            error: error.clone(),
+        });
+    }
+
+    /// A connection with a free place.
+    pub(super) fn free(&self, max_users: usize) -> Option<(Arc<Connection<B>>, User)> {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections
+            .iter()
+            .filter(|connection| !connection.sender.is_closed())
+            .find_map(|connection| {
+                User::enter(&connection.usage, max_users).map(|user| (Arc::clone(connection), user))
+            })
+    }
+
+    pub(super) fn keep(&self, connection: &Arc<Connection<B>>) {
+        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|known| !known.sender.is_closed());
+        connections.push(Arc::clone(connection));
+    }
+
+    pub(super) fn forget(&self, connection: &Arc<Connection<B>>) {
+        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|known| !Arc::ptr_eq(known, connection));
+    }
+
+    pub(super) fn purge(&self, max_idle: Duration) -> usize {
+        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
+        let before = connections.len();
+        connections.retain(|connection| {
+            let usage = &connection.usage;
+            usage.users.load(Ordering::Acquire) > 0 || usage.idle_for() < max_idle
+        });
+        before - connections.len()
+    }
+
+    pub(super) fn has_calls(&self) -> bool {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections
+            .iter()
+            .any(|connection| connection.usage.users.load(Ordering::Relaxed) > 0)
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        !self
+            .connections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+            || self.dialling.try_lock().is_err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call may end just as a purge looks at its connection.
+    #[test]
+    fn a_connection_that_became_idle_this_moment_is_idle_for_no_time() {
+        let usage = Usage {
+            epoch: Instant::now(),
+            users: AtomicUsize::new(0),
+            idle_since: AtomicU64::new(1_000_000),
+        };
+        assert_eq!(usage.idle_for(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,152 @@
+//! How many connections there are, and how they end.
+
+use super::*;
+
+/// A connection that has no call.
+async fn idle_connection() -> (TcpListener, Peer, Client) {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    (listener, peer, client)
+}
+
+#[tokio::test]
+async fn a_second_connection_comes_when_the_first_is_full() {
+    let (listener, address) = listen().await;
+    let config = H2PoolConfig {
+        max_users: 2,
+        ..H2PoolConfig::default()
+    };
+    let client = Client::with(&address, config);
+    let calls: Vec<_> = (0..2).map(|_| client.spawn(get())).collect();
+    let mut first = Peer::accept(&listener, &[]).await;
+    for wanted in [1, 3] {
+        assert_eq!(first.request().await, wanted);
+    }
+    let third = client.spawn(get());
+    let mut second = Peer::accept(&listener, &[]).await;
+    assert_eq!(second.request().await, 1);
+    assert_eq!(client.connections(), 2);
+    // A body that is not read to its end counts.
+    first.head(1).await;
+    first.answer(3).await;
+    let mut calls = calls.into_iter();
+    let unread = soon(calls.next().unwrap()).await.unwrap().unwrap();
+    assert_eq!(ended(calls.next().unwrap()).await.unwrap(), 200);
+    let fourth = client.spawn(get());
+    assert_eq!(first.request().await, 5);
+    second.answer(1).await;
+    first.answer(5).await;
+    assert_eq!(ended(third).await.unwrap(), 200);
+    assert_eq!(ended(fourth).await.unwrap(), 200);
+    drop(unread);
+    assert_eq!(client.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_purge_closes_what_is_idle() {
+    let (_listener, peer, client) = idle_connection().await;
+    assert_eq!(client.pool.purge(Duration::from_secs(3600)), []);
+    assert_eq!(client.connections(), 1);
+    let purged = Purged {
+        address: Arc::clone(&client.key.address),
+        count: 1,
+    };
+    assert_eq!(client.pool.purge(Duration::ZERO), [purged]);
+    assert!(client.pool.peers.read().unwrap().is_empty());
+    let frames = peer.rest().await;
+    assert!(frames.iter().all(|frame| frame.kind != RST_STREAM), "{frames:?}");
+    soon(client.tasks.wait()).await;
+    assert_eq!(client.pool.purge(Duration::ZERO), []);
+}
+
+#[tokio::test]
+async fn a_purge_spares_calls() {
+    let (_listener, mut peer, client) = idle_connection().await;
+    let call = client.spawn(get());
+    let stream = peer.request().await;
+    assert_eq!(client.pool.purge(Duration::ZERO), []);
+    peer.head(stream).await;
+    let answer = soon(call).await.unwrap().unwrap();
+    assert_eq!(client.pool.purge(Duration::ZERO), [], "a body is being read");
+    peer.data(END_STREAM, stream, b"end").await;
+    assert_eq!(bytes(answer).await.unwrap(), "end");
+    assert_eq!(client.pool.purge(Duration::ZERO).len(), 1);
+}
+
+#[tokio::test]
+async fn calls_go_on_when_their_peer_is_let_go() {
+    let (listener, mut peer, client) = idle_connection().await;
+    let call = client.spawn(get());
+    let stream = peer.request().await;
+    client.pool.close(&client.key);
+    peer.head(stream).await;
+    let answer = soon(call).await.unwrap().unwrap();
+    let next = client.spawn(get());
+    let mut other = Peer::accept(&listener, &[]).await;
+    let other_stream = other.request().await;
+    other.answer(other_stream).await;
+    assert_eq!(ended(next).await.unwrap(), 200);
+    peer.data(END_STREAM, stream, b"end").await;
+    assert_eq!(bytes(answer).await.unwrap(), "end");
+    // The last call is over, and with it the connection.
+    peer.rest().await;
+    assert_eq!(client.connections(), 1);
+}
+
+#[tokio::test]
+async fn connections_end_with_the_pool() {
+    let (_listener, peer, client) = idle_connection().await;
+    let Client { pool, tasks, .. } = client;
+    drop(pool);
+    peer.rest().await;
+    soon(tasks.wait()).await;
+}
+
+#[tokio::test]
+async fn of_too_many_peers_an_idle_one_is_let_go() {
+    let config = H2PoolConfig {
+        max_peers: 1,
+        ..H2PoolConfig::default()
+    };
+    let (listener, address) = listen().await;
+    let client = Client::with(&address, config);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    let other = PeerKey {
+        address: Arc::clone(&client.key.address),
+        identity: Some("somebody else".into()),
+    };
+    let pool = Arc::clone(&client.pool);
+    let call = tokio::spawn(async move { pool.send(&other, get()).await });
+    // Connections are not shared between identities.
+    let mut second = Peer::accept(&listener, &[]).await;
+    let stream = second.request().await;
+    second.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    peer.rest().await;
+    assert_eq!(client.pool.peers.read().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_given_up() {
+    let (listener, address) = listen().await;
+    let short = Duration::from_millis(50);
+    let config = H2PoolConfig {
+        keep_alive: Some((short, short)),
+        ..H2PoolConfig::default()
+    };
+    let client = Client::with(&address, config);
+    let call = client.spawn(get());
+    let _silent = accept(&listener).await;
+    let error = ended(call).await.unwrap_err();
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Seen::Maybe));
+    soon(client.tasks.wait()).await;
+}

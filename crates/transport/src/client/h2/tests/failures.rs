@@ -1,0 +1,175 @@
+//! Calls and connections that break.
+
+use std::error::Error as _;
+
+use super::*;
+
+#[tokio::test]
+async fn a_refused_connection_was_seen_by_nobody() {
+    let address = deserted().await;
+    let error = Client::new(&address).get().await.err().unwrap();
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Seen::No));
+    let text = format!("dial tcp {address}: connect: connection refused");
+    assert_eq!(error.to_string(), text);
+}
+
+#[tokio::test]
+async fn resets_keep_their_code_and_only_one_proves_that_nobody_saw_the_call() {
+    for (code, seen) in [
+        (1, Seen::Maybe),
+        (2, Seen::Maybe),
+        (7, Seen::No),
+        (8, Seen::Maybe),
+        (11, Seen::Maybe),
+    ] {
+        let (listener, address) = listen().await;
+        let client = Client::new(&address);
+        let call = client.spawn(get());
+        let mut peer = Peer::accept(&listener, &[]).await;
+        let stream = peer.request().await;
+        peer.reset(stream, code).await;
+        let error = ended(call).await.unwrap_err();
+        assert_eq!((error.kind(), error.seen()), (ErrorKind::StreamReset(code), seen));
+        // The connection is as good as before.
+        let call = client.spawn(get());
+        let stream = peer.request().await;
+        peer.answer(stream).await;
+        assert_eq!(ended(call).await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_reset_says_so() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    peer.head(stream).await;
+    peer.data(0, stream, b"half").await;
+    peer.reset(stream, 2).await;
+    let error = bytes(soon(call).await.unwrap().unwrap()).await.unwrap_err();
+    let h2 = error.source().unwrap().downcast_ref::<h2::Error>().unwrap();
+    assert_eq!(h2.reason(), Some(h2::Reason::INTERNAL_ERROR));
+    assert!(h2.is_reset() && h2.is_remote());
+    // The call is over, so the connection is idle.
+    assert_eq!(client.pool.purge(Duration::ZERO).len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_connection_is_broken() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    peer.head(stream).await;
+    peer.data(0, stream, b"half").await;
+    let answer = soon(call).await.unwrap().unwrap();
+    drop(peer);
+    assert!(bytes(answer).await.is_err());
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_http1_is_told_from_one_that_hangs_up() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(get());
+    let mut io = accept(&listener).await;
+    let answer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nwhat?";
+    write(&mut io, answer).await;
+    let error = ended(call).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.seen()),
+        (ErrorKind::Malformed, Seen::Maybe),
+        "{error:?}"
+    );
+    assert_ne!(error.to_string(), "EOF");
+    read_rest(&mut io).await;
+    soon(client.tasks.wait()).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_protocol_is_malformed() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    // An index that HPACK does not have.
+    peer.send(frame(HEADERS, END_HEADERS, stream, &[0xff, 0xff, 0x7f]))
+        .await;
+    let error = ended(call).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.seen()),
+        (ErrorKind::Malformed, Seen::Maybe),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_body_that_fails_is_told_and_resets_the_stream() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let (mut sender, request) = stream();
+    let call = client.spawn(request);
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    soon(sender.send_data("half".into())).await.unwrap();
+    assert_eq!(peer.next(DATA).await.payload, b"half");
+    sender.abort("the caller went away".into());
+    let end = next_frame(&mut peer.io, &[RST_STREAM, DATA]).await.unwrap();
+    assert_eq!((end.kind, end.stream), (RST_STREAM, stream));
+    let error = ended(call).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.seen()),
+        (ErrorKind::RequestBody, Seen::Maybe),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_fails_its_call_alone() {
+    let (listener, address) = listen().await;
+    let config = H2PoolConfig {
+        max_header_list: 1024,
+        ..H2PoolConfig::default()
+    };
+    let client = Client::with(&address, config);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    let mut head = vec![0x88];
+    for _ in 0..20 {
+        // A literal field without indexing: `x`, and a value of a hundred bytes.
+        head.extend([0, 1, b'x', 100]);
+        head.extend([b'y'; 100]);
+    }
+    peer.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head))
+        .await;
+    let error = ended(call).await.unwrap_err();
+    assert_eq!(error.seen(), Seen::Maybe, "{error:?}");
+    let call = client.spawn(get());
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+}
+
+/// The clock stands still while anything can happen, and jumps when nothing can.
+#[tokio::test(start_paused = true)]
+async fn callers_that_wait_for_one_connection_share_its_failure() {
+    let full = FullListener::new();
+    let client = Client::new(&full.address);
+    let begun = tokio::time::Instant::now();
+    let calls: Vec<_> = (0..100).map(|_| client.spawn(get())).collect();
+    for call in calls {
+        let error = call.await.unwrap().err().unwrap();
+        assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Seen::No));
+    }
+    let limit = H2PoolConfig::default().connect_timeout;
+    assert!(begun.elapsed() < limit * 2, "they wait one after the other");
+    // Who comes later tries again.
+    let begun = tokio::time::Instant::now();
+    assert!(client.pool.send(&client.key, get()).await.is_err());
+    assert!(begun.elapsed() >= limit);
+}

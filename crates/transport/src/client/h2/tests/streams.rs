@@ -1,0 +1,206 @@
+//! Many calls on one connection.
+
+use super::*;
+
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+
+#[tokio::test]
+async fn five_hundred_calls_at_once_share_one_connection() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let peer = async {
+        let mut peer = Peer::accept(&listener, &[]).await;
+        let mut streams = Vec::new();
+        while streams.len() < 500 {
+            streams.push(peer.request().await);
+        }
+        // All of them are open, nobody has an answer.
+        for stream in streams {
+            peer.answer(stream).await;
+        }
+        peer
+    };
+    let calls: Vec<_> = (0..500).map(|_| client.spawn(get())).collect();
+    let _peer = peer.await;
+    for call in calls {
+        assert_eq!(ended(call).await.unwrap(), 200);
+    }
+    assert_eq!(client.connections(), 1);
+}
+
+#[tokio::test]
+async fn calls_beyond_what_the_peer_takes_wait_for_their_turn() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let calls: Vec<_> = (0..300).map(|_| client.spawn(get())).collect();
+    let mut peer = Peer::accept_silently(&listener).await;
+    let mut open = Vec::new();
+    // The calls go out before the peer has told its limit, and none beyond that must be refused.
+    while open.len() < 100 {
+        open.push(peer.request().await);
+    }
+    peer.settings(&[(MAX_CONCURRENT_STREAMS, 100)]).await;
+    let frames = peer.sync().await;
+    assert!(frames.iter().all(|frame| frame.kind != HEADERS));
+    for _ in 0..200 {
+        peer.answer(open.remove(0)).await;
+        open.push(peer.request().await);
+    }
+    for stream in open {
+        peer.answer(stream).await;
+    }
+    for call in calls {
+        assert_eq!(ended(call).await.unwrap(), 200);
+    }
+    assert_eq!(client.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_limit_of_one_makes_a_queue() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let peer = async {
+        let mut peer = Peer::accept(&listener, &[(MAX_CONCURRENT_STREAMS, 1)]).await;
+        let first = peer.request().await;
+        peer.answer(first).await;
+        for _ in 0..2 {
+            let stream = peer.request().await;
+            let between = peer.sync().await;
+            assert!(between.iter().all(|frame| frame.kind != HEADERS), "{between:?}");
+            peer.answer(stream).await;
+        }
+        peer
+    };
+    let calls = async {
+        client.get().await.unwrap();
+        let (second, third) = tokio::join!(client.get(), client.get());
+        (second.unwrap(), third.unwrap())
+    };
+    let (_peer, _) = tokio::join!(peer, calls);
+    assert_eq!(client.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_unread_body_stops_at_its_window_and_stops_nobody_else() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let window = H2PoolConfig::default().stream_window as usize;
+    let peer = async {
+        let mut peer = Peer::accept(&listener, &[]).await;
+        for _ in 0..10 {
+            let stream = peer.request().await;
+            peer.head(stream).await;
+            for _ in 0..window / 16384 {
+                peer.data(0, stream, &[7; 16384]).await;
+            }
+        }
+        let neighbour = peer.request().await;
+        // Nobody has read anything, so no stream gets more room.
+        let frames = peer.sync().await;
+        let more = |frame: &RawFrame| frame.kind == WINDOW_UPDATE && frame.stream != 0;
+        assert!(!frames.iter().any(more), "{frames:?}");
+        peer.head(neighbour).await;
+        peer.data(END_STREAM, neighbour, b"neighbour").await;
+        // Reading makes room.
+        let update = loop {
+            let update = peer.next(WINDOW_UPDATE).await;
+            if update.stream == 1 {
+                break update;
+            }
+        };
+        assert!(update.number(0) as usize <= window);
+        peer.data(END_STREAM, 1, b"end").await;
+        peer
+    };
+    let calls = async {
+        let mut unread = Vec::new();
+        for _ in 0..10 {
+            unread.push(client.get().await.unwrap());
+        }
+        let neighbour = client.get().await.unwrap();
+        assert_eq!(bytes(neighbour).await.unwrap(), "neighbour");
+        let read = bytes(unread.remove(0)).await.unwrap();
+        assert_eq!(read.len(), window + 3);
+        unread
+    };
+    let (_peer, _unread) = tokio::join!(peer, calls);
+}
+
+#[tokio::test]
+async fn a_peer_that_overruns_a_window_is_cut_off() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let window = H2PoolConfig::default().stream_window as usize;
+    let peer = async {
+        let mut peer = Peer::accept(&listener, &[]).await;
+        let stream = peer.request().await;
+        peer.head(stream).await;
+        for _ in 0..=window / 16384 {
+            peer.data(0, stream, &[7; 16384]).await;
+        }
+        let cut = next_frame(&mut peer.io, &[RST_STREAM, GOAWAY]).await.unwrap();
+        assert_eq!(
+            cut.number(cut.payload.len().min(8) - 4),
+            u32::from(h2::Reason::FLOW_CONTROL_ERROR)
+        );
+    };
+    let call = async {
+        let answer = client.get().await.unwrap();
+        (answer, ())
+    };
+    let (answer, ()) = tokio::join!(call, peer);
+    assert!(bytes(answer.0).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_window_of_the_peer() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let total = 200_000;
+    let peer = async {
+        let mut peer = Peer::accept(&listener, &[]).await;
+        let stream = peer.request().await;
+        let mut read = 0;
+        let mut allowed = 65_535;
+        loop {
+            let data = peer.next(DATA).await;
+            read += data.payload.len();
+            assert!(read <= allowed, "{read} of {allowed}");
+            if data.flags & END_STREAM != 0 {
+                break;
+            }
+            if read == allowed {
+                for stream in [0, stream] {
+                    peer.send(frame(WINDOW_UPDATE, 0, stream, &50_000_u32.to_be_bytes()))
+                        .await;
+                }
+                allowed += 50_000;
+            }
+        }
+        assert_eq!(read, total);
+        peer.answer(stream).await;
+        peer
+    };
+    let (answer, _peer) = tokio::join!(client.send(post(vec![1; total])), peer);
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn trailers_come_after_the_body() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let peer = async {
+        let mut peer = Peer::accept(&listener, &[]).await;
+        let stream = peer.request().await;
+        peer.head(stream).await;
+        peer.data(0, stream, b"abc").await;
+        // A literal field without indexing: `x: 7`.
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, stream, &[0, 1, b'x', 1, b'7']);
+        peer.send(trailers).await;
+        peer
+    };
+    let (answer, _peer) = tokio::join!(client.get(), peer);
+    let collected = soon(answer.unwrap().into_body().collect()).await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["x"], "7");
+    assert_eq!(collected.to_bytes(), "abc");
+}
