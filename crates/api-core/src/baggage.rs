@@ -35,23 +35,27 @@ pub fn check(headers: &HeaderMap) -> Result<Option<HeaderValue>, String> {
         return Err("too many list-members in baggage-string".to_owned());
     }
     for member in members {
-        if !is_member(member) {
-            return Err(format!("invalid baggage list-member: {member:?}"));
-        }
+        check_member(member)?;
     }
     Ok(Some(joined))
 }
 
-/// `key = value` with optional properties.
-fn is_member(member: &str) -> bool {
+/// `key = value` with optional properties; the error is in the words of OpenTelemetry for Go.
+fn check_member(member: &str) -> Result<(), String> {
     let pair = member.split(';').next().unwrap_or_default();
     let Some((key, value)) = pair.split_once('=') else {
-        return false;
+        return Err(format!("invalid baggage list-member: {member:?}"));
     };
     let key = key.trim();
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if key.is_empty() || !key.bytes().all(is_token) {
+        return Err(format!("invalid key: {key:?}"));
+    }
     let is_octet = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte);
-    !key.is_empty() && key.bytes().all(is_token) && value.trim().bytes().all(is_octet)
+    if !value.trim().bytes().all(is_octet) {
+        return Err(format!("invalid value: {value:?}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -75,8 +79,17 @@ mod tests {
         );
         assert_eq!(of(&["a=1", "b=2;prop=x"]), Ok(Some("a=1,b=2;prop=x".into())));
         assert_eq!(of(&["a=%20"]), Ok(Some("a=%20".into())));
-        let wrong = Err("invalid baggage list-member: \"invalid-baggage\"".to_owned());
-        assert_eq!(of(&["invalid-baggage"]), wrong);
+        for (wrong, text) in [
+            (
+                "invalid-baggage",
+                "invalid baggage list-member: \"invalid-baggage\"",
+            ),
+            ("=", "invalid key: \"\""),
+            ("a b=1", "invalid key: \"a b\""),
+            ("a=1 2", "invalid value: \"1 2\""),
+        ] {
+            assert_eq!(of(&[wrong]), Err(text.to_owned()));
+        }
         assert!(of(&[&"a=1,".repeat(70)]).is_err());
         assert!(of(&[&format!("a={}", "x".repeat(9000))]).is_err());
     }

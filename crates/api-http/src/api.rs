@@ -23,6 +23,7 @@ use crate::routes::{self, Route};
 use crate::target::query_unescape;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
 
 /// How the API is set up.
@@ -83,7 +84,11 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
         let mut marks = Marks::default();
         if is_traced {
-            marks.trace = Some(parent_of(&request));
+            let parent = parent_of(&request);
+            if parent.is_some() {
+                marks.state = request.headers().get(TRACESTATE).cloned();
+            }
+            marks.trace = Some(parent.unwrap_or_default());
             match baggage::check(request.headers()) {
                 Ok(baggage) => marks.baggage = baggage,
                 Err(cause) => {
@@ -193,20 +198,17 @@ pub(crate) async fn collect(body: RequestBody, max: u64) -> Result<bytes::Bytes,
     Ok(body.collect().await.map_err(unreadable)?.to_bytes())
 }
 
-fn parent_of<B>(request: &Request<B>) -> TraceContext {
-    let parent = request
-        .headers()
-        .get(TRACEPARENT)
-        .and_then(|parent| parent.to_str().ok());
-    parent
-        .and_then(TraceContext::from_traceparent)
-        .unwrap_or_default()
+fn parent_of<B>(request: &Request<B>) -> Option<TraceContext> {
+    let parent = request.headers().get(TRACEPARENT)?.to_str().ok()?;
+    TraceContext::from_traceparent(parent)
 }
 
 /// What an answer carries besides what the route made.
 #[derive(Default)]
 struct Marks {
     trace: Option<TraceContext>,
+    /// What came with the caller's trace context.
+    state: Option<HeaderValue>,
     baggage: Option<HeaderValue>,
     /// Whether cross-origin requests are looked at.
     is_cors: bool,
@@ -222,6 +224,9 @@ impl Marks {
             && let Ok(parent) = HeaderValue::from_bytes(&trace.to_traceparent())
         {
             headers.insert(TRACEPARENT, parent);
+            if let Some(state) = self.state {
+                headers.insert(TRACESTATE, state);
+            }
         }
         if let Some(baggage) = self.baggage {
             headers.append(BAGGAGE, baggage);

@@ -1,6 +1,6 @@
 //! The HTTP API of the sidecar, and the public server with its health and metadata.
 //!
-//! [`Api`] is the handler of the API port: it finds out what a request asks for ([routes](mod@routes)), checks
+//! [`Api`] is the handler of the API port: it finds out what a request asks for (`routes`), checks
 //! token and origin, and turns an invocation into a call of [`invoke_core::Invoke`] and its reply (or failure)
 //! into an answer. [`PublicApi`] is the handler of the public port. `transport` serves both.
 //!

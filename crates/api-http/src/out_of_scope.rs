@@ -163,10 +163,7 @@ impl Call<'_> {
                 "DAPR_PUBSUB_NOT_FOUND",
                 "{}",
             ),
-            Kind::Binding => ApiError::internal(
-                "ERR_INVOKE_OUTPUT_BINDING",
-                format!("error invoking output binding {name}: couldn't find output binding {name}"),
-            ),
+            Kind::Binding => binding(&name, body),
             Kind::Secrets => ApiError::internal(
                 "ERR_SECRET_STORES_NOT_CONFIGURED",
                 "secret store is not configured",
@@ -219,6 +216,16 @@ fn state(name: &str, metadata: &str) -> ApiError {
         "DAPR_STATE_NOT_CONFIGURED",
         metadata,
     )
+}
+
+fn binding(name: &str, body: &[u8]) -> ApiError {
+    let request: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let cause = match request["operation"].as_str() {
+        None | Some("") => "operation field is missing from request".to_owned(),
+        Some(_) => format!("couldn't find output binding {name}"),
+    };
+    let text = format!("error invoking output binding {name}: {cause}");
+    ApiError::internal("ERR_INVOKE_OUTPUT_BINDING", text)
 }
 
 fn lock(name: &str, body: &[u8]) -> ApiError {

@@ -49,7 +49,7 @@ pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Bo
         }
         (None, None) => sniffed(&mut body, &answer_headers).await,
     };
-    if let Some(content_type) = content_type {
+    if let Some(content_type) = content_type.filter(|_| status != StatusCode::NOT_MODIFIED) {
         answer_headers.insert(header::CONTENT_TYPE, content_type);
     }
     if asked.is_head && !is_plain_success {
@@ -68,7 +68,6 @@ fn clean(answer: &mut HeaderMap) {
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
         headers::DESTINATION_APP_ID,
-        headers::DAPR_APP_ID,
     ] {
         answer.remove(name);
     }

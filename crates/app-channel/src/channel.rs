@@ -133,6 +133,12 @@ impl HttpChannel {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let (body, broken) = Outgoing::new(body, declared);
+        if inner.settings.protocol == HttpProtocol::Http
+            && http_body::Body::size_hint(&body).exact().is_none()
+        {
+            // With a method that rarely has one, hyper sends a body of unknown length only when it is told to.
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.headers_mut() = headers;

@@ -49,9 +49,8 @@ impl Verb {
         let name = method.as_str();
         NAMES
             .iter()
-            .skip(1)
             .position(|known| known.eq_ignore_ascii_case(name))
-            .map_or(Self::POST, |index| Self(index as i32 + 1))
+            .map_or(Self::POST, |index| Self(index as i32))
     }
 
     /// The name in capitals; a number that nobody has defined has none.
