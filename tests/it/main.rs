@@ -1,3 +1,12 @@
-//! The integration suite: one module per subject.
-
+//! The integration suite: real `daprd` processes, real apps, real sockets.
+//!
+//! One file per subject. Nothing here knows the crates behind the binary.
 #![cfg(test)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on panics, and shows why"
+)]
+
+mod recorded;

@@ -1,6 +1,7 @@
 //! A `daprd` process.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::{PATIENCE, eventually};
 #[derive(Clone, Debug)]
 pub struct DaprdBuilder {
     app_id: String,
+    /// The program; the one under test unless given.
+    binary: Option<PathBuf>,
+    log_level: String,
     app_port: Option<u16>,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -30,11 +34,27 @@ impl DaprdBuilder {
     pub fn new(app_id: &str) -> Self {
         Self {
             app_id: app_id.to_owned(),
+            binary: None,
+            log_level: "debug".to_owned(),
             app_port: None,
             args: Vec::new(),
             env: Vec::new(),
             await_health: true,
         }
+    }
+
+    /// Starts this program instead of the one under test. It must know the same command line.
+    #[must_use]
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
+    }
+
+    /// What the process logs; `debug` unless given.
+    #[must_use]
+    pub fn log_level(mut self, level: &str) -> Self {
+        level.clone_into(&mut self.log_level);
+        self
     }
 
     /// The port of the app.
@@ -112,7 +132,7 @@ pub struct Daprd {
 impl Daprd {
     fn spawn(builder: &DaprdBuilder) -> Self {
         let [http_port, grpc_port, internal_port, public_port, metrics_port] = [(); 5].map(|()| free_port());
-        let mut command = Command::new(daprd_binary());
+        let mut command = Command::new(builder.binary.as_deref().unwrap_or_else(|| daprd_binary()));
         command
             .args([
                 format!("--app-id={}", builder.app_id),
@@ -125,7 +145,7 @@ impl Daprd {
                 "--dapr-internal-grpc-listen-address=127.0.0.1".to_owned(),
                 "--dapr-public-listen-address=127.0.0.1".to_owned(),
                 "--metrics-listen-address=127.0.0.1".to_owned(),
-                "--log-level=debug".to_owned(),
+                format!("--log-level={}", builder.log_level),
             ])
             .args(builder.app_port.map(|port| format!("--app-port={port}")))
             .args(&builder.args)

@@ -1,0 +1,214 @@
+//! What the command line asks for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub(crate) const USAGE: &str = "\
+bench [OPTIONS]
+
+Measures calls through two daprd sidecars, beside calls straight to the app and, when given, calls through two
+sidecars of another daprd binary with the same flags. Rounds of all chains are interleaved; what is shown is
+the median of the rounds.
+
+  --peer NAME=PATH       another daprd binary to compare with; may be repeated
+  --daprd PATH           the binary measured as daprd-rs; default: this workspace's own, or DAPRD_BIN
+  --rounds N             rounds of every chain (default 3)
+  --seconds S            length of each load (default 5)
+  --warm-up S            load before each measured one, seconds (default 1)
+  --connections N        connections of the closed loop (default 64)
+  --rate N               calls per second of the open loop (default 1000)
+  --body BYTES           length of the request's body and of the answer's (default 1024)
+  --resolver NAME        how sidecars find each other: mdns or sqlite (default mdns); a Go daprd has sqlite
+                         only when built with all components
+  --large-body MIB       length of the large body, 0 to leave the check out (default 256)
+  --concurrent N         calls at the same time, 0 to leave the check out (default 2000)
+  --json FILE            writes every figure of every round too
+  --help                 this text
+
+Load comes from oha (`cargo install oha`), which is looked for on PATH and among cargo's binaries.
+";
+
+/// How sidecars find each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolver {
+    Sqlite,
+    Mdns,
+}
+
+impl Resolver {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Mdns => "mdns",
+        }
+    }
+}
+
+/// Another binary to compare with.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) binary: PathBuf,
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) daprd: Option<PathBuf>,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+    pub(crate) warm_up: u64,
+    pub(crate) connections: usize,
+    pub(crate) rate: u64,
+    pub(crate) body: usize,
+    pub(crate) resolver: Resolver,
+    pub(crate) large_body: u64,
+    pub(crate) concurrent: usize,
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            peers: Vec::new(),
+            daprd: None,
+            rounds: 3,
+            seconds: 5,
+            warm_up: 1,
+            connections: 64,
+            rate: 1000,
+            body: 1024,
+            resolver: Resolver::Mdns,
+            large_body: 256,
+            concurrent: 2000,
+            json: None,
+        }
+    }
+}
+
+impl Options {
+    /// Reads a command line; `None` when it asks for help.
+    pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut options = Self::default();
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let (name, inline) = match arg.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (arg, None),
+            };
+            if name == "--help" || name == "-h" {
+                return Ok(None);
+            }
+            let mut value = || {
+                inline
+                    .clone()
+                    .or_else(|| args.next())
+                    .ok_or_else(|| format!("{name} needs a value"))
+            };
+            match name.as_str() {
+                "--peer" => options.peers.push(peer(&value()?)?),
+                "--daprd" => options.daprd = Some(binary(&value()?)?),
+                "--rounds" => options.rounds = at_least(1, &name, &value()?)?,
+                "--seconds" => options.seconds = at_least(1, &name, &value()?)?,
+                "--warm-up" => options.warm_up = number(&name, &value()?)?,
+                "--connections" => options.connections = at_least(1, &name, &value()?)?,
+                "--rate" => options.rate = at_least(1, &name, &value()?)?,
+                "--body" => options.body = number(&name, &value()?)?,
+                "--resolver" => options.resolver = resolver(&value()?)?,
+                "--large-body" => options.large_body = number(&name, &value()?)?,
+                "--concurrent" => options.concurrent = number(&name, &value()?)?,
+                "--json" => options.json = Some(value()?.into()),
+                _ => return Err(format!("there is no option {name:?}; --help tells all")),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
+    value
+        .parse()
+        .map_err(|_| format!("{name}: {value:?} is no number that fits"))
+}
+
+fn at_least<T: FromStr + PartialOrd + From<u8>>(least: u8, name: &str, value: &str) -> Result<T, String> {
+    let number = number::<T>(name, value)?;
+    if number < T::from(least) {
+        return Err(format!("{name} must be {least} at least"));
+    }
+    Ok(number)
+}
+
+fn resolver(value: &str) -> Result<Resolver, String> {
+    [Resolver::Sqlite, Resolver::Mdns]
+        .into_iter()
+        .find(|resolver| resolver.name() == value)
+        .ok_or_else(|| format!("--resolver: {value:?} is neither sqlite nor mdns"))
+}
+
+fn peer(value: &str) -> Result<Peer, String> {
+    let (name, path) = value
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(|| format!("--peer: {value:?} is not NAME=PATH"))?;
+    Ok(Peer {
+        name: name.to_owned(),
+        binary: binary(path)?,
+    })
+}
+
+fn binary(path: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(path);
+    if !path.is_file() {
+        return Err(format!("there is no binary at {}", path.display()));
+    }
+    // A sidecar may be started from anywhere.
+    path.canonicalize()
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Option<Options>, String> {
+        Options::parse(args.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn values_may_follow_or_be_joined() {
+        for args in [&["--rounds", "7"][..], &["--rounds=7"]] {
+            assert_eq!(parse(args).ok().flatten().map(|options| options.rounds), Some(7));
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_peer_stands_before_its_path() {
+        let here = std::env::current_exe().expect("the path of the test");
+        let args = format!("--peer=go={}", here.display());
+        let options = parse(&[&args]).expect("valid").expect("no help");
+        assert_eq!(options.peers[0].name, "go");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for args in [
+            &["--rounds", "0"][..],
+            &["--rounds"],
+            &["--rounds", "x"],
+            &["--peer", "go"],
+            &["--peer", "go=/nothing/here"],
+            &["--resolver", "dns"],
+            &["--turbo"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_no_error() {
+        assert!(parse(&["--help"]).is_ok_and(|options| options.is_none()));
+    }
+}

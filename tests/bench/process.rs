@@ -1,0 +1,120 @@
+//! What the kernel tells about processes and about the machine.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The unit of CPU times in `/proc`: a hundredth of a second on every platform that daprd runs on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The CPU time of a process so far, in and for user code.
+pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    cpu_time_of(&stat)
+}
+
+fn cpu_time_of(stat: &str) -> Option<Duration> {
+    // The name in parentheses may contain anything; what follows starts with the third field.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u32 = fields.next()?.parse().ok()?;
+    let system: u32 = fields.next()?.parse().ok()?;
+    Some(TICK * (user + system))
+}
+
+/// Resident memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) peak: u64,
+}
+
+/// The resident memory of a process.
+pub(crate) fn memory(pid: u32) -> Option<Memory> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    Some(Memory {
+        now: bytes("VmRSS:")?,
+        peak: bytes("VmHWM:")?,
+    })
+}
+
+/// Lets this process and what it starts have as many open files as it may. Returns how many.
+pub(crate) fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit.maximum
+    } else {
+        limit.current
+    }
+}
+
+/// The machine in lines: processor, kernel.
+pub(crate) fn machine() -> Vec<(String, String)> {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown processor", |(_, model)| model.trim());
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok())
+        .map_or("?".to_owned(), |kibibytes| {
+            format!("{:.1} GiB", kibibytes / 1024.0 / 1024.0)
+        });
+    vec![
+        ("processor".to_owned(), format!("{model}, {cores} cores")),
+        ("memory".to_owned(), memory),
+        ("kernel".to_owned(), kernel.trim().to_owned()),
+    ]
+}
+
+/// What a daprd binary says about its version, and its size.
+pub(crate) fn describe(binary: &Path) -> String {
+    let size = std::fs::metadata(binary).map_or(0, |metadata| metadata.len());
+    let version = first_line(Command::new(binary).arg("--version"));
+    format!(
+        "version {version}, {:.1} MiB, {}",
+        size as f64 / 1024.0 / 1024.0,
+        binary.display()
+    )
+}
+
+/// The first line that a program prints.
+pub(crate) fn first_line(command: &mut Command) -> String {
+    let text = command.output().map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().next().unwrap_or("unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_process_does_not_shift_its_times() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 5 0 0 0 12 30 0 0 20 0 1 0 9 1 1";
+        assert_eq!(cpu_time_of(stat), Some(Duration::from_millis(420)));
+    }
+
+    #[test]
+    fn a_process_has_memory_and_cpu_time() {
+        let this = std::process::id();
+        assert!(memory(this).is_some_and(|memory| memory.now > 0 && memory.peak > 0));
+        assert!(cpu_time(this).is_some());
+    }
+}
