@@ -1,6 +1,11 @@
 //! Where an answer differs from the recorded one on purpose. The reasons stand on the compatibility page of the
 //! docs; here is one line for each.
 
+#![allow(
+    clippy::match_same_arms,
+    reason = "each arm has its own reason, whatever it excuses"
+)]
+
 /// Parts of the differences that a call may show.
 pub(super) fn of(name: &str) -> &'static [&'static str] {
     match name {
