@@ -290,7 +290,7 @@ mod tests {
             assert_eq!(std::str::from_utf8(&json).unwrap(), wanted, "{request}");
             count += 1;
         }
-        assert_eq!(count, 31);
+        assert_eq!(count, 32);
     }
 
     #[test]

@@ -299,7 +299,10 @@ mod tests {
         let response = answer(reply, asked()).await.unwrap();
         let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["content-type", "dapr-grpc-foo", "set-cookie"]);
+        assert_eq!(
+            names,
+            ["content-type", "dapr-app-id", "dapr-grpc-foo", "set-cookie"]
+        );
     }
 
     #[tokio::test]
