@@ -90,7 +90,7 @@ mod tests {
             ("Patch", Verb::PATCH),
             ("PROPFIND", Verb::POST),
             ("CONNECT", Verb::CONNECT),
-            ("NONE", Verb::POST),
+            ("NONE", Verb::NONE),
         ] {
             let method = http::Method::from_bytes(name.as_bytes()).unwrap();
             assert_eq!(Verb::from_http(&method), verb, "{name}");
