@@ -1,7 +1,6 @@
-//! The answer to a unary call.
+//! The answer to a call.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,28 +8,103 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
+use invoke_core::error::code;
+use invoke_core::{Body, BodyError};
 use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead};
 
-/// The body of an answer: one message in pieces and the trailers, or nothing when the status is in the head.
-#[derive(Debug, Default)]
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The body of an answer.
+#[derive(Default)]
 pub struct Answer {
-    pieces: VecDeque<Bytes>,
-    trailers: Option<HeaderMap>,
+    kind: Kind,
+    told: Option<Told>,
+}
+
+/// Told of the status code when the call is over.
+type Told = Box<dyn FnOnce(i32) + Send>;
+
+enum Kind {
+    /// One message in pieces and the trailers, or nothing when the status is in the head.
+    Made {
+        pieces: VecDeque<Bytes>,
+        trailers: Option<HeaderMap>,
+    },
+    /// What somebody else answered.
+    Relayed(Body),
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Made {
+            pieces: VecDeque::new(),
+            trailers: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.kind {
+            Kind::Made { pieces, trailers } => f.debug_tuple("Made").field(pieces).field(trailers).finish(),
+            Kind::Relayed(body) => f.debug_tuple("Relayed").field(body).finish(),
+        }
+    }
 }
 
 impl Answer {
-    /// An answer without a message.
-    pub(crate) fn of_trailers(trailers: HeaderMap) -> Self {
+    fn made(pieces: VecDeque<Bytes>, trailers: HeaderMap) -> Self {
+        let trailers = Some(trailers);
         Self {
-            pieces: VecDeque::new(),
-            trailers: Some(trailers),
+            kind: Kind::Made { pieces, trailers },
+            told: None,
         }
     }
 
-    /// A trailer that has not been sent yet.
-    pub(crate) fn trailer(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.trailers.as_ref()?.get(name)
+    /// An answer without a message.
+    pub(crate) fn of_trailers(trailers: HeaderMap) -> Self {
+        Self::made(VecDeque::new(), trailers)
     }
+
+    /// What somebody else answered. It ends in a status.
+    pub(crate) fn relayed(body: Body) -> Self {
+        Self {
+            kind: Kind::Relayed(body),
+            told: None,
+        }
+    }
+
+    /// Tells the code when the call is over; `in_head` is the one that the head has.
+    pub(crate) fn telling(mut self, in_head: Option<i32>, told: impl FnOnce(i32) + Send + 'static) -> Self {
+        let made = match &self.kind {
+            Kind::Made { trailers, .. } => Some(trailers.as_ref().and_then(code_in)),
+            Kind::Relayed(_) => None,
+        };
+        match (in_head, made) {
+            (Some(code), _) => told(code),
+            (None, Some(code)) => told(code.unwrap_or(code::UNKNOWN)),
+            (None, None) => self.told = Some(Box::new(told)),
+        }
+        self
+    }
+
+    fn tell(&mut self, code: i32) {
+        if let Some(told) = self.told.take() {
+            told(code);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // The caller went away before the end.
+        self.tell(code::CANCELLED);
+    }
+}
+
+/// The status code in a head or in trailers.
+pub(crate) fn code_in(headers: &HeaderMap) -> Option<i32> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// An answer that is being put together.
@@ -58,10 +132,7 @@ impl Message {
     /// The response: metadata, message, trailers with the status OK.
     pub(crate) fn into_response(mut self, content_type: HeaderValue) -> Response<Answer> {
         GrpcStatus::default().write(&mut self.trailers);
-        let mut response = Response::new(Answer {
-            pieces: self.pieces,
-            trailers: Some(self.trailers),
-        });
+        let mut response = Response::new(Answer::made(self.pieces, self.trailers));
         *response.headers_mut() = self.headers;
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         response
@@ -81,20 +152,35 @@ pub(crate) fn begin(length: usize, capacity: usize) -> BytesMut {
 
 impl http_body::Body for Answer {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(piece) = self.pieces.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Made { pieces, trailers } => Poll::Ready(match pieces.pop_front() {
+                Some(piece) => Some(Ok(Frame::data(piece))),
+                None => trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
+            }),
+            Kind::Relayed(body) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled
+                    && let Some(trailers) = frame.trailers_ref()
+                {
+                    let code = code_in(trailers).unwrap_or(code::UNKNOWN);
+                    self.tell(code);
+                }
+                polled
+            }
         }
-        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && self.trailers.is_none()
+        match &self.kind {
+            Kind::Made { pieces, trailers } => pieces.is_empty() && trailers.is_none(),
+            Kind::Relayed(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {

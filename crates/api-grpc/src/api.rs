@@ -5,24 +5,29 @@ use std::time::Instant;
 
 use api_core::{ApiToken, Metadata, baggage};
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 use http::{Request, Response};
 use invoke_codec::metadata as grpc_metadata;
 use invoke_core::error::code;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Invoke, Origin};
+use invoke_core::{Body, Invoke, Origin, Proxied, ProxiedHead};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
+use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
 use transport::server::{Handler, RequestBody};
 
-use crate::answer::{Answer, Message};
+use crate::answer::{Answer, Message, code_in};
 use crate::invoke::{self, Context, Failed};
 use crate::observer::{Call, Observer};
-use crate::{metadata, out_of_scope, status};
+use crate::{metadata, out_of_scope, proxy, status};
 
 const SERVICE: &str = "/dapr.proto.runtime.v1.Dapr/";
+/// The services of this API, as reflection names them.
+pub const SERVICES: &[&str] = &["dapr.proto.runtime.v1.Dapr"];
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The workflow engine's own service, which Dapr serves beside its API.
+const WORKFLOWS: &str = "/TaskHubSidecarService/";
 
 /// How the API is set up.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ struct Inner<I, O> {
     settings: ApiSettings,
     metadata: Arc<Metadata>,
     shutdown: ShutdownRequests,
+    reflection: Reflection,
 }
 
 impl<I: Invoke, O: Observer> Api<I, O> {
@@ -60,6 +66,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         settings: ApiSettings,
         metadata: Arc<Metadata>,
         shutdown: ShutdownRequests,
+        reflection: Reflection,
     ) -> Self {
         Self(Arc::new(Inner {
             invoke,
@@ -67,10 +74,20 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             settings,
             metadata,
             shutdown,
+            reflection,
         }))
     }
 
-    async fn answer(&self, mut request: Request<RequestBody>) -> Response<Answer> {
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Answer> {
+        match Route::of(request.uri().path()) {
+            Route::Own => self.own(request).await,
+            Route::Reflection => self.reflect(request).await,
+            Route::Proxied => self.proxied(request).await,
+        }
+    }
+
+    /// A method of this API.
+    async fn own(&self, mut request: Request<RequestBody>) -> Response<Answer> {
         let head = match CallHead::of(&request) {
             Ok(head) => head,
             Err(refusal) => return refusal.to_response(),
@@ -80,28 +97,79 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             Ok(metadata) => metadata,
             Err(error) => return Refusal::bad_metadata(error.to_string()).to_response(),
         };
-        if let Some(token) = &self.0.settings.token
-            && let Err(error) = token.admits(&mut metadata)
-        {
-            return trailers_only(&status::of_token(error), head.content_type);
-        }
-        let echoed = match baggage::check(&metadata) {
-            Ok(baggage) => baggage.filter(|_| self.0.settings.tracing),
-            Err(cause) if self.0.settings.tracing => {
-                let text = format!("invalid baggage header: {cause}");
-                return trailers_only(&GrpcStatus::new(code::INVALID_ARGUMENT, text), head.content_type);
-            }
-            Err(_) => None,
+        let echoed = match self.admit(&mut metadata) {
+            Ok(echoed) => echoed,
+            Err(status) => return trailers_only(&status, head.content_type),
         };
         let content_type = head.content_type.clone();
-        let mut response = match self.dispatch(request, metadata, &head).await {
+        let response = match self.dispatch(request, metadata, &head).await {
             Ok(message) => message.into_response(content_type),
             Err(failed) => fail(*failed, content_type),
         };
-        if let Some(baggage) = echoed {
-            response.headers_mut().insert(baggage::BAGGAGE, baggage);
+        with_baggage(response, echoed)
+    }
+
+    /// A question about the services of this API.
+    async fn reflect(&self, mut request: Request<RequestBody>) -> Response<Answer> {
+        let head = match CallHead::of(&request) {
+            Ok(head) => head,
+            Err(refusal) => return refusal.to_response(),
+        };
+        if let Err(status) = self.admit(request.headers_mut()) {
+            return trailers_only(&status, head.content_type);
         }
-        response
+        self.0.reflection.call(request).await.map(Answer::relayed)
+    }
+
+    /// A method of an app's own service.
+    async fn proxied(&self, request: Request<RequestBody>) -> Response<Answer> {
+        let head = match CallHead::of_relayed(&request) {
+            Ok(head) => head,
+            Err(refusal) => return refusal.to_response(),
+        };
+        let (mut parts, body) = request.into_parts();
+        let mut headers = match grpc_metadata::of_proxied(std::mem::take(&mut parts.headers)) {
+            Ok(headers) => headers,
+            Err(error) => return Refusal::bad_metadata(error.to_string()).to_response(),
+        };
+        let echoed = match self.admit(&mut headers) {
+            Ok(echoed) => echoed,
+            Err(status) => return trailers_only(&status, head.content_type),
+        };
+        let call = Proxied {
+            head: ProxiedHead {
+                path: parts
+                    .uri
+                    .into_parts()
+                    .path_and_query
+                    .unwrap_or(PathAndQuery::from_static("/")),
+                trace: self.0.settings.tracing.then(|| trace_of(&headers)),
+                headers,
+                deadline: head.deadline,
+            },
+            body: Body::stream(body),
+        };
+        let response = match proxy::pass_on(&*self.0.invoke, call, self.0.settings.tracing).await {
+            Ok(answer) => answer.map(Answer::relayed),
+            Err(status) => trailers_only(&status, head.content_type),
+        };
+        with_baggage(response, echoed)
+    }
+
+    /// Checks what every call must show; the baggage is given back.
+    fn admit(&self, metadata: &mut HeaderMap) -> Result<Option<HeaderValue>, GrpcStatus> {
+        let settings = &self.0.settings;
+        if let Some(token) = &settings.token {
+            token.admits(metadata).map_err(status::of_token)?;
+        }
+        match baggage::check(metadata) {
+            Ok(baggage) => Ok(baggage.filter(|_| settings.tracing)),
+            Err(cause) if settings.tracing => {
+                let text = format!("invalid baggage header: {cause}");
+                Err(GrpcStatus::new(code::INVALID_ARGUMENT, text))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     async fn dispatch(
@@ -112,8 +180,12 @@ impl<I: Invoke, O: Observer> Api<I, O> {
     ) -> Result<Message, Box<Failed>> {
         let inner = &*self.0;
         let (parts, body) = request.into_parts();
-        let Some(method) = parts.uri.path().strip_prefix(SERVICE) else {
-            return Err(status::unknown(parts.uri.path()).into());
+        let path = parts.uri.path();
+        if path.starts_with(WORKFLOWS) {
+            return Err(status::not_implemented().into());
+        }
+        let Some(method) = path.strip_prefix(SERVICE) else {
+            return Err(status::malformed(path).into());
         };
         let max = inner.settings.max_message;
         match method {
@@ -149,7 +221,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                 let message = read(body, head, max).await?;
                 Ok(out_of_scope::answer(method, &message, inner.metadata.app_id())?)
             }
-            _ => Err(status::unknown(parts.uri.path()).into()),
+            _ => Err(status::malformed(path).into()),
         }
     }
 
@@ -236,24 +308,53 @@ impl<I: Invoke, O: Observer> Handler for Api<I, O> {
         let method = request.uri().path().to_owned();
         let user_agent = request.headers().get(header::USER_AGENT).cloned();
         let response = self.answer(request).await;
-        observer.finished(Call {
-            method,
-            user_agent,
-            code: code_of(&response),
-            duration: begun.elapsed(),
-        });
-        response
+        let in_head = code_in(response.headers());
+        let observer = Arc::clone(observer);
+        response.map(|answer| {
+            answer.telling(in_head, move |code| {
+                observer.finished(Call {
+                    method,
+                    user_agent,
+                    code,
+                    duration: begun.elapsed(),
+                });
+            })
+        })
     }
 }
 
-/// The status code, from the head or from the trailers.
-fn code_of(response: &Response<Answer>) -> i32 {
-    let in_head = response.headers().get(GRPC_STATUS);
-    let status = in_head.or_else(|| response.body().trailer(&GRPC_STATUS));
-    status
-        .and_then(|status| status.to_str().ok())
-        .and_then(|status| status.parse().ok())
-        .unwrap_or(code::UNKNOWN)
+/// Who answers a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    /// This API, if only with an error.
+    Own,
+    Reflection,
+    /// An app.
+    Proxied,
+}
+
+impl Route {
+    fn of(path: &str) -> Self {
+        match path.strip_prefix(SERVICE) {
+            Some("InvokeService" | "GetMetadata" | "SetMetadata" | "Shutdown") => Self::Own,
+            Some(method) if out_of_scope::has(method) => Self::Own,
+            _ if path.starts_with(WORKFLOWS) || !is_method(path) => Self::Own,
+            _ if Reflection::serves(path) => Self::Reflection,
+            _ => Self::Proxied,
+        }
+    }
+}
+
+/// Whether a path has the form of a full method: `/service/Method`.
+fn is_method(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(|path| path.contains('/'))
+}
+
+fn with_baggage(mut response: Response<Answer>, baggage: Option<HeaderValue>) -> Response<Answer> {
+    if let Some(baggage) = baggage {
+        response.headers_mut().insert(baggage::BAGGAGE, baggage);
+    }
+    response
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! [`Api`] is the handler of the gRPC port. It checks the token and finds the method: `InvokeService` becomes a
 //! call of [`invoke_core::Invoke`], `GetMetadata`, `SetMetadata` and `Shutdown` are answered here, and the methods
 //! of building blocks that this sidecar does not have answer what a Dapr sidecar answers when they are not
-//! configured. Calls of services that are not Dapr's are proxied, which is the place left for the proxy.
+//! configured. Calls of services that are not Dapr's are proxied: they go to the app that their metadata names, and
+//! their messages are not looked at.
 //!
 //! Every code and text that a user of this API sees stands in one file each: failures of invocations in
 //! `status`, the building blocks in `out_of_scope`. This crate knows no peers, no resolvers and no app protocols.
@@ -14,8 +15,9 @@ mod invoke;
 mod metadata;
 mod observer;
 mod out_of_scope;
+mod proxy;
 mod status;
 
 pub use answer::Answer;
-pub use api::{Api, ApiSettings};
+pub use api::{Api, ApiSettings, SERVICES};
 pub use observer::{Call, Observer, Silent};

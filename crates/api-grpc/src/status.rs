@@ -121,16 +121,25 @@ pub(crate) fn too_large(length: usize, max: usize) -> GrpcStatus {
     )
 }
 
-/// A method that this API does not have.
-pub(crate) fn unknown(path: &str) -> GrpcStatus {
-    let text = match path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) {
-        None => format!("malformed method name: \"{path}\""),
-        Some(("dapr.proto.runtime.v1.Dapr", method)) => {
-            format!("unknown method {method} for service dapr.proto.runtime.v1.Dapr")
-        }
-        Some((service, _)) => format!("unknown service {service}"),
-    };
-    GrpcStatus::new(code::UNIMPLEMENTED, text)
+/// A path that names no method.
+pub(crate) fn malformed(path: &str) -> GrpcStatus {
+    GrpcStatus::new(code::UNIMPLEMENTED, format!("malformed method name: \"{path}\""))
+}
+
+/// A service that Dapr has and this sidecar does not.
+pub(crate) fn not_implemented() -> GrpcStatus {
+    GrpcStatus::new(code::UNIMPLEMENTED, "this API is currently not implemented")
+}
+
+/// A proxied call that names no app.
+pub(crate) fn no_target(path: &str, is_traced: bool) -> GrpcStatus {
+    GrpcStatus::new(code::UNKNOWN, invoke_codec::metadata::no_target(path, is_traced))
+}
+
+/// A proxied call that failed.
+pub(crate) fn of_proxied(error: InvokeError) -> GrpcStatus {
+    let status = error.into_proxied_status();
+    GrpcStatus::new(status.code, status.message)
 }
 
 /// The beginning of a body that came in pieces.

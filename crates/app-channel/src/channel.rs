@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Uri};
-use invoke_core::{AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Reply, headers};
+use http::{Method, Request, Response, Uri};
+use invoke_core::{
+    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Proxied, Reply, headers,
+};
 use lifecycle::Tasks;
 use thiserror::Error;
 use transport::client::{H1Config, H1Pool, H2Origin};
@@ -184,6 +186,14 @@ impl Inner {
 impl AppChannel for HttpChannel {
     async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
         self.send(call).await
+    }
+
+    async fn proxy(&self, _: Proxied) -> Result<Response<Body>, InvokeError> {
+        let text = format!("{} is called with HTTP, not with gRPC", self.0.settings.base);
+        Err(InvokeError::unsent(
+            Fault::Caller,
+            Cause::App { text, source: None },
+        ))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Failures of a call to an app, in the words of Go's HTTP client.
 
-use invoke_core::{BodyError, Cause, Fault, InvokeError, Seen};
+use invoke_core::{BodyError, Cause, Fault, InvokeError, RpcStatus, Seen};
 use transport::client::{ClientError, ErrorKind};
+use transport::grpc::RelayFailure;
 
 use crate::url::UrlError;
 
@@ -25,10 +26,7 @@ pub(crate) fn of_call(
     error: ClientError,
     body_error: Option<BodyError>,
 ) -> InvokeError {
-    let seen = match error.seen() {
-        transport::client::Seen::No => Seen::No,
-        transport::client::Seen::Maybe => Seen::Maybe,
-    };
+    let seen = seen(error.seen());
     let what = match (&body_error, error.kind()) {
         (Some(broken), _) => broken.to_string(),
         (None, ErrorKind::HeadTooLarge) => {
@@ -54,6 +52,28 @@ pub(crate) fn of_call(
             source: Some(source),
         },
     )
+}
+
+/// A proxied call that no answer came to.
+pub(crate) fn of_relay(failure: RelayFailure) -> InvokeError {
+    let fault = if failure.is_of_request {
+        Fault::Caller
+    } else {
+        Fault::App
+    };
+    let seen = seen(failure.seen);
+    InvokeError::new(
+        fault,
+        seen,
+        RpcStatus::new(failure.status.code, failure.status.message),
+    )
+}
+
+fn seen(seen: transport::client::Seen) -> Seen {
+    match seen {
+        transport::client::Seen::No => Seen::No,
+        transport::client::Seen::Maybe => Seen::Maybe,
+    }
 }
 
 /// A `Content-Length` that is no number.

@@ -1,23 +1,31 @@
 //! How the sidecar calls its app, and external HTTP endpoints.
 //!
-//! [`HttpChannel`] implements [`invoke_core::AppChannel`] for apps that speak HTTP/1.1 or HTTP/2 in clear text:
-//! it builds the request (URL, headers, framing), sends it over a pool of connections and turns the answer into
-//! a reply whose body streams. [`External`] implements [`invoke_core::ExternalEndpoints`] for whole URLs.
-//! [`wait_for_app`] holds the start of the sidecar until the app listens.
+//! [`App`] implements [`invoke_core::AppChannel`] with one of two channels. [`HttpChannel`] calls apps that speak
+//! HTTP/1.1 or HTTP/2 in clear text: it builds the request (URL, headers, framing), sends it over a pool of
+//! connections and turns the answer into a reply whose body streams. [`GrpcChannel`] calls `AppCallback/OnInvoke`
+//! of gRPC apps, and passes proxied calls on to any app. [`External`] implements
+//! [`invoke_core::ExternalEndpoints`] for whole URLs. [`wait_for_app`] holds the start of the sidecar until the app
+//! listens.
 //!
 //! This crate knows app protocols; it knows no peers, no resolvers and no API. Error texts are those that Go's
-//! HTTP client prints, because callers of Dapr see them. gRPC apps, TLS, health probes and the concurrency limit
-//! have their place here, too.
+//! HTTP client and gRPC for Go print, because callers of Dapr see them. TLS, health probes and the concurrency
+//! limit have their place here, too.
 
+mod app;
 mod channel;
 mod external;
 mod failure;
+mod grpc;
 mod length;
+mod limit;
 mod request;
 mod response;
 mod url;
 mod wait;
 
+pub use app::App;
 pub use channel::{ChannelError, HttpChannel, HttpProtocol, HttpSettings};
 pub use external::External;
+pub use grpc::{GrpcChannel, GrpcSettings};
+pub use limit::{Limit, Place};
 pub use wait::{load_app_configuration, wait_for_app};

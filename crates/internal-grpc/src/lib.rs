@@ -20,5 +20,9 @@ pub use client::{Client, ClientConfig};
 pub use purge::{PurgeConfig, purge_idle};
 pub use server::{Server, ServerConfig};
 
+/// The services of the server, as reflection names them.
+pub const SERVICES: &[&str] = &["dapr.proto.internals.v1.ServiceInvocation"];
+
+const SERVICE: &str = "/dapr.proto.internals.v1.ServiceInvocation/";
 const CALL_LOCAL: &str = "/dapr.proto.internals.v1.ServiceInvocation/CallLocal";
 const CALL_LOCAL_STREAM: &str = "/dapr.proto.internals.v1.ServiceInvocation/CallLocalStream";

@@ -9,7 +9,7 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use invoke_core::headers::DESTINATION_APP_ID;
+use invoke_core::headers::{CALLEE_APP_ID, DAPR_APP_ID, DESTINATION_APP_ID};
 use invoke_core::trace::TraceContext;
 use invoke_core::{Head, Origin};
 use thiserror::Error;
@@ -100,6 +100,48 @@ pub fn from_grpc(mut headers: HeaderMap) -> Result<HeaderMap, BadBinary> {
         *value = HeaderValue::try_from(STANDARD.encode(raw)).map_err(|_| bad(value))?;
     }
     Ok(headers)
+}
+
+/// The metadata of a call that is passed on as it is. Binary values are checked and stay as they are; what belongs to
+/// the connection goes, but not what tells how the messages are encoded.
+pub fn of_proxied(mut headers: HeaderMap) -> Result<HeaderMap, BadBinary> {
+    for name in [header::HOST, HeaderName::from_static("grpc-timeout")] {
+        headers.remove(name);
+    }
+    for (name, value) in &headers {
+        if name.as_str().ends_with("-bin") && LENIENT.decode(value.as_bytes()).is_err() {
+            return Err(BadBinary {
+                name: name.to_string(),
+                value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            });
+        }
+    }
+    Ok(headers)
+}
+
+/// The target of a proxied call that an app sends: `dapr-app-id`, or else `dapr-callee-app-id`, which an app may
+/// have copied from a call that it got.
+pub fn app_target(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(DAPR_APP_ID).or_else(|| headers.get(CALLEE_APP_ID))
+}
+
+/// The target of a proxied call that another sidecar sends.
+pub fn peer_target(headers: &HeaderMap) -> Option<&HeaderValue> {
+    headers.get(CALLEE_APP_ID).or_else(|| headers.get(DAPR_APP_ID))
+}
+
+/// What the caller of a method that nobody has is told when it names no app, either.
+pub fn no_target(path: &str, is_traced: bool) -> &'static str {
+    const SERVICES: [&str; 3] = [
+        "/dapr.proto.internals.",
+        "/dapr.proto.runtime.",
+        "/TaskHubSidecarService",
+    ];
+    if is_traced && !SERVICES.iter().any(|service| path.starts_with(service)) {
+        "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata"
+    } else {
+        "failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found"
+    }
 }
 
 /// Headers as metadata on a gRPC connection. `origin` tells where they are from: the names of HTTP headers that
@@ -236,6 +278,32 @@ mod tests {
             error.to_string(),
             "malformed binary metadata \"*\" in header \"x-bin\": illegal base64 data"
         );
+    }
+
+    #[test]
+    fn what_is_passed_on_stays_as_it_is() {
+        let headers = map(&[
+            ("grpc-encoding", "zstd"),
+            ("grpc-timeout", "1S"),
+            ("te", "trailers"),
+            ("x-b-bin", "YWI"),
+        ]);
+        let wanted = map(&[("grpc-encoding", "zstd"), ("te", "trailers"), ("x-b-bin", "YWI")]);
+        assert_eq!(of_proxied(headers).unwrap(), wanted);
+        assert!(of_proxied(map(&[("x-bin", "*")])).is_err());
+    }
+
+    #[test]
+    fn targets_of_proxied_calls() {
+        let both = map(&[("dapr-app-id", "a"), ("dapr-callee-app-id", "b")]);
+        assert_eq!(app_target(&both).unwrap(), "a");
+        assert_eq!(peer_target(&both).unwrap(), "b");
+        let stale = map(&[("dapr-callee-app-id", "b")]);
+        assert_eq!(app_target(&stale).unwrap(), "b");
+        assert_eq!(peer_target(&map(&[])), None);
+        assert!(no_target("/a.B/C", true).starts_with("cannot proxy"));
+        assert!(no_target("/a.B/C", false).starts_with("failed to proxy"));
+        assert!(no_target("/dapr.proto.runtime.v1.Dapr/Foo", true).starts_with("failed to proxy"));
     }
 
     #[test]

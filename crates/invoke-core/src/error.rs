@@ -279,6 +279,24 @@ impl InvokeError {
     }
 }
 
+impl InvokeError {
+    /// What the caller of a proxied call is told: the status itself where there is one, the bare text otherwise.
+    pub fn into_proxied_status(self) -> RpcStatus {
+        let text = self.to_string();
+        match self.cause {
+            Cause::Rpc(status) => status,
+            Cause::Method(method) => {
+                RpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {method}"))
+            }
+            Cause::Denied { .. } => RpcStatus::new(code::PERMISSION_DENIED, text),
+            Cause::NoApp => RpcStatus::new(code::UNAVAILABLE, text),
+            Cause::DeadlineExceeded => RpcStatus::new(code::DEADLINE_EXCEEDED, text),
+            Cause::Cancelled => RpcStatus::new(code::CANCELLED, text),
+            _ => RpcStatus::new(code::UNKNOWN, text),
+        }
+    }
+}
+
 impl From<TargetError> for InvokeError {
     fn from(error: TargetError) -> Self {
         Self::unsent(Fault::Caller, error)

@@ -122,6 +122,15 @@ impl Identity {
         }
     }
 
+    /// Stamps a proxied call: who calls and who is called, in place of copies from outside. The target was found.
+    pub fn stamp_proxied(&self, headers: &mut HeaderMap, callee: &AppId) {
+        headers.remove(DAPR_APP_ID);
+        headers.insert(CALLER_APP_ID, self.app_id_value.clone());
+        if let Ok(callee) = HeaderValue::from_str(callee.as_str()) {
+            headers.insert(CALLEE_APP_ID, callee);
+        }
+    }
+
     /// Stamps a call of the app to itself.
     pub fn stamp_local(&self, headers: &mut HeaderMap) {
         self.stamp_caller(headers, &self.app_id);

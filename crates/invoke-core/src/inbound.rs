@@ -2,10 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::error::{Cause, Fault, InvokeError};
+use http::Response;
+
+use crate::body::Body;
+use crate::error::{Cause, Fault, InvokeError, ResolveError, RpcStatus, code};
+use crate::headers::Identity;
+use crate::id::Target;
 use crate::invocation::Invocation;
+use crate::method::MethodPath;
 use crate::ports::{AppChannel, Authorize, Decision, Receive};
+use crate::proxied::Proxied;
 use crate::reply::Reply;
+use crate::verb::Verb;
 
 /// Who sent a call to this sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,17 +23,22 @@ pub struct Caller {
 }
 
 /// Gives calls to the app of this sidecar: those of other sidecars after the access control policy allowed
-/// them, the app's own ones unasked.
+/// them, the app's own ones unasked. Proxied calls are always judged.
 #[derive(Debug)]
 pub struct Inbound<A, P> {
+    identity: Arc<Identity>,
     app: Option<A>,
     policy: P,
 }
 
 impl<A: AppChannel, P: Authorize> Inbound<A, P> {
     /// `app` is `None` when the sidecar has no app port.
-    pub fn new(app: Option<A>, policy: P) -> Self {
-        Self { app, policy }
+    pub fn new(identity: Arc<Identity>, app: Option<A>, policy: P) -> Self {
+        Self {
+            identity,
+            app,
+            policy,
+        }
     }
 
     /// Passes a call of the app to itself; no policy is asked.
@@ -34,6 +47,47 @@ impl<A: AppChannel, P: Authorize> Inbound<A, P> {
             Some(app) => app.invoke(call).await,
             None => Err(InvokeError::unsent(Fault::Us, Cause::NoLocalApp)),
         }
+    }
+
+    /// Passes a proxied call of the app to itself. It proves no identity, so the policy's default decides.
+    pub async fn proxy_from_self(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        self.proxy(&Caller::default(), call).await
+    }
+
+    async fn proxy(&self, caller: &Caller, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        let path = call.head.path.path();
+        let method = MethodPath::parse(path.to_owned())?;
+        if method.as_bytes() != path.as_bytes() {
+            // What the policy judges must be what the app sees.
+            let text = format!("path is not in its normal form: {path:?}");
+            let status = RpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {text}"));
+            return Err(InvokeError::unsent(Fault::Caller, status));
+        }
+        self.judge(caller, &method, Some(Verb::NONE))?;
+        match &self.app {
+            Some(app) => app.proxy(call).await,
+            None => Err(InvokeError::unsent(Fault::Us, Cause::NoApp)),
+        }
+    }
+
+    fn judge(&self, caller: &Caller, method: &MethodPath, verb: Option<Verb>) -> Result<(), InvokeError> {
+        match self.policy.authorize(caller, method, verb) {
+            Decision::Allow => Ok(()),
+            Decision::Deny { id } => Err(InvokeError::unsent(
+                Fault::Caller,
+                Cause::Denied {
+                    id,
+                    operation: method.to_string(),
+                    verb: verb.and_then(Verb::name).unwrap_or("NONE").to_owned(),
+                },
+            )),
+        }
+    }
+
+    /// Whether a target is the app of this sidecar.
+    pub(crate) fn is_own(&self, id: &str, namespace: Option<&str>) -> bool {
+        id == self.identity.app_id().as_str()
+            && namespace.is_none_or(|namespace| namespace == self.identity.namespace().as_str())
     }
 }
 
@@ -49,17 +103,23 @@ impl<A: AppChannel, P: Authorize> Receive for Inbound<A, P> {
         let Some(app) = &self.app else {
             return Err(InvokeError::unsent(Fault::Us, Cause::NoApp));
         };
-        let verb = call.head.verb;
-        match self.policy.authorize(caller, &call.head.method, verb) {
-            Decision::Allow => app.invoke(call).await,
-            Decision::Deny { id } => Err(InvokeError::unsent(
-                Fault::Caller,
-                Cause::Denied {
-                    id,
-                    operation: call.head.method.to_string(),
-                    verb: verb.and_then(crate::Verb::name).unwrap_or("NONE").to_owned(),
-                },
-            )),
+        self.judge(caller, &call.head.method, call.head.verb)?;
+        app.invoke(call).await
+    }
+
+    async fn receive_proxied(
+        &self,
+        caller: &Caller,
+        target: &str,
+        call: Proxied,
+    ) -> Result<Response<Body>, InvokeError> {
+        match Target::parse(target)? {
+            Target::App { id, namespace } if self.is_own(id, namespace) => self.proxy(caller, call).await,
+            // A peer must not reach others under the identity of this sidecar.
+            _ => {
+                let unknown = ResolveError::new(format!("couldn't find service: {target}"));
+                Err(InvokeError::unsent(Fault::Caller, unknown))
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod invocation;
 mod method;
 mod outbound;
 pub mod ports;
+mod proxied;
 mod reply;
 pub mod trace;
 mod verb;
@@ -35,5 +36,6 @@ pub use ports::{
     AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, NoExternalEndpoints, Open, Peers, Receive,
     Resolver,
 };
+pub use proxied::{Proxied, ProxiedHead};
 pub use reply::{Reply, Route, WireStatus};
 pub use verb::Verb;

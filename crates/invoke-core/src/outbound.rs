@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use tokio::time::sleep;
 
-use crate::balance::{Directory, Endpoint, Picked};
+use crate::balance::{Directory, Endpoint, InFlight};
 use crate::body::{Body, Replay};
 use crate::error::{Cause, Fault, InvokeError, Seen, code};
 use crate::headers::Identity;
 use crate::id::{AppRef, Target};
 use crate::inbound::Inbound;
-use crate::invocation::{Head, Invocation};
+use crate::invocation::Invocation;
 use crate::ports::{AppChannel, Authorize, ExternalEndpoints, Invoke, Peers};
+use crate::proxied::Proxied;
 use crate::reply::{Reply, Route};
 
 /// How hard to try when no resiliency policy names the target.
@@ -85,20 +87,17 @@ where
         if let Some(channel) = self.external.named(id) {
             return external(&channel, call).await;
         }
-        let own_namespace = self.identity.namespace();
-        let in_own_namespace = namespace.is_none_or(|namespace| namespace == own_namespace.as_str());
-        if in_own_namespace && id == self.identity.app_id().as_str() {
+        if self.inbound.is_own(id, namespace) {
             return self.to_self(call).await;
         }
-        let namespace = namespace.map_or_else(|| own_namespace.clone(), Into::into);
-        self.to_peer(
-            AppRef {
-                id: id.into(),
-                namespace,
-            },
-            call,
-        )
-        .await
+        self.to_peer(self.app(id, namespace), call).await
+    }
+
+    fn app(&self, id: &str, namespace: Option<&str>) -> AppRef {
+        AppRef {
+            id: id.into(),
+            namespace: namespace.map_or_else(|| self.identity.namespace().clone(), Into::into),
+        }
     }
 
     async fn to_self(&self, mut call: Invocation) -> Result<Reply, InvokeError> {
@@ -109,18 +108,21 @@ where
     }
 
     async fn to_peer(&self, app: AppRef, mut call: Invocation) -> Result<Reply, InvokeError> {
-        let Some(directory) = self.directory.as_deref() else {
-            return Err(InvokeError::unsent(Fault::Us, Cause::NoResolver));
-        };
+        let directory = self.directory()?;
         self.identity.stamp_remote(&mut call.head.headers, &app.id);
         let streaming = !call.body.has_known_length();
         let bound = if streaming { 0 } else { self.settings.replay_bound };
         let replay = Replay::new(call.body, bound);
         let retries = if streaming { 0 } else { self.settings.retries };
+        let (peers, target, head) = (&self.peers, &app, &call.head);
+        let send = |to: Endpoint, body| async move { peers.invoke(target, &to, head, body).await };
         for attempt in 0.. {
-            let error = match self.attempt(directory, &app, &call.head, &replay).await {
-                Ok(reply) => {
+            let sent = attempt_once(directory, target, &replay, send).await;
+            let error = match sent {
+                Ok((mut reply, in_flight)) => {
                     replay.commit();
+                    reply.route = Route::Remote;
+                    reply.body = reply.body.counting(in_flight);
                     return Ok(reply);
                 }
                 Err(error) => error,
@@ -141,52 +143,23 @@ where
         unreachable!("the loop ends by returning")
     }
 
-    /// One attempt of the policy: a call that certainly nobody saw moves on to the next endpoint at once.
-    async fn attempt(
-        &self,
-        directory: &Directory,
-        app: &AppRef,
-        head: &Head,
-        replay: &Replay,
-    ) -> Result<Reply, InvokeError> {
-        let mut picked = directory.pick(app).await?;
-        let mut tried: Vec<Endpoint> = Vec::new();
-        loop {
-            let error = match self.send(app, head, replay.attempt(), picked).await {
-                Ok(reply) => return Ok(reply),
-                Err((error, failed)) => {
-                    if error.seen == Seen::No && error.fault == Fault::Peer {
-                        directory.unreachable(app, &failed);
-                        tried.push(failed.endpoint().clone());
-                    }
-                    error
-                }
-            };
-            if tried.is_empty() || !replay.is_possible() {
-                return Err(error);
-            }
-            match directory.pick_other(app, &tried) {
-                Some(other) => picked = other,
-                None => return Err(error),
-            }
-        }
+    /// A proxied call is never tried again once anybody may have seen it: nobody here knows what it does.
+    async fn proxy_to_peer(&self, app: AppRef, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        let directory = self.directory()?;
+        let Proxied { mut head, body } = call;
+        self.identity.stamp_proxied(&mut head.headers, &app.id);
+        let replay = Replay::new(body, 0);
+        let (peers, target, head) = (&self.peers, &app, &head);
+        let send = |to: Endpoint, body| async move { peers.proxy(target, &to, head, body).await };
+        let (answer, in_flight) = attempt_once(directory, target, &replay, send).await?;
+        replay.commit();
+        Ok(answer.map(|body| body.counting(in_flight)))
     }
 
-    async fn send(
-        &self,
-        app: &AppRef,
-        head: &Head,
-        body: Body,
-        picked: Picked,
-    ) -> Result<Reply, (InvokeError, Picked)> {
-        match self.peers.invoke(app, picked.endpoint(), head, body).await {
-            Ok(mut reply) => {
-                reply.route = Route::Remote;
-                reply.body = reply.body.counting(picked.succeeded());
-                Ok(reply)
-            }
-            Err(error) => Err((error, picked)),
-        }
+    fn directory(&self) -> Result<&Directory, InvokeError> {
+        self.directory
+            .as_deref()
+            .ok_or_else(|| InvokeError::unsent(Fault::Us, Cause::NoResolver))
     }
 }
 
@@ -201,6 +174,57 @@ where
         match Target::parse(target)? {
             Target::Url(url) => external(&self.external.url(url)?, call).await,
             Target::App { id, namespace } => self.to_app(id, namespace, call).await,
+        }
+    }
+
+    async fn proxy(&self, target: &str, mut call: Proxied) -> Result<Response<Body>, InvokeError> {
+        match Target::parse(target)? {
+            Target::Url(url) => {
+                let text = format!("a gRPC call cannot be proxied to the address {url}");
+                Err(InvokeError::unsent(
+                    Fault::Caller,
+                    Cause::App { text, source: None },
+                ))
+            }
+            Target::App { id, namespace } if self.inbound.is_own(id, namespace) => {
+                let own = self.identity.app_id();
+                self.identity.stamp_proxied(&mut call.head.headers, own);
+                self.inbound.proxy_from_self(call).await
+            }
+            Target::App { id, namespace } => self.proxy_to_peer(self.app(id, namespace), call).await,
+        }
+    }
+}
+
+/// One attempt of the policy: a call that certainly nobody saw moves on to the next endpoint at once.
+async fn attempt_once<T, F>(
+    directory: &Directory,
+    app: &AppRef,
+    replay: &Replay,
+    send: impl Fn(Endpoint, Body) -> F,
+) -> Result<(T, InFlight), InvokeError>
+where
+    F: Future<Output = Result<T, InvokeError>>,
+{
+    let mut picked = directory.pick(app).await?;
+    let mut tried: Vec<Endpoint> = Vec::new();
+    loop {
+        let error = match send(picked.endpoint().clone(), replay.attempt()).await {
+            Ok(sent) => return Ok((sent, picked.succeeded())),
+            Err(error) => error,
+        };
+        let is_unseen = error.seen == Seen::No && error.fault == Fault::Peer;
+        if !is_unseen {
+            return Err(error);
+        }
+        directory.unreachable(app, &picked);
+        if !replay.is_possible() {
+            return Err(error);
+        }
+        tried.push(picked.endpoint().clone());
+        match directory.pick_other(app, &tried) {
+            Some(other) => picked = other,
+            None => return Err(error),
         }
     }
 }

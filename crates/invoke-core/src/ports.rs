@@ -5,6 +5,8 @@
 
 use std::future::Future;
 
+use http::Response;
+
 use crate::balance::{Endpoint, EndpointWatch};
 use crate::body::Body;
 use crate::error::InvokeError;
@@ -12,6 +14,7 @@ use crate::id::AppRef;
 use crate::inbound::Caller;
 use crate::invocation::{Head, Invocation};
 use crate::method::MethodPath;
+use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::Reply;
 use crate::verb::Verb;
 
@@ -26,6 +29,14 @@ pub trait Invoke: Send + Sync + 'static {
         target: &str,
         call: Invocation,
     ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+
+    /// Passes a gRPC call of some other service on to `target`, which is the caller's text (`app` or
+    /// `app.namespace`).
+    fn proxy(
+        &self,
+        target: &str,
+        call: Proxied,
+    ) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
 }
 
 /// What the internal gRPC server calls. [`crate::Inbound`] implements it.
@@ -39,6 +50,15 @@ pub trait Receive: Send + Sync + 'static {
         caller: &Caller,
         call: Invocation,
     ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+
+    /// Passes a gRPC call of some other service, which another sidecar sent for `target`, to the app, if the
+    /// access control policy allows it.
+    fn receive_proxied(
+        &self,
+        caller: &Caller,
+        target: &str,
+        call: Proxied,
+    ) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
 }
 
 /// Gives a call to an app, or to an external endpoint.
@@ -47,6 +67,11 @@ pub trait AppChannel: Send + Sync + 'static {
     ///
     /// An answer with an error status is a reply, not an error.
     fn invoke(&self, call: Invocation) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+
+    /// Passes a gRPC call on and waits for the head of the answer.
+    ///
+    /// An answer with an error status is an answer, not an error. The body of the answer always ends in a status.
+    fn proxy(&self, call: Proxied) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
 }
 
 /// Gives a call to another sidecar.
@@ -59,6 +84,16 @@ pub trait Peers: Send + Sync + 'static {
         head: &Head,
         body: Body,
     ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+
+    /// Passes a gRPC call on to the sidecar of `app` at `endpoint` and waits for the head of the answer, whose
+    /// body always ends in a status.
+    fn proxy(
+        &self,
+        app: &AppRef,
+        endpoint: &Endpoint,
+        head: &ProxiedHead,
+        body: Body,
+    ) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
 }
 
 /// Finds the endpoints of an app: the internal gRPC addresses of its sidecars.
@@ -123,6 +158,10 @@ pub enum NoChannel {}
 
 impl AppChannel for NoChannel {
     async fn invoke(&self, _: Invocation) -> Result<Reply, InvokeError> {
+        match *self {}
+    }
+
+    async fn proxy(&self, _: Proxied) -> Result<Response<Body>, InvokeError> {
         match *self {}
     }
 }

@@ -6,7 +6,7 @@ use api_core::MetadataSettings;
 use dapr_proto::common::{HttpExtension, InvokeRequest, InvokeResponse};
 use dapr_proto::runtime::{GetMetadataResponse, InvokeServiceRequest, SetMetadataRequest};
 use http_body_util::{BodyExt, Either, Full};
-use invoke_core::{Body, Cause, Fault, Invocation, InvokeError, Reply, Route, WireStatus};
+use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRoute, WireStatus};
 use prost::Message as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -24,7 +24,35 @@ impl Invoke for App {
     async fn invoke(&self, target: &str, call: Invocation) -> Result<Reply, InvokeError> {
         *self.seen.lock().unwrap() = Some((target.to_owned(), call));
         let reply = self.reply.lock().unwrap().take();
-        reply.unwrap_or_else(|| Ok(Reply::new(WireStatus::http(http::StatusCode::OK), Route::Local)))
+        reply.unwrap_or_else(|| {
+            Ok(Reply::new(
+                WireStatus::http(http::StatusCode::OK),
+                ReplyRoute::Local,
+            ))
+        })
+    }
+
+    /// Gives the call back: its headers, its messages, and a status.
+    async fn proxy(&self, target: &str, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        if target == "nobody" {
+            let unknown = invoke_core::error::ResolveError::new("couldn't find service: nobody");
+            return Err(InvokeError::unsent(Fault::Peer, unknown));
+        }
+        let mut messages = call.body.collect().await.unwrap().to_bytes();
+        let mut status = HeaderMap::new();
+        status.insert("grpc-status", HeaderValue::from_static("20"));
+        let body =
+            Full::new(messages.split_to(messages.len())).with_trailers(std::future::ready(Some(Ok::<
+                _,
+                std::convert::Infallible,
+            >(
+                status
+            ))));
+        let mut response = Response::new(Body::stream(body));
+        *response.headers_mut() = call.head.headers;
+        let target = HeaderValue::from_str(target).unwrap();
+        response.headers_mut().insert("x-target", target);
+        Ok(response)
     }
 }
 
@@ -77,6 +105,7 @@ impl Fixture {
             settings,
             Arc::new(metadata),
             requests,
+            Reflection::new(SERVICES).unwrap(),
         );
         Self {
             api,
@@ -91,9 +120,14 @@ impl Fixture {
     }
 
     async fn call(&self, method: &str, headers: &[(&str, &str)], message: &[u8]) -> Got {
+        let path = format!("/dapr.proto.runtime.v1.Dapr/{method}");
+        self.post(&path, headers, message).await
+    }
+
+    async fn post(&self, path: &str, headers: &[(&str, &str)], message: &[u8]) -> Got {
         let mut body = begin_message(message.len());
         body.extend_from_slice(message);
-        let mut request = Request::post(format!("http://h/dapr.proto.runtime.v1.Dapr/{method}"))
+        let mut request = Request::post(format!("http://h{path}"))
             .header("content-type", "application/grpc+proto")
             .header("te", "trailers");
         for (name, value) in headers {
@@ -148,7 +182,7 @@ fn reply(code: i32, body: &'static str) -> Reply {
         message: "oops".to_owned(),
         ..WireStatus::default()
     };
-    let mut reply = Reply::new(status, Route::Remote);
+    let mut reply = Reply::new(status, ReplyRoute::Remote);
     reply.body = Body::full(body);
     reply
 }
@@ -332,7 +366,7 @@ async fn shutdown_answers_first() {
 async fn what_is_not_there() {
     let fixture = Fixture::new("");
     let got = fixture.call("Nothing", &[], b"").await;
-    assert_eq!(got.status.code, 12);
+    assert_eq!(got.status.code, 2, "it is proxied, but names no app");
     let got = fixture.call("GetState", &[], b"").await;
     assert_eq!(
         (got.status.code, got.status.message.as_str()),
@@ -354,6 +388,10 @@ async fn a_deadline_ends_the_call() {
         async fn invoke(&self, _: &str, _: Invocation) -> Result<Reply, InvokeError> {
             std::future::pending().await
         }
+
+        async fn proxy(&self, _: &str, _: Proxied) -> Result<Response<Body>, InvokeError> {
+            std::future::pending().await
+        }
     }
     let (requests, _asked) = lifecycle::shutdown_requests();
     let settings = ApiSettings {
@@ -368,6 +406,7 @@ async fn a_deadline_ends_the_call() {
         settings,
         metadata,
         requests,
+        Reflection::new(SERVICES).unwrap(),
     );
     let mut body = begin_message(0);
     body.extend_from_slice(b"");
@@ -378,4 +417,104 @@ async fn a_deadline_ends_the_call() {
         .unwrap();
     let response = Handler::call(&api, request).await;
     assert_eq!(response.headers()["grpc-status"], "4");
+}
+
+#[tokio::test]
+async fn a_call_of_another_service_is_proxied_as_it_is() {
+    let fixture = Fixture::new("secret");
+    let headers = [
+        ("dapr-api-token", "secret"),
+        ("dapr-app-id", "you.far"),
+        ("dapr-callee-app-id", "stale"),
+        ("grpc-encoding", "zstd"),
+        ("x-bin", "YWI"),
+        ("baggage", "a=b"),
+    ];
+    let got = fixture.post("/a.B/C", &headers, b"message").await;
+    assert_eq!(
+        (got.http, got.status.code, &got.message[..]),
+        (200, 20, &b"message"[..])
+    );
+    assert_eq!(got.headers["x-target"], "you.far");
+    assert_eq!(got.headers["grpc-encoding"], "zstd");
+    assert_eq!(got.headers["x-bin"], "YWI");
+    assert_eq!(got.headers["baggage"], "a=b");
+    assert!(!got.headers.contains_key("dapr-api-token"));
+    let calls = fixture.calls.0.lock().unwrap().clone();
+    assert_eq!(calls, [("/a.B/C".to_owned(), 20)]);
+    let unknown = fixture
+        .post(
+            "/a.B/C",
+            &[("dapr-api-token", "secret"), ("dapr-app-id", "nobody")],
+            b"",
+        )
+        .await;
+    assert_eq!(
+        unknown.status,
+        GrpcStatus::new(2, "couldn't find service: nobody")
+    );
+}
+
+#[tokio::test]
+async fn a_call_for_nobody_says_so() {
+    let fixture = Fixture::new("");
+    for (path, code, text) in [
+        (
+            "/a.B/C",
+            2,
+            "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata",
+        ),
+        (
+            "/dapr.proto.runtime.v1.Dapr/Foo",
+            2,
+            "failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found",
+        ),
+        ("/x", 12, "malformed method name: \"/x\""),
+        (
+            "/TaskHubSidecarService/Hello",
+            12,
+            "this API is currently not implemented",
+        ),
+    ] {
+        let got = fixture.post(path, &[], b"").await;
+        assert_eq!(
+            (got.status.code, got.status.message.as_str()),
+            (code, text),
+            "{path}"
+        );
+    }
+    let stray = fixture
+        .post("/a.B/C", &[("dapr-app-id", "you"), ("x-bin", "*")], b"")
+        .await;
+    assert_eq!((stray.http, stray.status.code), (400, 13));
+    let own = fixture.call("GetMetadata", &[("dapr-app-id", "you")], b"").await;
+    assert_eq!(
+        own.status.code, 0,
+        "an own method is answered here, whatever the metadata"
+    );
+}
+
+#[tokio::test]
+async fn reflection_needs_the_token_and_no_app() {
+    const PATH: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+    let fixture = Fixture::new("secret");
+    assert_eq!(fixture.post(PATH, &[], b"\x3a\x00").await.status.code, 16);
+    let got = fixture
+        .post(PATH, &[("dapr-api-token", "secret")], b"\x3a\x00")
+        .await;
+    assert_eq!(got.status.code, 0);
+    let names = String::from_utf8_lossy(&got.message).into_owned();
+    assert!(names.contains(SERVICES[0]), "{names}");
+}
+
+#[tokio::test]
+async fn a_proxied_call_that_is_dropped_is_told_as_cancelled() {
+    let fixture = Fixture::new("");
+    let request = Request::post("http://h/a.B/C")
+        .header("content-type", "application/grpc")
+        .header("dapr-app-id", "you")
+        .body(Either::Right(Full::new(Bytes::from_static(b"x"))))
+        .unwrap();
+    drop(Handler::call(&fixture.api, request).await);
+    assert_eq!(*fixture.calls.0.lock().unwrap(), [("/a.B/C".to_owned(), 1)]);
 }

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use http_body_util::{Either, Full};
-use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRoute, Seen, WireStatus};
+use invoke_core::{
+    Cause, Fault, Invocation, InvokeError, Proxied, Reply, Route as ReplyRoute, Seen, WireStatus,
+};
 use lifecycle::{Readiness, shutdown_requests};
 
 use super::*;
@@ -31,6 +33,10 @@ impl Invoke for Echo {
         reply.headers = call.head.headers;
         reply.body = call.body;
         Ok(reply)
+    }
+
+    async fn proxy(&self, _: &str, _: Proxied) -> Result<Response<Body>, InvokeError> {
+        unreachable!("no gRPC comes to this API")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use api_core::{ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Cors, PublicApi};
-use app_channel::HttpChannel;
+use app_channel::App;
 use internal_grpc::Server;
 use invoke_core::{Inbound, Open};
 use resources::Configuration;
@@ -182,7 +182,7 @@ pub(super) async fn internal_api(
     flags: &Flags,
     reserved: Option<Listener>,
     port: u16,
-    calls: Server<Inbound<HttpChannel, Open>>,
+    calls: Server<Inbound<App, Open>>,
     options: &Options,
     parts: &mut Parts,
 ) -> Result<(), Fatal> {

@@ -9,7 +9,7 @@ mod start;
 use std::io;
 use std::time::{Duration, Instant};
 
-use app_channel::{External, HttpChannel};
+use app_channel::{App, External};
 use internal_grpc::Client;
 use invoke_core::{Open, Outbound};
 use lifecycle::{ShutdownRequest, shutdown_requests};
@@ -65,6 +65,9 @@ pub enum Fatal {
         /// Why not.
         source: Box<Fatal>,
     },
+    /// The services of a server cannot be described.
+    #[error("failed to describe gRPC services: {0}")]
+    Reflection(String),
     /// The channel to the app cannot be made.
     #[error(transparent)]
     AppChannel(#[from] app_channel::ChannelError),
@@ -83,7 +86,7 @@ pub enum Ended {
     BySignalDuringShutdown(String),
 }
 
-type Sidecar = Outbound<HttpChannel, Open, Client, External>;
+type Sidecar = Outbound<App, Open, Client, External>;
 
 /// Refuses what would be unsafe to ignore. A sidecar that was told to use mTLS never runs without it.
 pub fn check_security(flags: &Flags) -> Result<(), Fatal> {

@@ -9,6 +9,7 @@ use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
 use invoke_core::headers::Identity;
 use invoke_core::{Inbound, Open, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
+use reflection::Reflection;
 use resources::{Configuration, load_configuration};
 use telemetry::log::Log;
 use telemetry::metrics::Metrics;
@@ -24,7 +25,7 @@ use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
 use super::{Fatal, SCOPE};
 use crate::environment::{self, Environment};
-use crate::flags::{AppProtocol, Flags, Options, Settings, go};
+use crate::flags::{Flags, Options, Settings, go};
 use crate::observer::ApiLog;
 use crate::servers;
 
@@ -75,21 +76,21 @@ pub(super) async fn start(
     let metadata = Arc::new(metadata);
     let max_message = max_message(options);
     let channel = app_channel(settings, options, &environment, parts)?;
-    let inbound = Arc::new(Inbound::new(channel.clone(), Open));
+    let identity = Arc::new(Identity::new(
+        settings.app_id.as_str().into(),
+        environment.namespace.as_str().into(),
+        &host_address,
+        &host_name,
+    ));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), Open));
     let pool = ClientConfig {
         max_message,
         pool: H2PoolConfig::default(),
     };
     let client = Client::new(pool, parts.connections.clone());
-    let identity = Identity::new(
-        settings.app_id.as_str().into(),
-        environment.namespace.as_str().into(),
-        &host_address,
-        &host_name,
-    );
     let external = External::new(app_header_limit(options), parts.connections.clone());
     let outbound = Outbound::new(
-        Arc::new(identity),
+        identity,
         Arc::clone(&inbound),
         client.clone(),
         external,
@@ -109,6 +110,7 @@ pub(super) async fn start(
         grpc_settings(options, &configuration, &environment),
         Arc::clone(&metadata),
         requests.clone(),
+        reflection(api_grpc::SERVICES)?,
     );
     grpc_api(settings, options, api, parts)
         .await
@@ -142,6 +144,7 @@ pub(super) async fn start(
             max_message,
             tracing: is_traced(&configuration),
         },
+        reflection(internal_grpc::SERVICES)?,
     );
     internal_api(flags, internal, internal_port, calls, options, parts)
         .await
@@ -160,6 +163,11 @@ pub(super) async fn start(
     tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
     parts.server_latches.push(runtime);
     Ok(())
+}
+
+/// Describes the services of a server to those who ask.
+fn reflection(services: &[&str]) -> Result<Reflection, Fatal> {
+    Reflection::new(services).map_err(|error| Fatal::Reflection(error.to_string()))
 }
 
 pub(super) fn server(server: &'static str, source: Fatal) -> Fatal {
@@ -204,13 +212,7 @@ pub(super) fn configuration(
     if !configuration.api.allowed.is_empty() || !configuration.api.denied.is_empty() {
         return Err(Fatal::Unsupported("spec.api of the configuration".to_owned()));
     }
-    match settings.app.protocol {
-        AppProtocol::Http | AppProtocol::H2c => Ok(configuration),
-        other if settings.app.port.is_some() => {
-            Err(Fatal::Unsupported(format!("--app-protocol={}", other.name())))
-        }
-        _ => Ok(configuration),
-    }
+    Ok(configuration)
 }
 
 /// Says plainly which parts of the configuration have no effect yet.
@@ -229,9 +231,6 @@ pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configur
     }
     if settings.app.health.is_some() {
         not_there("--enable-app-health-check");
-    }
-    if settings.app.max_concurrency.is_some() {
-        not_there("--app-max-concurrency");
     }
     let paths = flags.list("resources-path");
     if !paths.is_empty() || flags.is_given("components-path") {

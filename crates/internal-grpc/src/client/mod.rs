@@ -12,13 +12,15 @@ use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
+use http_body_util::Either;
 use invoke_core::balance::Endpoint;
+use invoke_core::trace::TraceContext;
 use invoke_core::{
-    AppRef, Body, Cause, Fault, Head, InvokeError, Peers, Reply, RpcStatus, Seen, error::code,
+    AppRef, Body, Cause, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, RpcStatus, Seen, error::code,
 };
 use lifecycle::Tasks;
 use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
-use transport::grpc::{GrpcStatus, format_timeout, status_of_http};
+use transport::grpc::{GrpcStatus, Relay, RelayedRequest, format_timeout};
 
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
 use crate::frames::{ErrorSlot, Frames};
@@ -46,10 +48,13 @@ impl Default for ClientConfig {
     }
 }
 
+/// What goes out on a connection: messages that are made here, or those of a proxied call.
+type Outgoing = Either<Frames, RelayedRequest<Body>>;
+
 /// Gives calls to other sidecars over pooled connections. Cloning shares them.
 #[derive(Clone)]
 pub struct Client {
-    pool: Arc<H2Pool<Frames>>,
+    pool: Arc<H2Pool<Outgoing>>,
     max_message: usize,
 }
 
@@ -104,21 +109,9 @@ impl Client {
         path: &'static str,
         head: &Head,
         frames: Frames,
-    ) -> Result<Request<Frames>, InvokeError> {
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(&*key.address)
-            .path_and_query(PathAndQuery::from_static(path))
-            .build()
-            .map_err(|error| {
-                let text = format!("connection error: desc = \"transport: invalid address: {error}\"");
-                InvokeError::unsent(Fault::Peer, RpcStatus::new(code::UNAVAILABLE, text))
-            })?;
-        let mut request = Request::new(frames);
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = hop_headers(head);
-        Ok(request)
+    ) -> Result<Request<Outgoing>, InvokeError> {
+        let path = PathAndQuery::from_static(path);
+        post(key, path, hop_headers(head), Either::Left(frames))
     }
 }
 
@@ -163,6 +156,47 @@ impl Peers for Client {
                 }),
         }
     }
+
+    async fn proxy(
+        &self,
+        _: &AppRef,
+        endpoint: &Endpoint,
+        head: &ProxiedHead,
+        body: Body,
+    ) -> Result<Response<Body>, InvokeError> {
+        let key = PeerKey::new(Arc::clone(endpoint.address()));
+        let (relay, body) = Relay::new(body, self.max_message, head.deadline);
+        let request = post(
+            &key,
+            head.path.clone(),
+            proxied_headers(head),
+            Either::Right(body),
+        )?;
+        let answer = relay.answer(self.pool.send(&key, request)).await;
+        Ok(answer.map_err(errors::relayed)?.map(Body::stream))
+    }
+}
+
+fn post(
+    key: &PeerKey,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    body: Outgoing,
+) -> Result<Request<Outgoing>, InvokeError> {
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(&*key.address)
+        .path_and_query(path)
+        .build()
+        .map_err(|error| {
+            let text = format!("connection error: desc = \"transport: invalid address: {error}\"");
+            InvokeError::unsent(Fault::Peer, RpcStatus::new(code::UNAVAILABLE, text))
+        })?;
+    let mut request = Request::new(body);
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Ok(request)
 }
 
 /// The metadata of the hop itself: trace context and deadline. The caller's own metadata is in the message.
@@ -170,38 +204,51 @@ fn hop_headers(head: &Head) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    if let Some(trace) = &head.trace {
-        if let Ok(parent) = HeaderValue::from_bytes(&trace.to_traceparent()) {
-            headers.insert(TRACEPARENT, parent);
-        }
-        if let Ok(binary) = HeaderValue::try_from(STANDARD_NO_PAD.encode(trace.to_binary())) {
-            headers.insert(GRPC_TRACE_BIN, binary);
-        }
+    put_trace(&mut headers, head.trace);
+    put_timeout(&mut headers, head.deadline);
+    headers
+}
+
+/// The metadata of a proxied call on the next hop: the caller's own, the trace context where it sent none, and the
+/// time that is left.
+fn proxied_headers(head: &ProxiedHead) -> HeaderMap {
+    let mut headers = head.headers.clone();
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if !headers.contains_key(TRACEPARENT) && !headers.contains_key(GRPC_TRACE_BIN) {
+        put_trace(&mut headers, head.trace);
     }
-    if let Some(deadline) = head.deadline {
+    put_timeout(&mut headers, head.deadline);
+    headers
+}
+
+fn put_trace(headers: &mut HeaderMap, trace: Option<TraceContext>) {
+    let Some(trace) = trace else { return };
+    if let Ok(parent) = HeaderValue::from_bytes(&trace.to_traceparent()) {
+        headers.insert(TRACEPARENT, parent);
+    }
+    if let Ok(binary) = HeaderValue::try_from(STANDARD_NO_PAD.encode(trace.to_binary())) {
+        headers.insert(GRPC_TRACE_BIN, binary);
+    }
+}
+
+fn put_timeout(headers: &mut HeaderMap, deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
         let left = deadline.saturating_duration_since(Instant::now());
         if let Ok(timeout) = HeaderValue::try_from(format_timeout(left)) {
             headers.insert(GRPC_TIMEOUT, timeout);
         }
     }
-    headers
 }
 
 /// An answer without messages ends here.
 fn checked(answer: Response<CountedBody>) -> Result<Response<CountedBody>, InvokeError> {
-    if answer.status() != http::StatusCode::OK {
-        let text = format!(
-            "unexpected HTTP status code received from server: {}",
-            answer.status()
-        );
-        let status = GrpcStatus::new(status_of_http(answer.status()), text);
-        return Err(errors::status(
-            GrpcStatus::from_headers(answer.headers()).unwrap_or(status),
-        ));
-    }
     match GrpcStatus::from_headers(answer.headers()) {
         Some(status) if status.code != code::OK => Err(errors::status(status)),
-        _ => Ok(answer),
+        Some(_) => Ok(answer),
+        None => match GrpcStatus::of_head(answer.status(), answer.headers()) {
+            Some(status) => Err(errors::status(status)),
+            None => Ok(answer),
+        },
     }
 }
 

@@ -108,24 +108,11 @@ fn unreadable(error: &MessageError) -> InvokeError {
 }
 
 fn status_of(error: &MessageError) -> GrpcStatus {
-    let code = match error {
-        MessageError::TooLarge { .. } => code::RESOURCE_EXHAUSTED,
-        MessageError::Body(_) => code::UNAVAILABLE,
-        _ => code::INTERNAL,
-    };
-    let text = match error {
-        MessageError::Body(_) => format!("error reading from server: {}", went_away(error)),
-        other => other.to_string(),
-    };
-    GrpcStatus::new(code, text)
-}
-
-/// What the transport says of a broken stream, short.
-fn went_away(error: &MessageError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |error| (*error).source());
-    causes
-        .last()
-        .map_or_else(|| error.to_string(), ToString::to_string)
+    match error {
+        MessageError::TooLarge { .. } => GrpcStatus::new(code::RESOURCE_EXHAUSTED, error.to_string()),
+        MessageError::Body(body) => GrpcStatus::of_broken_answer(&**body),
+        _ => GrpcStatus::new(code::INTERNAL, error.to_string()),
+    }
 }
 
 fn undecodable(error: DecodeError) -> InvokeError {

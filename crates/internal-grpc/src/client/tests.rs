@@ -5,7 +5,7 @@ use http_body_util::channel::{Channel, Sender};
 use invoke_core::balance::Endpoint;
 use invoke_core::ports::Receive;
 use invoke_core::{
-    AppRef, BodyError, Caller, Cause, Invocation, MethodPath, Origin, Route, Verb, WireStatus,
+    AppRef, BodyError, Caller, Cause, Invocation, MethodPath, Origin, Proxied, Route, Verb, WireStatus,
 };
 use lifecycle::Shutdown;
 use tokio::sync::mpsc;
@@ -62,6 +62,29 @@ impl Receive for App {
         }
         Ok(reply)
     }
+
+    /// Gives messages and metadata back, with a status that nobody has defined.
+    async fn receive_proxied(
+        &self,
+        _: &Caller,
+        target: &str,
+        call: Proxied,
+    ) -> Result<Response<Body>, InvokeError> {
+        assert_eq!(target, "you");
+        if call.head.path.path() == "/a.B/Hang" {
+            let _guard = TellsDrop(self.dropped.clone());
+            std::future::pending::<()>().await;
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("20"));
+        trailers.insert("x-path", HeaderValue::from_str(call.head.path.as_str()).unwrap());
+        let body = call
+            .body
+            .with_trailers(std::future::ready(Some(Ok::<_, BodyError>(trailers))));
+        let mut response = Response::new(Body::stream(body));
+        *response.headers_mut() = call.head.headers;
+        Ok(response)
+    }
 }
 
 struct Pair {
@@ -76,7 +99,9 @@ async fn pair() -> Pair {
     let listener = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
     let endpoint = Endpoint::new(listener.local_addr().unwrap().to_string());
     let (trigger, shutdown) = Shutdown::new();
-    let server = Server::new(Arc::new(App { dropped: sender }), ServerConfig::default());
+    let app = Arc::new(App { dropped: sender });
+    let reflection = reflection::Reflection::new(crate::SERVICES).unwrap();
+    let server = Server::new(app, ServerConfig::default(), reflection);
     tokio::spawn(serve_grpc(
         listener,
         GrpcServerConfig::default(),
@@ -262,4 +287,113 @@ async fn a_reader_that_lags_stops_its_sender_and_nobody_else() {
     let reply = pair.call(&head("echo"), Body::full("neighbour")).await.unwrap();
     assert_eq!(reply.body.collect().await.unwrap().to_bytes(), "neighbour");
     drop(lagging);
+}
+
+fn proxied(path: &'static str, headers: &[(&'static str, &'static str)]) -> ProxiedHead {
+    let mut map = HeaderMap::new();
+    map.insert("content-type", HeaderValue::from_static("application/grpc+json"));
+    for (name, value) in headers {
+        map.append(*name, HeaderValue::from_static(value));
+    }
+    ProxiedHead {
+        path: PathAndQuery::from_static(path),
+        headers: map,
+        trace: Some(TraceContext::default()),
+        deadline: None,
+    }
+}
+
+#[tokio::test]
+async fn a_proxied_call_passes_in_both_directions() {
+    let pair = pair().await;
+    let head = proxied(
+        "/a.B/C",
+        &[
+            ("dapr-callee-app-id", "you"),
+            ("grpc-encoding", "zstd"),
+            ("x-bin", "YWI"),
+        ],
+    );
+    let (mut sender, body) = Channel::<bytes::Bytes, BodyError>::new(4);
+    let app = AppRef::new("you", "default");
+    let answer = pair
+        .client
+        .proxy(&app, &pair.endpoint, &head, Body::stream(body))
+        .await;
+    let answer = answer.unwrap();
+    for (name, value) in [
+        ("content-type", "application/grpc+json"),
+        ("grpc-encoding", "zstd"),
+        ("x-bin", "YWI"),
+        (
+            "traceparent",
+            "00-00000000000000000000000000000000-0000000000000000-00",
+        ),
+    ] {
+        assert_eq!(answer.headers()[name], value);
+    }
+    let mut answer = answer.into_body();
+    for _ in 0..3 {
+        // Compressed or not, a message is passed on as it is.
+        sender
+            .send_data(bytes::Bytes::from_static(b"\x01\0\0\0\x01x"))
+            .await
+            .unwrap();
+        let frame = answer.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "\x01\0\0\0\x01x");
+    }
+    drop(sender);
+    let trailers = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(
+        (&trailers["grpc-status"], &trailers["x-path"]),
+        (
+            &HeaderValue::from_static("20"),
+            &HeaderValue::from_static("/a.B/C")
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_proxied_call_that_is_dropped_is_cancelled_at_the_other_side() {
+    let mut pair = pair().await;
+    let head = proxied("/a.B/Hang", &[("dapr-callee-app-id", "you")]);
+    let app = AppRef::new("you", "default");
+    let (client, endpoint) = (pair.client.clone(), pair.endpoint.clone());
+    let call = tokio::spawn(async move {
+        client
+            .proxy(&app, &endpoint, &head, Body::full("x"))
+            .await
+            .map(|_| ())
+    });
+    // The call has to be there before it is dropped.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    call.abort();
+    tokio::time::timeout(Duration::from_secs(60), pair.dropped.recv())
+        .await
+        .expect("cancelled");
+}
+
+#[tokio::test]
+async fn a_proxied_call_without_a_target_is_refused() {
+    let pair = pair().await;
+    let app = AppRef::new("you", "default");
+    for (path, text) in [
+        (
+            "/a.B/C",
+            "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata",
+        ),
+        (
+            "/dapr.proto.runtime.v1.AppCallback/OnInvoke",
+            "failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found",
+        ),
+    ] {
+        let head = proxied(path, &[]);
+        let answer = pair
+            .client
+            .proxy(&app, &pair.endpoint, &head, Body::full("x"))
+            .await
+            .unwrap();
+        let status = GrpcStatus::from_headers(answer.headers()).unwrap();
+        assert_eq!((status.code, status.message.as_str()), (2, text));
+    }
 }

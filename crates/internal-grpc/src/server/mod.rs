@@ -6,18 +6,24 @@ mod request;
 
 use std::sync::Arc;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::BytesMut;
 use http::header;
+use http::uri::PathAndQuery;
 use http::{Request, Response};
+use invoke_codec::metadata;
 use invoke_core::ports::Receive;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Caller, Invocation, Reply, error::code};
+use invoke_core::{Body, Caller, Invocation, Proxied, ProxiedHead, Reply, error::code};
+use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, trailers_only};
 use transport::server::{Handler, RequestBody};
 
 use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
 use crate::frames::Frames;
-use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
+use crate::{CALL_LOCAL, CALL_LOCAL_STREAM, SERVICE};
 
 /// The limits of the server.
 #[derive(Clone, Debug)]
@@ -42,6 +48,7 @@ impl Default for ServerConfig {
 pub struct Server<R> {
     inbound: Arc<R>,
     config: ServerConfig,
+    reflection: Reflection,
 }
 
 impl<R> Clone for Server<R> {
@@ -49,14 +56,61 @@ impl<R> Clone for Server<R> {
         Self {
             inbound: Arc::clone(&self.inbound),
             config: self.config.clone(),
+            reflection: self.reflection.clone(),
         }
     }
 }
 
 impl<R: Receive> Server<R> {
     /// A server on top of the inbound side.
-    pub fn new(inbound: Arc<R>, config: ServerConfig) -> Self {
-        Self { inbound, config }
+    pub fn new(inbound: Arc<R>, config: ServerConfig, reflection: Reflection) -> Self {
+        Self {
+            inbound,
+            config,
+            reflection,
+        }
+    }
+
+    /// Passes a call on that is none of ours.
+    async fn proxy(&self, request: Request<RequestBody>) -> Response<Answer> {
+        let head = match CallHead::of_relayed(&request) {
+            Ok(head) => head,
+            Err(refusal) => return refusal.to_response(),
+        };
+        let (parts, body) = request.into_parts();
+        match self.pass_on(parts, body, &head).await {
+            Ok(answer) => answer.map(|body| Answer(Kind::Relayed(body))),
+            Err(status) => trailers_only(&status, head.content_type),
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        parts: http::request::Parts,
+        body: RequestBody,
+        head: &CallHead,
+    ) -> Result<Response<Body>, GrpcStatus> {
+        let headers = metadata::of_proxied(parts.headers)
+            .map_err(|error| GrpcStatus::new(code::INTERNAL, error.to_string()))?;
+        let target = metadata::peer_target(&headers)
+            .ok_or_else(|| refusals::no_target(parts.uri.path(), self.config.tracing))?;
+        let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
+        let call = Proxied {
+            head: ProxiedHead {
+                path: parts
+                    .uri
+                    .into_parts()
+                    .path_and_query
+                    .unwrap_or(PathAndQuery::from_static("/")),
+                headers,
+                trace: None,
+                deadline: head.deadline,
+            },
+            body: Body::stream(body),
+        };
+        let caller = Caller::default();
+        let answer = self.inbound.receive_proxied(&caller, &target, call).await;
+        answer.map_err(refusals::proxied)
     }
 
     async fn answer(&self, request: Request<RequestBody>, head: &CallHead) -> Result<Frames, GrpcStatus> {
@@ -113,7 +167,7 @@ impl<R: Receive> Server<R> {
         begin_message(&mut message);
         encode_response(&reply, &data, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
         finish_message(&mut message, 0, 0);
-        Ok(Frames::of_server(message, invoke_core::Body::empty(), false))
+        Ok(Frames::of_server(message, Body::empty(), false))
     }
 
     async fn receive(&self, call: Invocation) -> Result<Reply, GrpcStatus> {
@@ -152,13 +206,21 @@ impl<R: Receive> Handler for Server<R> {
     type Body = Answer;
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {
+        let path = request.uri().path();
+        if Reflection::serves(path) {
+            let answer = self.reflection.call(request).await;
+            return answer.map(|body| Answer(Kind::Relayed(body)));
+        }
+        if !is_registered(path) {
+            return self.proxy(request).await;
+        }
         let head = match CallHead::of(&request) {
             Ok(head) => head,
             Err(refusal) => return refusal.to_response(),
         };
         match self.answer(request, &head).await {
             Ok(frames) => {
-                let mut response = Response::new(Answer(Some(frames)));
+                let mut response = Response::new(Answer(Kind::Made(frames)));
                 response
                     .headers_mut()
                     .insert(header::CONTENT_TYPE, head.content_type);
@@ -169,25 +231,46 @@ impl<R: Receive> Handler for Server<R> {
     }
 }
 
-/// The body of an answer: messages and trailers, or nothing when the status is in the head.
+/// Whether a method is one of this server's, or looks like none: everything else is proxied.
+fn is_registered(path: &str) -> bool {
+    path.starts_with(SERVICE) || path.strip_prefix('/').is_none_or(|rest| !rest.contains('/'))
+}
+
+/// The body of an answer.
 #[derive(Default)]
-pub struct Answer(Option<Frames>);
+pub struct Answer(Kind);
+
+#[derive(Default)]
+enum Kind {
+    /// Nothing: the status is in the head.
+    #[default]
+    Empty,
+    /// Messages and trailers that are made here.
+    Made(Frames),
+    /// What the app answered to a proxied call.
+    Relayed(Body),
+}
 
 impl http_body::Body for Answer {
     type Data = bytes::Bytes;
     type Error = invoke_core::BodyError;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>> {
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>> {
         match &mut self.0 {
-            Some(frames) => std::pin::Pin::new(frames).poll_frame(cx),
-            None => std::task::Poll::Ready(None),
+            Kind::Empty => Poll::Ready(None),
+            Kind::Made(frames) => Pin::new(frames).poll_frame(cx),
+            Kind::Relayed(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+        match &self.0 {
+            Kind::Empty => true,
+            Kind::Made(frames) => frames.is_end_stream(),
+            Kind::Relayed(body) => body.is_end_stream(),
+        }
     }
 }

@@ -55,6 +55,17 @@ pub(super) fn unmarshallable(error: &EncodeError) -> GrpcStatus {
     GrpcStatus::new(code::INTERNAL, error.to_string())
 }
 
+/// A proxied call that names no app.
+pub(super) fn no_target(path: &str, is_traced: bool) -> GrpcStatus {
+    GrpcStatus::new(code::UNKNOWN, invoke_codec::metadata::no_target(path, is_traced))
+}
+
+/// A proxied call that failed.
+pub(super) fn proxied(error: InvokeError) -> GrpcStatus {
+    let status = error.into_proxied_status();
+    GrpcStatus::new(status.code, status.message)
+}
+
 /// A call that failed.
 pub(super) fn status(error: &InvokeError) -> GrpcStatus {
     match &error.cause {

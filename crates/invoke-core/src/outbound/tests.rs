@@ -9,7 +9,9 @@ use super::*;
 use crate::balance::{DirectorySettings, EndpointWatch, Resolution};
 use crate::error::{ResolveError, RpcStatus};
 use crate::headers::{CALLEE_APP_ID, CALLER_APP_ID};
-use crate::{MethodPath, NoExternalEndpoints, Open, Origin, Resolver, WireStatus};
+use crate::{
+    Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, WireStatus,
+};
 
 struct Known(Vec<&'static str>);
 
@@ -52,6 +54,31 @@ impl Peers for Arc<Script> {
             .push(head.headers[CALLER_APP_ID].to_str().unwrap().to_owned());
         answer.map(|()| Reply::new(WireStatus::http(http::StatusCode::OK), Route::Local))
     }
+
+    async fn proxy(
+        &self,
+        _: &AppRef,
+        to: &Endpoint,
+        head: &ProxiedHead,
+        body: Body,
+    ) -> Result<Response<Body>, InvokeError> {
+        let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()));
+        let unsent = matches!(&answer, Err(error) if error.seen == Seen::No);
+        let sent = if unsent {
+            Bytes::new()
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
+        self.seen.lock().unwrap().push((to.address().to_string(), sent));
+        answer.map(|()| echo(head.headers.clone()))
+    }
+}
+
+/// An answer whose headers are those of the request.
+fn echo(headers: http::HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
+    response
 }
 
 struct App;
@@ -62,6 +89,10 @@ impl AppChannel for App {
         reply.headers = call.head.headers;
         Ok(reply)
     }
+
+    async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        Ok(echo(call.head.headers))
+    }
 }
 
 type Sidecar = Outbound<App, Open, Arc<Script>, NoExternalEndpoints>;
@@ -71,8 +102,8 @@ fn sidecar(app: Option<App>, addresses: Vec<&'static str>) -> (Sidecar, Arc<Scri
     let identity = Arc::new(Identity::new("me".into(), "ns".into(), "", ""));
     let directory = Directory::new(Arc::new(Known(addresses)), DirectorySettings::default());
     let outbound = Outbound::new(
-        identity,
-        Arc::new(Inbound::new(app, Open)),
+        Arc::clone(&identity),
+        Arc::new(Inbound::new(identity, app, Open)),
         Arc::clone(&script),
         NoExternalEndpoints,
         Some(Arc::new(directory)),
@@ -226,4 +257,83 @@ async fn other_errors_are_final() {
     assert_eq!(error.rpc_code(), Some(code::PERMISSION_DENIED));
     assert_eq!(places(&script).len(), 1);
     assert_eq!(*script.callers.lock().unwrap(), ["me"]);
+}
+
+fn proxied(path: &'static str, body: &'static str) -> Proxied {
+    let mut headers = http::HeaderMap::new();
+    headers.insert(crate::headers::DAPR_APP_ID, "you".parse().unwrap());
+    headers.insert(CALLER_APP_ID, "evil".parse().unwrap());
+    headers.append(CALLEE_APP_ID, "stale".parse().unwrap());
+    Proxied {
+        head: ProxiedHead {
+            path: http::uri::PathAndQuery::from_static(path),
+            headers,
+            trace: None,
+            deadline: None,
+        },
+        body: Body::full(body),
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_seen_is_not_moved() {
+    let (outbound, script) = sidecar(None, vec!["a:1", "b:1", "c:1"]);
+    *script.answers.lock().unwrap() = [
+        Err(unavailable(Seen::No)),
+        Err(InvokeError::new(
+            Fault::Peer,
+            Seen::Maybe,
+            RpcStatus::new(code::INTERNAL, "cut"),
+        )),
+    ]
+    .into();
+    assert!(outbound.invoke("you", call("x")).await.is_err());
+    assert_eq!(places(&script).len(), 2, "the third endpoint is not tried");
+    *script.answers.lock().unwrap() = [Err(unavailable(Seen::Maybe))].into();
+    assert!(outbound.proxy("you", proxied("/a.B/C", "x")).await.is_err());
+    assert_eq!(places(&script).len(), 3, "a proxied call is sent once");
+}
+
+#[tokio::test]
+async fn a_proxied_call_tells_who_calls_whom() {
+    let (outbound, script) = sidecar(Some(App), vec!["a:1", "b:1"]);
+    *script.answers.lock().unwrap() = [Err(unavailable(Seen::No))].into();
+    for (target, callee) in [("you", "you"), ("me", "me"), ("you.far", "you")] {
+        let answer = outbound.proxy(target, proxied("/a.B/C", "x")).await.unwrap();
+        let headers = answer.headers();
+        assert!(!headers.contains_key(crate::headers::DAPR_APP_ID));
+        let ids = |name| headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(ids(CALLER_APP_ID), ["me"]);
+        assert_eq!(ids(CALLEE_APP_ID), [callee]);
+    }
+    assert_eq!(
+        places(&script).len(),
+        3,
+        "the unsent call went to the other endpoint"
+    );
+}
+
+#[tokio::test]
+async fn a_peer_reaches_only_the_own_app() {
+    let (outbound, _) = sidecar(Some(App), vec!["a:1"]);
+    let receive = |target: &'static str, path: &'static str| {
+        let inbound = Arc::clone(&outbound.inbound);
+        async move {
+            let caller = Caller::default();
+            let answer = inbound.receive_proxied(&caller, target, proxied(path, "")).await;
+            answer.map(|_| ()).map_err(|error| {
+                let status = error.into_proxied_status();
+                (status.code, status.message)
+            })
+        }
+    };
+    assert_eq!(receive("me", "/a.B/C").await, Ok(()));
+    assert_eq!(receive("me.ns", "/a.B/C").await, Ok(()));
+    let unknown = |target: &str| Err((code::UNKNOWN, format!("couldn't find service: {target}")));
+    for target in ["you", "me.far", "http://me"] {
+        assert_eq!(receive(target, "/a.B/C").await, unknown(target));
+    }
+    let (code, text) = receive("me", "/a.B/../C").await.unwrap_err();
+    assert_eq!(code, code::INVALID_ARGUMENT);
+    assert!(text.starts_with("invalid method: "), "{text}");
 }

@@ -38,6 +38,13 @@ pub enum ErrorKind {
     Other,
 }
 
+impl ErrorKind {
+    /// The kind of an error of a body.
+    pub(crate) fn of(error: &hyper::Error) -> Self {
+        classify(error).0
+    }
+}
+
 /// A call that failed before an answer came.
 #[derive(Debug)]
 pub struct ClientError {

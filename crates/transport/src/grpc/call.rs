@@ -31,8 +31,18 @@ pub struct Refusal {
 }
 
 impl CallHead {
-    /// Reads the head of a request. Boxed, because refusals are rare and large.
+    /// Reads the head of a request whose messages are read here. Boxed, because refusals are rare and large.
     pub fn of<B>(request: &Request<B>) -> Result<Self, Box<Refusal>> {
+        let mut head = Self::of_relayed(request)?;
+        head.encoding = Encoding::of(request.headers()).map_err(|status| Refusal {
+            http: StatusCode::OK,
+            status,
+        })?;
+        Ok(head)
+    }
+
+    /// Reads the head of a request whose messages are passed on as they are, in whatever encoding.
+    pub fn of_relayed<B>(request: &Request<B>) -> Result<Self, Box<Refusal>> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let refuse = |http, code, text: String| {
             Err(Box::new(Refusal {
@@ -60,17 +70,11 @@ impl CallHead {
             Ok(deadline) => deadline,
             Err(text) => return refuse(StatusCode::BAD_REQUEST, INTERNAL, text),
         };
-        match Encoding::of(request.headers()) {
-            Ok(encoding) => Ok(Self {
-                encoding,
-                deadline,
-                content_type,
-            }),
-            Err(status) => Err(Box::new(Refusal {
-                http: StatusCode::OK,
-                status,
-            })),
-        }
+        Ok(Self {
+            encoding: Encoding::Identity,
+            deadline,
+            content_type,
+        })
     }
 }
 
@@ -154,5 +158,7 @@ mod tests {
         assert_eq!(refused(|r| grpc(r).header("grpc-timeout", "x")), (400, 13));
         assert_eq!(refused(|r| grpc(r).header("grpc-timeout", "99999999H")), (0, 0));
         assert_eq!(refused(|r| grpc(r).header("grpc-encoding", "zstd")), (200, 12));
+        let unknown = grpc(Request::post("/a/b")).header("grpc-encoding", "zstd");
+        assert!(CallHead::of_relayed(&unknown.body(()).unwrap()).is_ok());
     }
 }

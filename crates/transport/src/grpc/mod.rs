@@ -5,12 +5,16 @@
 
 mod call;
 mod compression;
+mod failure;
 mod message;
+mod relay;
+mod scanner;
 mod status;
 mod timeout;
 
 pub use call::{CallHead, Refusal, trailers_only};
 pub use compression::Encoding;
 pub use message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
+pub use relay::{Relay, RelayFailure, RelayedAnswer, RelayedRequest};
 pub use status::{GrpcStatus, status_of_http};
 pub use timeout::{format_timeout, parse_timeout};

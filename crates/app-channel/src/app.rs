@@ -1,0 +1,75 @@
+//! The app, whatever it speaks.
+
+use http::Response;
+use invoke_core::{AppChannel, Body, Invocation, InvokeError, Proxied, Reply};
+
+use crate::channel::HttpChannel;
+use crate::grpc::GrpcChannel;
+use crate::limit::Limit;
+
+/// The app of a sidecar. Cloning shares connections and limits.
+///
+/// Invocations are made in the app's protocol, no more at once than the limit allows. Proxied calls are gRPC, so they
+/// go to the same port over HTTP/2 whatever the protocol (an h2c app may speak gRPC, too), and nothing limits them:
+/// a stream may last as long as the app.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// `None` for an app that is invoked with gRPC.
+    http: Option<HttpChannel>,
+    grpc: GrpcChannel,
+    limit: Option<Limit>,
+}
+
+impl App {
+    /// An app that is invoked with HTTP.
+    pub fn http(http: HttpChannel, grpc: GrpcChannel) -> Self {
+        Self {
+            http: Some(http),
+            grpc,
+            limit: None,
+        }
+    }
+
+    /// An app that is invoked with gRPC.
+    pub fn grpc(grpc: GrpcChannel) -> Self {
+        Self {
+            http: None,
+            grpc,
+            limit: None,
+        }
+    }
+
+    /// Lets no more than so many invocations in at once.
+    #[must_use]
+    pub fn limited(mut self, limit: Option<Limit>) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// The channel of an HTTP app.
+    pub fn as_http(&self) -> Option<&HttpChannel> {
+        self.http.as_ref()
+    }
+}
+
+impl AppChannel for App {
+    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        let place = match &self.limit {
+            Some(limit) => Some(limit.enter().await),
+            None => None,
+        };
+        let mut reply = match &self.http {
+            Some(http) => http.invoke(call).await?,
+            None => self.grpc.invoke(call).await?,
+        };
+        if let Some(place) = place {
+            // The app is at work until its answer has ended.
+            reply.body = reply.body.holding(place);
+        }
+        Ok(reply)
+    }
+
+    async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        self.grpc.proxy(call).await
+    }
+}

@@ -1,0 +1,200 @@
+//! The channel to a gRPC app.
+
+mod answer;
+mod outgoing;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, Uri};
+use http_body_util::BodyExt;
+use invoke_codec::message::{RequestLens, put_request};
+use invoke_codec::metadata;
+use invoke_core::{
+    AppChannel, Body, BodyError, Cause, Fault, Invocation, InvokeError, Proxied, Reply, Seen, error::code,
+    headers,
+};
+use lifecycle::Tasks;
+use transport::client::H2Origin;
+use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, format_timeout};
+
+use self::outgoing::Outgoing;
+use crate::failure;
+
+const ON_INVOKE: &str = "/dapr.proto.runtime.v1.AppCallback/OnInvoke";
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// A body up to this length is joined with the head of its message: one frame instead of two.
+const JOINED: usize = 8 * 1024;
+
+/// Where a gRPC app is and how it is called.
+#[derive(Clone)]
+pub struct GrpcSettings {
+    /// `host:port`; an IPv6 address stands in brackets.
+    pub address: String,
+    /// What the app knows its sidecar by (`APP_API_TOKEN`).
+    pub token: Option<HeaderValue>,
+    /// The longest message in either direction, in bytes.
+    pub max_message: usize,
+}
+
+impl fmt::Debug for GrpcSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcSettings")
+            .field("address", &self.address)
+            .field("max_message", &self.max_message)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Calls one gRPC app. Cloning shares the connections.
+///
+/// An invocation becomes a call of `AppCallback/OnInvoke`; a proxied call goes to the app as it is. A second
+/// connection is made only when the first one carries as many calls as it may.
+#[derive(Clone)]
+pub struct GrpcChannel(Arc<Inner>);
+
+struct Inner {
+    settings: GrpcSettings,
+    origin: H2Origin<Outgoing>,
+}
+
+impl fmt::Debug for GrpcChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GrpcChannel").field(&self.0.settings).finish()
+    }
+}
+
+impl GrpcChannel {
+    /// A channel without connections; calls make them. `tasks` owns the connections.
+    pub fn new(settings: GrpcSettings, tasks: Tasks) -> Self {
+        let origin = H2Origin::new(&settings.address, tasks);
+        Self(Arc::new(Inner { settings, origin }))
+    }
+
+    /// Metadata that the app gets besides what the caller sent.
+    fn complete(&self, headers: &mut HeaderMap, deadline: Option<Instant>) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        if let Some(token) = &self.0.settings.token {
+            headers.insert(headers::API_TOKEN, token.clone());
+        }
+        if let Some(deadline) = deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Ok(timeout) = HeaderValue::try_from(format_timeout(left)) {
+                headers.insert(GRPC_TIMEOUT, timeout);
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        path: PathAndQuery,
+        headers: HeaderMap,
+        body: Outgoing,
+    ) -> Result<Request<Outgoing>, InvokeError> {
+        let address = &self.0.settings.address;
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(address.as_str())
+            .path_and_query(path);
+        let uri = uri.build().map_err(|error| {
+            let text = format!("error getting app connection: invalid address {address}: {error}");
+            let source = Some(error.into());
+            InvokeError::unsent(Fault::Us, Cause::App { text, source })
+        })?;
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// The message of an invocation. One that cannot be sent is answered as if the app had refused it.
+    async fn message(&self, call: &mut Invocation) -> Result<Result<Outgoing, GrpcStatus>, InvokeError> {
+        let max = self.0.settings.max_message;
+        let body = std::mem::take(&mut call.body);
+        let Some(pieces) = collect(body, max).await? else {
+            return Ok(Err(too_large(max)));
+        };
+        let length = pieces.iter().map(Bytes::len).sum();
+        let lens = match RequestLens::of(&call.head, length) {
+            Ok(lens) => lens,
+            Err(error) => return Ok(Err(GrpcStatus::new(code::INTERNAL, error.to_string()))),
+        };
+        if lens.message > max {
+            return Ok(Err(too_large(max)));
+        }
+        let joined = if length <= JOINED { length } else { 0 };
+        let mut out = BytesMut::with_capacity(MESSAGE_HEAD + lens.message - length + joined);
+        let head = MessageHead {
+            compressed: false,
+            length: lens.message as u32,
+        };
+        out.extend_from_slice(&head.to_bytes());
+        put_request(&mut out, &call.head, &lens);
+        Ok(Ok(Outgoing::message(out, pieces, joined > 0)))
+    }
+}
+
+impl AppChannel for GrpcChannel {
+    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        let mut call = call;
+        let message = match self.message(&mut call).await? {
+            Ok(message) => message,
+            Err(status) => return Ok(answer::of_status(&status)),
+        };
+        let deadline = call.head.deadline;
+        let mut headers = metadata::for_app(&mut call.head);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        self.complete(&mut headers, deadline);
+        let request = self.request(PathAndQuery::from_static(ON_INVOKE), headers, message)?;
+        match self.0.origin.send(request).await {
+            Ok(response) => Ok(answer::read(response, self.0.settings.max_message).await),
+            Err(error) => Ok(answer::of_status(&GrpcStatus::of_failure(&error))),
+        }
+    }
+
+    async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
+        let Proxied { head, body } = call;
+        let mut headers = head.headers;
+        for name in [headers::DAPR_APP_ID, headers::API_TOKEN] {
+            headers.remove(name);
+        }
+        self.complete(&mut headers, head.deadline);
+        let (relay, body) = Relay::new(body, self.0.settings.max_message, head.deadline);
+        let request = self.request(head.path, headers, Outgoing::relayed(body))?;
+        let answer = relay.answer(self.0.origin.send(request)).await;
+        Ok(answer.map_err(failure::of_relay)?.map(Body::stream))
+    }
+}
+
+/// The body in the pieces in which it came; `None` for one of more than `max` bytes, which is not read to its end.
+async fn collect(mut body: Body, max: usize) -> Result<Option<Vec<Bytes>>, InvokeError> {
+    if let Some(data) = body.take_full() {
+        return Ok((data.len() <= max).then(|| vec![data]));
+    }
+    let (mut pieces, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let broken = |error: BodyError| InvokeError::new(Fault::Caller, Seen::No, error);
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        length += data.len();
+        if length > max {
+            return Ok(None);
+        }
+        pieces.push(data);
+    }
+    Ok(Some(pieces))
+}
+
+fn too_large(max: usize) -> GrpcStatus {
+    let text = format!("trying to send message larger than max ({max})");
+    GrpcStatus::new(code::RESOURCE_EXHAUSTED, text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+//! How many calls an app gets at once.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long calls may have been waiting without a pause before the newest is let in first.
+const OVERLOADED: Duration = Duration::from_millis(100);
+
+/// Lets so many calls in at once (`--app-max-concurrency`); the others wait. Cloning shares the places.
+///
+/// Calls are let in in the order in which they came, as long as the queue empties now and then. An app that is
+/// offered more than it can do has a queue that never empties, and whoever stands first in it has waited longest
+/// and is about to give up: serving it is work for nobody. So then the newest call is let in first. A call that is
+/// dropped while it waits leaves the queue, and one that is dropped later gives its place back.
+#[derive(Clone, Debug)]
+pub struct Limit(Arc<Mutex<Queue>>);
+
+#[derive(Debug)]
+struct Queue {
+    free: usize,
+    waiting: VecDeque<Arc<Ticket>>,
+    /// Since when somebody has been waiting.
+    busy_since: Instant,
+}
+
+/// One waiting call.
+#[derive(Debug, Default)]
+struct Ticket(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    is_let_in: bool,
+    waker: Option<Waker>,
+}
+
+/// A place among the calls that an app has; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct Place(Limit);
+
+impl Limit {
+    /// A limit of `places` calls.
+    pub fn new(places: usize) -> Self {
+        Self(Arc::new(Mutex::new(Queue {
+            free: places,
+            waiting: VecDeque::new(),
+            busy_since: Instant::now(),
+        })))
+    }
+
+    /// Waits for a place.
+    pub fn enter(&self) -> impl Future<Output = Place> + Send {
+        Entering {
+            limit: self.clone(),
+            ticket: None,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.0)
+    }
+
+    /// Gives a place to the next call, or back.
+    fn release(&self) {
+        let mut queue = self.queue();
+        let is_overloaded = queue.busy_since.elapsed() > OVERLOADED;
+        let next = if is_overloaded {
+            queue.waiting.pop_back()
+        } else {
+            queue.waiting.pop_front()
+        };
+        match next {
+            Some(ticket) => {
+                let waker = {
+                    let mut state = lock(&ticket.0);
+                    state.is_let_in = true;
+                    state.waker.take()
+                };
+                drop(queue);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            None => queue.free += 1,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+struct Entering {
+    limit: Limit,
+    ticket: Option<Arc<Ticket>>,
+}
+
+impl Future for Entering {
+    type Output = Place;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
+        let this = &mut *self;
+        if let Some(ticket) = &this.ticket {
+            let mut state = lock(&ticket.0);
+            if !state.is_let_in {
+                state.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            drop(state);
+            this.ticket = None;
+            return Poll::Ready(Place(this.limit.clone()));
+        }
+        let mut queue = this.limit.queue();
+        if queue.free > 0 {
+            queue.free -= 1;
+            drop(queue);
+            return Poll::Ready(Place(this.limit.clone()));
+        }
+        if queue.waiting.is_empty() {
+            queue.busy_since = Instant::now();
+        }
+        let ticket = Arc::new(Ticket(Mutex::new(State {
+            is_let_in: false,
+            waker: Some(cx.waker().clone()),
+        })));
+        queue.waiting.push_back(Arc::clone(&ticket));
+        drop(queue);
+        this.ticket = Some(ticket);
+        Poll::Pending
+    }
+}
+
+impl Drop for Entering {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let mut queue = self.limit.queue();
+        if let Some(at) = queue
+            .waiting
+            .iter()
+            .position(|waiting| Arc::ptr_eq(waiting, &ticket))
+        {
+            queue.waiting.remove(at);
+            return;
+        }
+        drop(queue);
+        // It was let in, but nobody took the place.
+        self.limit.release();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{JoinHandle, yield_now};
+
+    use super::*;
+
+    type Order = Arc<Mutex<Vec<usize>>>;
+
+    /// A call that notes when it is let in and leaves at once.
+    fn call(limit: &Limit, number: usize, order: &Order) -> JoinHandle<()> {
+        let (limit, order) = (limit.clone(), Arc::clone(order));
+        tokio::spawn(async move {
+            let _place = limit.enter().await;
+            lock(&order).push(number);
+        })
+    }
+
+    async fn calls(limit: &Limit, count: usize, order: &Order) -> Vec<JoinHandle<()>> {
+        let mut calls = Vec::new();
+        for number in 0..count {
+            calls.push(call(limit, number, order));
+            yield_now().await;
+        }
+        calls
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_come_first_served() {
+        let (limit, order) = (Limit::new(1), Order::default());
+        let place = limit.enter().await;
+        let calls = calls(&limit, 4, &order).await;
+        assert!(lock(&order).is_empty());
+        drop(place);
+        for call in calls {
+            call.await.unwrap();
+        }
+        assert_eq!(*lock(&order), [0, 1, 2, 3]);
+        assert_eq!(limit.queue().free, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_first_when_the_queue_never_empties() {
+        let (limit, order) = (Limit::new(1), Order::default());
+        let place = limit.enter().await;
+        let calls = calls(&limit, 3, &order).await;
+        tokio::time::advance(OVERLOADED * 2).await;
+        drop(place);
+        for call in calls {
+            call.await.unwrap();
+        }
+        assert_eq!(*lock(&order), [2, 1, 0]);
+        // An emptied queue is fair again.
+        let place = limit.enter().await;
+        let calls = self::calls(&limit, 2, &order).await;
+        drop(place);
+        for call in calls {
+            call.await.unwrap();
+        }
+        assert_eq!(*lock(&order), [2, 1, 0, 0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gives_up_takes_no_place() {
+        let (limit, order) = (Limit::new(1), Order::default());
+        let place = limit.enter().await;
+        let calls = calls(&limit, 3, &order).await;
+        calls[0].abort();
+        calls[1].abort();
+        yield_now().await;
+        assert_eq!(limit.queue().waiting.len(), 1);
+        drop(place);
+        for call in calls {
+            let _ = call.await;
+        }
+        assert_eq!(*lock(&order), [2]);
+        assert_eq!(limit.queue().free, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_nobody_takes_goes_on() {
+        let limit = Limit::new(1);
+        let place = limit.enter().await;
+        let mut first = Box::pin(limit.enter());
+        let mut second = Box::pin(limit.enter());
+        for waiting in [&mut first, &mut second] {
+            let polled = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+            assert!(polled.await);
+        }
+        drop(place);
+        drop(first);
+        let _place = second.await;
+        assert_eq!(limit.queue().free, 0);
+    }
+}

@@ -1,0 +1,335 @@
+//! A gRPC call that is passed on as it is: frames, trailers and status, in both directions.
+//!
+//! [`Relay`] couples the two bodies of such a call. The request breaks with CANCEL when its sender goes away, when
+//! a message is too long, or when the answer is over; the answer never breaks: it ends in a status, as gRPC wants,
+//! whatever became of the stream behind it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http::header::{self, HeaderName};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use thiserror::Error;
+use tokio::time::{Sleep, sleep_until};
+
+use super::GrpcStatus;
+use super::scanner::Scanner;
+use crate::BoxError;
+use crate::client::{ClientError, CountedBody, Seen};
+
+const DEADLINE_EXCEEDED: i32 = 4;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const INTERNAL: i32 = 13;
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// One call that is passed on.
+#[derive(Debug)]
+pub struct Relay {
+    shared: Coupling,
+    max_message: usize,
+    deadline: Option<Instant>,
+}
+
+/// The answer's end of the coupling: when it is dropped the answer is over.
+#[derive(Debug, Default)]
+struct Coupling(Arc<Shared>);
+
+impl Drop for Coupling {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What both directions know of each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The answer is over: nobody needs the rest of the request.
+    is_over: AtomicBool,
+    sender: AtomicWaker,
+    /// Why the request was broken off here.
+    refused: OnceLock<GrpcStatus>,
+}
+
+impl Shared {
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.sender.wake();
+    }
+}
+
+/// A call that no answer came to.
+#[derive(Debug)]
+pub struct RelayFailure {
+    /// What the caller is told.
+    pub status: GrpcStatus,
+    /// Whether the other side may have begun to act on the call.
+    pub seen: Seen,
+    /// Whether it was the request that broke.
+    pub is_of_request: bool,
+}
+
+/// The request was broken off. hyper finds the reset code in the source.
+#[derive(Debug, Error)]
+#[error("the call was cancelled")]
+struct Cancelled(#[source] h2::Error);
+
+fn cancelled() -> BoxError {
+    Cancelled(h2::Reason::CANCEL.into()).into()
+}
+
+impl Relay {
+    /// A call with this request body, which is to be sent as [`RelayedRequest`]. Messages of more than
+    /// `max_message` bytes end the call, and so does the deadline.
+    pub fn new<B>(body: B, max_message: usize, deadline: Option<Instant>) -> (Self, RelayedRequest<B>) {
+        let shared = Coupling::default();
+        let request = RelayedRequest {
+            body,
+            scanner: Scanner::new(max_message),
+            shared: Arc::clone(&shared.0),
+        };
+        let relay = Self {
+            shared,
+            max_message,
+            deadline,
+        };
+        (relay, request)
+    }
+
+    /// Waits for the head of the answer. An answer that is not gRPC becomes one that says so.
+    pub async fn answer<F>(self, answer: F) -> Result<Response<RelayedAnswer>, RelayFailure>
+    where
+        F: Future<Output = Result<Response<CountedBody>, ClientError>>,
+    {
+        let answered = match self.deadline {
+            None => answer.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(answered) => answered,
+                Err(_) => return Err(self.fails(deadline_exceeded(), Seen::Maybe)),
+            },
+        };
+        match answered {
+            Ok(response) => Ok(self.relayed(response)),
+            Err(error) => {
+                let status = GrpcStatus::of_failure(&error);
+                Err(self.fails(status, error.seen()))
+            }
+        }
+    }
+
+    fn fails(&self, status: GrpcStatus, seen: Seen) -> RelayFailure {
+        match self.shared.0.refused.get() {
+            Some(refused) => RelayFailure {
+                status: refused.clone(),
+                seen: Seen::Maybe,
+                is_of_request: true,
+            },
+            None => RelayFailure {
+                status,
+                seen,
+                is_of_request: false,
+            },
+        }
+    }
+
+    fn relayed(self, response: Response<CountedBody>) -> Response<RelayedAnswer> {
+        let (mut parts, body) = response.into_parts();
+        // The status may come to be ours.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        if !parts.headers.contains_key(GRPC_STATUS)
+            && let Some(status) = GrpcStatus::of_head(parts.status, &parts.headers)
+        {
+            return super::trailers_only(&status, header::HeaderValue::from_static("application/grpc"));
+        }
+        parts.status = StatusCode::OK;
+        let is_ended = parts.headers.contains_key(GRPC_STATUS) && body.is_end_stream();
+        let answer = RelayedAnswer {
+            body: (!is_ended).then_some(body),
+            scanner: Scanner::new(self.max_message),
+            has_status: parts.headers.contains_key(GRPC_STATUS),
+            deadline: self
+                .deadline
+                .filter(|_| !is_ended)
+                .map(|deadline| Box::pin(sleep_until(deadline.into()))),
+            shared: (!is_ended).then_some(self.shared),
+        };
+        Response::from_parts(parts, answer)
+    }
+}
+
+fn deadline_exceeded() -> GrpcStatus {
+    GrpcStatus::new(DEADLINE_EXCEEDED, "context deadline exceeded")
+}
+
+/// The request body of a call that is passed on.
+#[derive(Debug)]
+pub struct RelayedRequest<B> {
+    body: B,
+    scanner: Scanner,
+    shared: Arc<Shared>,
+}
+
+impl<B> Body for RelayedRequest<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        loop {
+            this.shared.sender.register(cx.waker());
+            if this.shared.is_over.load(Ordering::Acquire) {
+                return Poll::Ready(Some(Err(cancelled())));
+            }
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                // Only a body that came to its end is one: hyper shows some resets as ends.
+                None if this.body.is_end_stream() => return Poll::Ready(None),
+                None | Some(Err(_)) => return Poll::Ready(Some(Err(cancelled()))),
+            };
+            let Ok(data) = frame.into_data() else {
+                // Requests of gRPC have no trailers.
+                continue;
+            };
+            if let Err(error) = this.scanner.feed(&data) {
+                let status = GrpcStatus::new(RESOURCE_EXHAUSTED, error.to_string());
+                let _ = this.shared.refused.set(status);
+                return Poll::Ready(Some(Err(cancelled())));
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of the answer to a call that is passed on. It never fails: its last frame has the status.
+#[derive(Debug)]
+pub struct RelayedAnswer {
+    body: Option<CountedBody>,
+    scanner: Scanner,
+    /// The head has a status already.
+    has_status: bool,
+    deadline: Option<Pin<Box<Sleep>>>,
+    shared: Option<Coupling>,
+}
+
+impl Default for RelayedAnswer {
+    /// An answer without a body.
+    fn default() -> Self {
+        Self {
+            body: None,
+            scanner: Scanner::new(0),
+            has_status: true,
+            deadline: None,
+            shared: None,
+        }
+    }
+}
+
+impl RelayedAnswer {
+    /// Ends the answer here; the stream behind it is dropped.
+    fn end(&mut self, status: GrpcStatus) -> Frame<Bytes> {
+        let refused = self.shared.as_ref().and_then(|shared| shared.0.refused.get());
+        let status = refused.unwrap_or(&status).to_trailers();
+        self.close();
+        Frame::trailers(status)
+    }
+
+    fn close(&mut self) {
+        self.body = None;
+        self.deadline = None;
+        self.shared = None;
+    }
+
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self.deadline.as_mut();
+        deadline.is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+    }
+
+    fn next(&mut self, next: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Frame<Bytes>> {
+        let frame = match next {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                return Some(self.end(GrpcStatus::of_broken_answer(&error)));
+            }
+            None if self.has_status => {
+                self.close();
+                return None;
+            }
+            None => {
+                let text = "server closed the stream without sending trailers";
+                return Some(self.end(GrpcStatus::new(INTERNAL, text)));
+            }
+        };
+        match frame.into_data() {
+            Ok(data) => match self.scanner.feed(&data) {
+                Ok(()) => Some(Frame::data(data)),
+                Err(error) => Some(self.end(GrpcStatus::new(RESOURCE_EXHAUSTED, error.to_string()))),
+            },
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                if trailers.contains_key(GRPC_STATUS) || self.has_status {
+                    self.close();
+                    return Some(Frame::trailers(trailers));
+                }
+                let text = "server closed the stream without sending trailers";
+                Some(self.end(GrpcStatus::new(INTERNAL, text)))
+            }
+        }
+    }
+}
+
+impl Body for RelayedAnswer {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(body).poll_frame(cx);
+        let next = match polled {
+            Poll::Ready(next) => this.next(next),
+            Poll::Pending if this.is_late(cx) => Some(this.end(deadline_exceeded())),
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(next.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.body {
+            None => SizeHint::with_exact(0),
+            Some(_) => SizeHint::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
