@@ -75,6 +75,26 @@ impl GrpcChannel {
         Self(Arc::new(Inner { settings, origin }))
     }
 
+    /// Calls a method with an empty message, and tells how that ended.
+    pub(crate) async fn ping(&self, path: &'static str) -> GrpcStatus {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        let empty = BytesMut::from(&[0; MESSAGE_HEAD][..]);
+        let message = Outgoing::message(empty, Vec::new(), true);
+        let request = match self.request(PathAndQuery::from_static(path), headers, message) {
+            Ok(request) => request,
+            Err(error) => return GrpcStatus::new(code::UNAVAILABLE, error.to_string()),
+        };
+        match self.0.origin.send(request).await {
+            Ok(response) => {
+                let reply = answer::read(response, self.0.settings.max_message).await;
+                GrpcStatus::new(reply.status.code, reply.status.message)
+            }
+            Err(error) => GrpcStatus::of_failure(&error),
+        }
+    }
+
     /// Metadata that the app gets besides what the caller sent.
     fn complete(&self, headers: &mut HeaderMap, deadline: Option<Instant>) {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));

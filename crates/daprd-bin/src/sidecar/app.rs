@@ -1,8 +1,8 @@
 //! The way to the app.
 
-use std::sync::atomic::Ordering;
-
-use app_channel::{App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit};
+use app_channel::{
+    App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit, Probe, ProbeSettings,
+};
 use http::HeaderValue;
 
 use super::apis::max_message;
@@ -71,11 +71,11 @@ pub(super) fn bracketed(address: &str) -> String {
 }
 
 /// Waits for the app, if there is one. `false` when the sidecar stops before.
-pub(super) async fn wait_for_app(settings: &Settings, app_channel: Option<&App>, parts: &Parts) -> bool {
-    if settings.app.port_shown == 0 {
+pub(super) async fn wait_for_app(settings: &Settings, parts: &Parts) -> bool {
+    let app = &settings.app;
+    if app.port_shown == 0 {
         return true;
     }
-    let app = &settings.app;
     let address = format!("{}:{}", bracketed(&app.address), app.port_shown);
     let port = app.port.unwrap_or(0);
     if !app_channel::wait_for_app(app.protocol.name(), &address, port, &parts.shutdown).await {
@@ -84,17 +84,86 @@ pub(super) async fn wait_for_app(settings: &Settings, app_channel: Option<&App>,
     if let Some(places) = app.max_concurrency {
         tracing::info!(target: SCOPE, "app max concurrency set to {places}");
     }
-    parts.is_app_up.store(true, Ordering::Relaxed);
-    let Some(channel) = app_channel.and_then(App::as_http) else {
-        return true;
-    };
-    if settings.asks_app_config {
-        app_channel::load_app_configuration(channel, &settings.app_id.as_str().into()).await;
-    } else {
-        tracing::warn!(
-            target: SCOPE,
-            "Skipping programmatic dapr configuration loading (see 'disable-init-endpoints' flag/annotation)"
-        );
-    }
     true
+}
+
+/// Begins to look after the app: with probes, or by taking it for healthy. What is asked of the app by itself is
+/// asked when it is healthy for the first time.
+pub(super) async fn attend(
+    settings: &Settings,
+    options: &Options,
+    app: &App,
+    parts: &Parts,
+) -> Result<(), Fatal> {
+    let health = app.health().clone();
+    let first = first_questions(settings, app.clone());
+    let Some(wanted) = &settings.app.health else {
+        health.assume_healthy();
+        first.await;
+        return Ok(());
+    };
+    let probe = probe(settings, options, &wanted.path, parts)?;
+    let probes = ProbeSettings {
+        interval: wanted.interval,
+        timeout: wanted.timeout,
+        threshold: wanted.threshold,
+    };
+    health.await_first_probe();
+    let (healthy, shutdown) = (health.clone(), parts.shutdown.clone());
+    parts.tasks.spawn(async move {
+        let asking = async {
+            healthy.healthy().await;
+            first.await;
+        };
+        tokio::select! {
+            () = shutdown.draining() => {}
+            () = asking => {}
+        }
+    });
+    parts
+        .tasks
+        .spawn(health.watch(probe, probes, parts.shutdown.clone()));
+    Ok(())
+}
+
+/// A probe with a connection of its own, and without the app's token.
+fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> Result<Probe, Fatal> {
+    let app = &settings.app;
+    let address = format!("{}:{}", bracketed(&app.address), app.port_shown);
+    let protocol = match app.protocol {
+        AppProtocol::Http | AppProtocol::Https => HttpProtocol::Http,
+        AppProtocol::H2c => HttpProtocol::H2c,
+        AppProtocol::Grpc | AppProtocol::Grpcs => {
+            let settings = GrpcSettings {
+                address,
+                token: None,
+                max_message: max_message(options),
+            };
+            return Ok(Probe::grpc(GrpcChannel::new(settings, parts.connections.clone())));
+        }
+    };
+    let settings = HttpSettings {
+        protocol,
+        base: format!("http://{address}"),
+        token: None,
+        max_header_bytes: app_header_limit(options),
+    };
+    let channel = HttpChannel::new(settings, parts.connections.clone())?;
+    Ok(Probe::http(channel, path))
+}
+
+/// What the sidecar asks an HTTP app by itself.
+fn first_questions(settings: &Settings, app: App) -> impl Future<Output = ()> + Send + use<> {
+    let (app_id, asks) = (settings.app_id.as_str().into(), settings.asks_app_config);
+    async move {
+        let Some(channel) = app.as_http() else { return };
+        if asks {
+            app_channel::load_app_configuration(channel, &app_id).await;
+        } else {
+            tracing::warn!(
+                target: SCOPE,
+                "Skipping programmatic dapr configuration loading (see 'disable-init-endpoints' flag/annotation)"
+            );
+        }
+    }
 }

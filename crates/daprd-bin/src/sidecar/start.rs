@@ -20,7 +20,7 @@ use transport::listen::Listener;
 use super::apis::{
     api_settings, grpc_api, grpc_settings, http_api, internal_api, is_traced, max_message, metadata, public,
 };
-use super::app::{app_channel, app_header_limit, wait_for_app};
+use super::app::{app_channel, app_header_limit, attend, wait_for_app};
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
 use super::{Fatal, SCOPE};
@@ -53,7 +53,7 @@ pub(super) async fn start(
     metrics(flags, &configuration, parts).await?;
     tracing::info!(target: SCOPE, "standalone mode configured");
     tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
-    say_what_is_not_there(flags, settings, &configuration);
+    say_what_is_not_there(flags, &configuration);
 
     let internal = reserve_internal(flags, internal_port).await;
     let internal_port = internal
@@ -154,8 +154,12 @@ pub(super) async fn start(
         .spawn(purge_idle(client, environment.purge, parts.shutdown.clone()));
     health.outbound_is_ready();
 
-    if !wait_for_app(settings, channel.as_ref(), parts).await {
+    if !wait_for_app(settings, parts).await {
         return Ok(());
+    }
+    if let Some(app) = &channel {
+        attend(settings, options, app, parts).await?;
+        parts.app = Some(app.health().clone());
     }
     metadata.app_is_ready();
     runtime.ready();
@@ -216,7 +220,7 @@ pub(super) fn configuration(
 }
 
 /// Says plainly which parts of the configuration have no effect yet.
-pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configuration: &Configuration) {
+pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration) {
     let not_there = |what: &str| {
         tracing::warn!(target: SCOPE, "{what} is not supported by this version of daprd-rs and has no effect");
     };
@@ -228,9 +232,6 @@ pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configur
     let tracing = &configuration.tracing;
     if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
         not_there("spec.tracing of the configuration");
-    }
-    if settings.app.health.is_some() {
-        not_there("--enable-app-health-check");
     }
     let paths = flags.list("resources-path");
     if !paths.is_empty() || flags.is_given("components-path") {
