@@ -49,17 +49,9 @@ impl<A: AppChannel, P: Authorize> Receive for Inbound<A, P> {
         let Some(app) = &self.app else {
             return Err(InvokeError::unsent(Fault::Us, Cause::NoApp));
         };
-        let verb = call.head.verb;
-        match self.policy.authorize(caller, &call.head.method, verb) {
+        match self.policy.authorize(caller, &call.head.method, call.head.verb) {
             Decision::Allow => app.invoke(call).await,
-            Decision::Deny { id } => Err(InvokeError::unsent(
-                Fault::Caller,
-                Cause::Denied {
-                    id,
-                    operation: call.head.method.to_string(),
-                    verb: verb.and_then(crate::Verb::name).unwrap_or("NONE").to_owned(),
-                },
-            )),
+            Decision::Deny(denied) => Err(InvokeError::unsent(Fault::Caller, denied)),
         }
     }
 }
