@@ -10,6 +10,7 @@ use crate::run::{Outcome, cargo, output, root};
 
 /// Who may know whom inside the workspace. The composition may know everybody.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("access-control", &["invoke-core", "resources"]),
     ("api-core", &["invoke-core"]),
     (
         "api-grpc",

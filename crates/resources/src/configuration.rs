@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::access::{AccessControl, Api, without_empty_scalars};
 use crate::expand::expand_environment;
 use crate::lenient;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
@@ -79,6 +80,7 @@ pub struct Configuration {
     #[serde(deserialize_with = "lenient::section")]
     pub name_resolution: NameResolution,
     /// `spec.accessControl`; `None` when it is set to nothing.
+    #[serde(deserialize_with = "lenient::optional_section")]
     pub access_control: Option<AccessControl>,
     /// `spec.api`.
     #[serde(deserialize_with = "lenient::section")]
@@ -190,58 +192,6 @@ pub struct NameResolution {
     pub configuration: Value,
 }
 
-/// Who may call this app.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct AccessControl {
-    /// For callers that no policy names.
-    #[serde(deserialize_with = "lenient::text")]
-    pub default_action: String,
-    /// Not part of any decision.
-    #[serde(deserialize_with = "lenient::text")]
-    pub trust_domain: String,
-    /// The policies, as they are written.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub policies: Vec<Value>,
-}
-
-impl Default for AccessControl {
-    fn default() -> Self {
-        Self {
-            default_action: "allow".to_owned(),
-            trust_domain: "public".to_owned(),
-            policies: Vec::new(),
-        }
-    }
-}
-
-/// Which APIs there are.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Api {
-    /// Nothing but these.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub allowed: Vec<ApiRule>,
-    /// All but these.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub denied: Vec<ApiRule>,
-}
-
-/// A group of APIs.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct ApiRule {
-    /// The group.
-    #[serde(deserialize_with = "lenient::text")]
-    pub name: String,
-    /// Its version.
-    #[serde(deserialize_with = "lenient::text")]
-    pub version: String,
-    /// `http` or `grpc`.
-    #[serde(deserialize_with = "lenient::text")]
-    pub protocol: String,
-}
-
 /// A feature that is on or off.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -316,7 +266,7 @@ pub fn load_configuration(
     lookup: impl Fn(&str) -> Option<String>,
 ) -> Result<Configuration, ConfigurationError> {
     let defaults = serde_json::json!({
-        "spec": { "accessControl": { "defaultAction": "allow", "trustDomain": "public" } }
+        "spec": { "accessControl": { "trustDomain": "public" } }
     });
     let mut figment = Figment::from(Layer {
         name: "defaults".to_owned(),
@@ -355,7 +305,10 @@ fn read(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Value, C
     }
     let text = fs::read_to_string(path).map_err(failed("read"))?;
     match first_document(&expand_environment(&text, lookup)).map_err(invalid)? {
-        object @ Value::Object(_) => Ok(object),
+        mut object @ Value::Object(_) => {
+            without_empty_scalars(&mut object);
+            Ok(object)
+        }
         Value::Null => Ok(Value::Object(serde_json::Map::new())),
         _ => Err(invalid(YamlError::Invalid("the document is no map".to_owned()))),
     }
@@ -449,30 +402,8 @@ impl Configuration {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn load(files: &[&str]) -> Result<Configuration, String> {
-        let files: Vec<_> = files
-            .iter()
-            .map(|text| {
-                let mut file = tempfile::NamedTempFile::new().unwrap();
-                file.write_all(text.as_bytes()).unwrap();
-                file
-            })
-            .collect();
-        let paths: Vec<String> = files
-            .iter()
-            .map(|file| file.path().display().to_string())
-            .collect();
-        let lookup = |name: &str| (name == "COMPONENT").then(|| "sqlite".to_owned());
-        load_configuration(&paths, lookup).map_err(|error| {
-            paths
-                .iter()
-                .fold(error.to_string(), |text, path| text.replace(path, "FILE"))
-        })
-    }
+    use crate::testing::load;
 
     #[test]
     fn nothing_is_a_configuration() {
@@ -524,8 +455,8 @@ mod tests {
         );
         let access = configuration.access_control.unwrap();
         assert_eq!(
-            (access.trust_domain.as_str(), access.default_action.as_str()),
-            ("td", "deny")
+            (access.trust_domain.as_str(), access.default_action.as_deref()),
+            ("td", Some("deny"))
         );
         assert_eq!(load(&["spec:\n  accessControl:\n"]).unwrap().access_control, None);
     }

@@ -8,14 +8,18 @@
 //! Later this crate also loads components, HTTP endpoints and resiliency policies from folders and from the
 //! operator, and watches them. It knows serde and figment, no servers.
 
+mod access;
 mod configuration;
 mod expand;
 mod lenient;
+#[cfg(test)]
+mod testing;
 mod yaml;
 
+pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
 pub use configuration::{
-    AccessControl, Api, ApiLogging, ApiRule, Configuration, ConfigurationError, Feature, Handler, Metric,
-    NameResolution, Pipeline, Tracing, load_configuration,
+    ApiLogging, Configuration, ConfigurationError, Feature, Handler, Metric, NameResolution, Pipeline,
+    Tracing, load_configuration,
 };
 pub use expand::expand_environment;
 pub use yaml::{MAX_FILE, YamlError, first_document};

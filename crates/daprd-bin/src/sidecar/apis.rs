@@ -1,10 +1,11 @@
 //! The APIs on their listeners.
 
+use access_control::Policy;
 use api_core::{ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::App;
 use internal_grpc::Server;
-use invoke_core::{Inbound, Open};
+use invoke_core::Inbound;
 use resources::Configuration;
 use transport::listen::{Listener, Patience};
 use transport::server::{GrpcServerConfig, serve_grpc, serve_http};
@@ -182,7 +183,7 @@ pub(super) async fn internal_api(
     flags: &Flags,
     reserved: Option<Listener>,
     port: u16,
-    calls: Server<Inbound<App, Open>>,
+    calls: Server<Inbound<App, Policy>>,
     options: &Options,
     parts: &mut Parts,
 ) -> Result<(), Fatal> {

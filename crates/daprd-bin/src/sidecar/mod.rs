@@ -1,5 +1,6 @@
 //! A sidecar from its start to its end.
 
+mod access;
 mod apis;
 mod app;
 mod names;
@@ -9,9 +10,10 @@ mod start;
 use std::io;
 use std::time::{Duration, Instant};
 
+use access_control::{BrokenPolicies, Policy};
 use app_channel::{App, External};
 use internal_grpc::Client;
-use invoke_core::{Open, Outbound};
+use invoke_core::Outbound;
 use lifecycle::{ShutdownRequest, shutdown_requests};
 use name_resolution::host;
 use resources::ConfigurationError;
@@ -42,6 +44,9 @@ pub enum Fatal {
     /// The configuration cannot be used.
     #[error("error loading configuration: {0}")]
     Configuration(#[from] ConfigurationError),
+    /// The access control policies of the configuration cannot be used.
+    #[error(transparent)]
+    Policies(#[from] BrokenPolicies),
     /// The address of the host is not known.
     #[error("failed to determine host address: {0}")]
     HostAddress(#[from] host::NoAddress),
@@ -86,7 +91,7 @@ pub enum Ended {
     BySignalDuringShutdown(String),
 }
 
-type Sidecar = Outbound<App, Open, Client, External>;
+type Sidecar = Outbound<App, Policy, Client, External>;
 
 /// Refuses what would be unsafe to ignore. A sidecar that was told to use mTLS never runs without it.
 pub fn check_security(flags: &Flags) -> Result<(), Fatal> {

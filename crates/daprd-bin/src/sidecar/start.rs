@@ -7,7 +7,7 @@ use api_http::{Api, Health, PublicApi};
 use app_channel::External;
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
 use invoke_core::headers::Identity;
-use invoke_core::{Inbound, Open, Outbound, OutboundSettings};
+use invoke_core::{Inbound, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
 use resources::{Configuration, load_configuration};
@@ -17,6 +17,7 @@ use telemetry::server::{MetricsError, MetricsServer};
 use transport::client::H2PoolConfig;
 use transport::listen::Listener;
 
+use super::access::policy;
 use super::apis::{
     api_settings, grpc_api, grpc_settings, http_api, internal_api, is_traced, max_message, metadata, public,
 };
@@ -50,7 +51,9 @@ pub(super) async fn start(
         .unwrap_or_else(|| stable_port(settings, &host_name));
     let host_address = host::host_address(environment.host_ip.as_deref())?;
     let configuration = configuration(flags, settings, internal_port, &host_address)?;
-    metrics(flags, &configuration, parts).await?;
+    let registry = Metrics::new();
+    let policy = policy(settings, &configuration, &registry)?;
+    metrics(flags, &configuration, registry, parts).await?;
     tracing::info!(target: SCOPE, "standalone mode configured");
     tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
     say_what_is_not_there(flags, &configuration);
@@ -82,7 +85,7 @@ pub(super) async fn start(
         &host_address,
         &host_name,
     ));
-    let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), Open));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), policy));
     let pool = ClientConfig {
         max_message,
         pool: H2PoolConfig::default(),
@@ -206,13 +209,6 @@ pub(super) fn configuration(
     let lookup = environment::lookup(settings, flags.text("metrics-port"), internal_port, host_address);
     let configuration = load_configuration(&files, lookup)?;
     tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
-    if let Some(access) = &configuration.access_control
-        && (!access.policies.is_empty() || !access.default_action.eq_ignore_ascii_case("allow"))
-    {
-        return Err(Fatal::Unsupported(
-            "spec.accessControl of the configuration".to_owned(),
-        ));
-    }
     if !configuration.api.allowed.is_empty() || !configuration.api.denied.is_empty() {
         return Err(Fatal::Unsupported("spec.api of the configuration".to_owned()));
     }
@@ -258,6 +254,7 @@ pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration
 pub(super) async fn metrics(
     flags: &Flags,
     configuration: &Configuration,
+    registry: Metrics,
     parts: &Parts,
 ) -> Result<(), Fatal> {
     if configuration.metric().enabled == Some(true) {
@@ -268,7 +265,7 @@ pub(super) async fn metrics(
     }
     let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
     let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
-    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, Metrics::new()).await?;
+    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry).await?;
     parts.tasks.spawn(server.serve(parts.shutdown.clone()));
     Ok(())
 }
