@@ -30,4 +30,4 @@ pub use external::External;
 pub use grpc::{GrpcChannel, GrpcSettings};
 pub use health::{AppHealth, Probe, ProbeSettings};
 pub use limit::{Limit, Place};
-pub use wait::{load_app_configuration, wait_for_app};
+pub use wait::{load_app_configuration, load_subscriptions, wait_for_app};

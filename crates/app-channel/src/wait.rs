@@ -15,7 +15,7 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 const REMINDER: u64 = 100;
 /// An app that accepts and never answers must not hold the start for ever.
-const CONFIGURATION: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Waits until something listens at `address` (`host:port`). `false` when the drain begins before.
 pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &Shutdown) -> bool {
@@ -45,8 +45,21 @@ pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &S
 
 /// Asks the app for `/dapr/config`. Its content concerns actors alone, so any answer will do, and none will.
 pub async fn load_app_configuration(channel: &HttpChannel, app_id: &AppId) {
-    let Ok(method) = MethodPath::parse(Bytes::from_static(b"dapr/config")) else {
-        return;
+    if ask(channel, app_id, "dapr/config").await {
+        tracing::info!(target: "dapr.runtime", "Application configuration loaded");
+    }
+}
+
+/// Asks the app for `/dapr/subscribe`, as it expects it of a sidecar that has a message bus. Its answer is not used:
+/// this sidecar delivers no messages.
+pub async fn load_subscriptions(channel: &HttpChannel, app_id: &AppId) {
+    ask(channel, app_id, "dapr/subscribe").await;
+}
+
+/// Whether the app answered at all.
+async fn ask(channel: &HttpChannel, app_id: &AppId, path: &'static str) -> bool {
+    let Ok(method) = MethodPath::parse(Bytes::from_static(path.as_bytes())) else {
+        return false;
     };
     let mut head = Head::new(method, Origin::Http);
     head.verb = Some(Verb::GET);
@@ -58,12 +71,18 @@ pub async fn load_app_configuration(channel: &HttpChannel, app_id: &AppId) {
         head,
         body: Body::empty(),
     });
-    match timeout(CONFIGURATION, call).await {
-        Ok(Ok(_)) => tracing::info!(target: "dapr.runtime", "Application configuration loaded"),
-        Ok(Err(error)) => tracing::debug!(target: "dapr.runtime", "no application configuration: {error}"),
-        Err(_) => tracing::warn!(
-            target: "dapr.runtime",
-            "the application did not answer /dapr/config within {CONFIGURATION:?}"
-        ),
+    match timeout(ANSWER, call).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(target: "dapr.runtime", "no answer to /{path} of the application: {error}");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(
+                target: "dapr.runtime",
+                "the application did not answer /{path} within {ANSWER:?}"
+            );
+            false
+        }
     }
 }

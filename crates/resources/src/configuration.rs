@@ -315,9 +315,9 @@ fn read(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Value, C
 }
 
 /// One file as a layer of the configuration.
-struct Layer {
-    name: String,
-    value: Value,
+pub(crate) struct Layer {
+    pub(crate) name: String,
+    pub(crate) value: Value,
 }
 
 impl figment::Provider for Layer {
@@ -351,6 +351,11 @@ impl Configuration {
                 above.rules.clone()
             },
         }
+    }
+
+    /// The components that must not be loaded: a type, or a type and a version after a slash.
+    pub fn denied_components(&self) -> &[String] {
+        &self.components.deny
     }
 
     /// How calls of the API are logged.

@@ -5,21 +5,28 @@
 //! is not decided here: the crates that implement it take the typed value. Reading is bounded in size, depth
 //! and aliases, because a file may come from anybody who can write to a volume.
 //!
-//! Later this crate also loads components, HTTP endpoints and resiliency policies from folders and from the
-//! operator, and watches them. It knows serde and figment, no servers.
+//! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s for now. HTTP endpoints and
+//! resiliency policies, the operator and watching have their place here, too. This crate knows serde and figment, no
+//! servers.
 
 mod access;
+mod component;
 mod configuration;
 mod expand;
+mod item;
 mod lenient;
+mod manifest;
 #[cfg(test)]
 mod testing;
 mod yaml;
 
 pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
+pub use component::Component;
 pub use configuration::{
     ApiLogging, Configuration, ConfigurationError, Feature, Handler, Metric, NameResolution, Pipeline,
     Tracing, load_configuration,
 };
 pub use expand::expand_environment;
+pub use item::{Item, SecretRef};
+pub use manifest::{Filter, Head, LoadError, Loaded, Resource, load_resources};
 pub use yaml::{MAX_FILE, YamlError, first_document};

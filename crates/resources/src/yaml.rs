@@ -31,17 +31,53 @@ pub fn first_document(text: &str) -> Result<Value, YamlError> {
     if is_too_deep(document) {
         return Err(YamlError::TooDeep);
     }
-    let is_empty = |line: &str| {
-        let line = line.trim();
-        line.is_empty() || line.starts_with('#') || line == "---"
-    };
-    if document.lines().all(is_empty) {
+    if is_empty(document) {
         return Ok(Value::Null);
     }
     // YAML 1.2: `y` and `on` are texts; typed booleans take them all the same.
     let options = serde_saphyr::options! { strict_booleans: true };
     serde_saphyr::from_str_with_options(document, options)
         .map_err(|error| YamlError::Invalid(error.to_string()))
+}
+
+/// The documents of a file of resources, each by itself: one that is no YAML does not spoil the others. Of a key that
+/// stands twice the last one counts.
+pub(crate) fn resource_documents(text: &str) -> impl Iterator<Item = Result<Value, YamlError>> + '_ {
+    split(text)
+        .into_iter()
+        .filter(|document| !is_empty(document))
+        .map(|document| {
+            if is_too_deep(document) {
+                return Err(YamlError::TooDeep);
+            }
+            let options = serde_saphyr::options! {
+                strict_booleans: true,
+                duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+            };
+            serde_saphyr::from_str_with_options(document, options)
+                .map_err(|error| YamlError::Invalid(error.to_string()))
+        })
+}
+
+/// The parts between lines that begin with three hyphens.
+fn split(text: &str) -> Vec<&str> {
+    let (mut documents, mut begin, mut offset) = (Vec::new(), 0, 0);
+    for line in text.split_inclusive('\n') {
+        if line.starts_with("---") {
+            documents.push(&text[begin..offset]);
+            begin = offset + line.len();
+        }
+        offset += line.len();
+    }
+    documents.push(&text[begin..]);
+    documents
+}
+
+fn is_empty(document: &str) -> bool {
+    document.lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line == "---"
+    })
 }
 
 /// The text up to the second document.

@@ -6,10 +6,11 @@ use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::App;
 use internal_grpc::Server;
 use invoke_core::Inbound;
-use resources::Configuration;
+use resources::{Component, Configuration};
 use transport::listen::{Listener, Patience};
 use transport::server::{GrpcServerConfig, serve_grpc, serve_http};
 
+use super::components::listed;
 use super::parts::Parts;
 use super::{Fatal, SCOPE, Sidecar};
 use crate::environment::Environment;
@@ -21,6 +22,7 @@ pub(super) fn metadata(
     settings: &Settings,
     configuration: &Configuration,
     environment: &Environment,
+    components: &[Component],
 ) -> Metadata {
     let app = &settings.app;
     let health = app.health.as_ref().map(|health| AppHealth {
@@ -38,7 +40,7 @@ pub(super) fn metadata(
         namespace: environment.namespace.clone(),
         version: crate::flags::VERSION.to_owned(),
         features: configuration.enabled_features(),
-        components: Vec::new(),
+        components: components.iter().map(listed).collect(),
         http_endpoints: Vec::new(),
         resiliencies: Vec::new(),
         app: AppConnection {

@@ -93,10 +93,11 @@ pub(super) async fn attend(
     settings: &Settings,
     options: &Options,
     app: &App,
+    asks_subscriptions: bool,
     parts: &Parts,
 ) -> Result<(), Fatal> {
     let health = app.health().clone();
-    let first = first_questions(settings, app.clone());
+    let first = first_questions(settings, app.clone(), asks_subscriptions);
     let Some(wanted) = &settings.app.health else {
         health.assume_healthy();
         first.await;
@@ -153,7 +154,11 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
 }
 
 /// What the sidecar asks an HTTP app by itself.
-fn first_questions(settings: &Settings, app: App) -> impl Future<Output = ()> + Send + use<> {
+fn first_questions(
+    settings: &Settings,
+    app: App,
+    asks_subscriptions: bool,
+) -> impl Future<Output = ()> + Send + use<> {
     let (app_id, asks) = (settings.app_id.as_str().into(), settings.asks_app_config);
     async move {
         let Some(channel) = app.as_http() else { return };
@@ -164,6 +169,9 @@ fn first_questions(settings: &Settings, app: App) -> impl Future<Output = ()> + 
                 target: SCOPE,
                 "Skipping programmatic dapr configuration loading (see 'disable-init-endpoints' flag/annotation)"
             );
+        }
+        if asks_subscriptions {
+            app_channel::load_subscriptions(channel, &app_id).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod apis;
 mod app;
+mod components;
 mod names;
 mod parts;
 mod start;
@@ -70,6 +71,9 @@ pub enum Fatal {
         /// Why not.
         source: Box<Fatal>,
     },
+    /// Components keep the sidecar from starting.
+    #[error(transparent)]
+    Components(#[from] components::ComponentsError),
     /// The services of a server cannot be described.
     #[error("failed to describe gRPC services: {0}")]
     Reflection(String),

@@ -10,7 +10,7 @@ use invoke_core::headers::Identity;
 use invoke_core::{Inbound, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Configuration, load_configuration};
+use resources::{Component, Configuration, Filter, load_configuration};
 use telemetry::log::Log;
 use telemetry::metrics::Metrics;
 use telemetry::server::{MetricsError, MetricsServer};
@@ -22,6 +22,7 @@ use super::apis::{
     api_settings, grpc_api, grpc_settings, http_api, internal_api, is_traced, max_message, metadata, public,
 };
 use super::app::{app_channel, app_header_limit, attend, wait_for_app};
+use super::components::has_message_bus;
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
 use super::{Fatal, SCOPE};
@@ -71,12 +72,10 @@ pub(super) async fn start(
         host_name: host_name.clone(),
     };
     let directory = resolver(&configuration, &instance, parts).await;
+    let components = components(flags, settings, &configuration)?;
 
-    let (metadata, health) = (
-        metadata(settings, &configuration, &environment),
-        Health::new(parts.readiness.clone()),
-    );
-    let metadata = Arc::new(metadata);
+    let health = Health::new(parts.readiness.clone());
+    let metadata = Arc::new(metadata(settings, &configuration, &environment, &components));
     let max_message = max_message(options);
     let channel = app_channel(settings, options, &environment, parts)?;
     let identity = Arc::new(Identity::new(
@@ -161,7 +160,8 @@ pub(super) async fn start(
         return Ok(());
     }
     if let Some(app) = &channel {
-        attend(settings, options, app, parts).await?;
+        let asks_subscriptions = settings.asks_subscriptions && has_message_bus(&components);
+        attend(settings, options, app, asks_subscriptions, parts).await?;
         parts.app = Some(app.health().clone());
     }
     metadata.app_is_ready();
@@ -170,6 +170,24 @@ pub(super) async fn start(
     tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
     parts.server_latches.push(runtime);
     Ok(())
+}
+
+/// The components of the folders that the flags name.
+fn components(
+    flags: &Flags,
+    settings: &Settings,
+    configuration: &Configuration,
+) -> Result<Vec<Component>, Fatal> {
+    let mut folders = flags.list("resources-path");
+    if folders.is_empty() && flags.is_given("components-path") {
+        folders.push(flags.text("components-path").to_owned());
+    }
+    let namespace = std::env::var("NAMESPACE").unwrap_or_default();
+    let filter = Filter {
+        namespace: &namespace,
+        app_id: &settings.app_id,
+    };
+    Ok(super::components::load(&folders, filter, configuration)?)
 }
 
 /// Describes the services of a server to those who ask.
@@ -228,10 +246,6 @@ pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration
     let tracing = &configuration.tracing;
     if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
         not_there("spec.tracing of the configuration");
-    }
-    let paths = flags.list("resources-path");
-    if !paths.is_empty() || flags.is_given("components-path") {
-        not_there("resources in folders");
     }
     if flags
         .text("placement-host-address")
