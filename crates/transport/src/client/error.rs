@@ -102,7 +102,7 @@ impl ClientError {
         let cause = causes(self.source.as_ref()).find_map(|cause| cause.downcast_ref());
         Some(match (cause, self.kind) {
             (Some(cause), _) => tls::go_words(cause),
-            (None, ErrorKind::Malformed) => "it is not HTTP/2".to_owned(),
+            (None, ErrorKind::Malformed) => self.to_string(),
             (None, _) => "EOF".to_owned(),
         })
     }
