@@ -9,4 +9,5 @@
     reason = "a test that cannot go on panics, and shows why"
 )]
 
+mod mtls;
 mod recorded;

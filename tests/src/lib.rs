@@ -18,8 +18,10 @@ mod app;
 mod binary;
 mod daprd;
 mod mesh;
+pub mod pki;
 mod ports;
 mod raw;
+pub mod sentry;
 
 pub use app::{HttpApp, Protocol, Request, Response, text};
 pub use binary::daprd_binary;

@@ -31,6 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("dapr-proto", &[]),
     (
+        "identity",
+        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+    ),
+    (
         "internal-grpc",
         &[
             "dapr-proto",

@@ -83,7 +83,7 @@ pub(super) fn max_message(options: &Options) -> usize {
 }
 
 /// The limits of both gRPC ports.
-fn grpc_limits(options: &Options) -> GrpcServerConfig {
+pub(super) fn grpc_limits(options: &Options) -> GrpcServerConfig {
     let header_list = options.read_buffer.map_or(u64::from(u32::MAX), |size| size << 10);
     GrpcServerConfig {
         max_header_list: u32::try_from(header_list).unwrap_or(u32::MAX),
@@ -186,7 +186,7 @@ pub(super) async fn internal_api(
     reserved: Option<Listener>,
     port: u16,
     calls: Server<Inbound<App, Policy>>,
-    options: &Options,
+    limits: GrpcServerConfig,
     parts: &mut Parts,
 ) -> Result<(), Fatal> {
     let address = format!("{}:{port}", flags.text("dapr-internal-grpc-listen-address"));
@@ -197,7 +197,6 @@ pub(super) async fn internal_api(
             .await
             .map_err(|_| Fatal::NoListener)?,
     };
-    let limits = grpc_limits(options);
     parts
         .tasks
         .spawn(serve_grpc(listener, limits, calls, parts.shutdown.clone()));

@@ -6,6 +6,7 @@ mod app;
 mod components;
 mod names;
 mod parts;
+mod security;
 mod start;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use access_control::{BrokenPolicies, Policy};
 use app_channel::{App, External};
+use identity::{IdentityError, SpiffeError};
 use internal_grpc::Client;
 use invoke_core::Outbound;
 use lifecycle::{ShutdownRequest, shutdown_requests};
@@ -26,6 +28,7 @@ use transport::listen::BindError;
 use crate::flags::{Flags, Options, Settings};
 use crate::signals::{Request, Signals};
 use parts::Parts;
+pub use security::check_security;
 use start::start;
 
 const SCOPE: &str = "dapr.runtime";
@@ -42,6 +45,21 @@ pub enum Fatal {
     /// Something is asked for that this version does not have. To go on without it would be unsafe.
     #[error("{0} is not supported by this version of daprd-rs")]
     Unsupported(String),
+    /// Sidecars in Kubernetes must not be root.
+    #[error(
+        "current user UID(0) is root. Dapr must be run as a non-root user in Kubernetes environments. To override \
+         this check, set the environment variable 'DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK=true'"
+    )]
+    Root,
+    /// The control plane has no trust domain.
+    #[error("control plane trust domain is required")]
+    NoTrustDomain,
+    /// It has one that cannot be.
+    #[error("invalid control plane trust domain: {0}")]
+    TrustDomain(#[source] SpiffeError),
+    /// There is no certificate to show, or nobody to trust.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The configuration cannot be used.
     #[error("error loading configuration: {0}")]
     Configuration(#[from] ConfigurationError),
@@ -96,32 +114,6 @@ pub enum Ended {
 }
 
 type Sidecar = Outbound<App, Policy, Client, External>;
-
-/// Refuses what would be unsafe to ignore. A sidecar that was told to use mTLS never runs without it.
-pub fn check_security(flags: &Flags) -> Result<(), Fatal> {
-    let trust_domain = if flags.is_given("control-plane-trust-domain") {
-        flags.text("control-plane-trust-domain").to_owned()
-    } else {
-        let fallback = flags.text("control-plane-trust-domain").to_owned();
-        std::env::var("DAPR_CONTROLPLANE_TRUST_DOMAIN").unwrap_or(fallback)
-    };
-    if trust_domain.is_empty() {
-        return Err(Fatal::Settings(
-            "control plane trust domain is required".to_owned(),
-        ));
-    }
-    if flags.text("mode") == "kubernetes" {
-        return Err(Fatal::Unsupported("--mode=kubernetes".to_owned()));
-    }
-    if flags.is_on("enable-mtls") {
-        return Err(Fatal::Unsupported("--enable-mtls".to_owned()));
-    }
-    tracing::warn!(
-        target: "dapr.runtime.security",
-        "mTLS is disabled. Skipping certificate request and tls validation"
-    );
-    Ok(())
-}
 
 /// Runs a sidecar until it ends; `None` asks for another one.
 pub async fn run(

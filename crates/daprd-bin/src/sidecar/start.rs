@@ -16,15 +16,18 @@ use telemetry::metrics::Metrics;
 use telemetry::server::{MetricsError, MetricsServer};
 use transport::client::H2PoolConfig;
 use transport::listen::Listener;
+use transport::server::GrpcServerConfig;
 
 use super::access::policy;
 use super::apis::{
-    api_settings, grpc_api, grpc_settings, http_api, internal_api, is_traced, max_message, metadata, public,
+    api_settings, grpc_api, grpc_limits, grpc_settings, http_api, internal_api, is_traced, max_message,
+    metadata, public,
 };
 use super::app::{app_channel, app_header_limit, attend, wait_for_app};
 use super::components::has_message_bus;
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
+use super::security::Security;
 use super::{Fatal, SCOPE};
 use crate::environment::{self, Environment};
 use crate::flags::{Flags, Options, Settings, go};
@@ -46,6 +49,7 @@ pub(super) async fn start(
     }
     let runtime = parts.readiness.register("runtime");
     let environment = Environment::read();
+    let security = Security::establish(flags, settings, &environment, parts).await?;
     let host_name = host::host_name();
     let internal_port = settings
         .internal_port
@@ -53,6 +57,7 @@ pub(super) async fn start(
     let host_address = host::host_address(environment.host_ip.as_deref())?;
     let configuration = configuration(flags, settings, internal_port, &host_address)?;
     let registry = Metrics::new();
+    security.register(&registry, &settings.app_id);
     let policy = policy(settings, &configuration, &registry)?;
     metrics(flags, &configuration, registry, parts).await?;
     tracing::info!(target: SCOPE, "standalone mode configured");
@@ -87,7 +92,10 @@ pub(super) async fn start(
     let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), policy));
     let pool = ClientConfig {
         max_message,
-        pool: H2PoolConfig::default(),
+        pool: H2PoolConfig {
+            tls: security.of_client(),
+            ..H2PoolConfig::default()
+        },
     };
     let client = Client::new(pool, parts.connections.clone());
     let external = External::new(app_header_limit(options), parts.connections.clone());
@@ -148,7 +156,11 @@ pub(super) async fn start(
         },
         reflection(internal_grpc::SERVICES)?,
     );
-    internal_api(flags, internal, internal_port, calls, options, parts)
+    let limits = GrpcServerConfig {
+        tls: security.of_server(),
+        ..grpc_limits(options)
+    };
+    internal_api(flags, internal, internal_port, calls, limits, parts)
         .await
         .map_err(|error| server("internal gRPC server", error))?;
     parts
