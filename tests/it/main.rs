@@ -9,4 +9,5 @@
     reason = "a test that cannot go on panics, and shows why"
 )]
 
+mod access_control;
 mod recorded;

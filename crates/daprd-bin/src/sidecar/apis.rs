@@ -1,7 +1,7 @@
 //! The APIs on their listeners.
 
 use access_control::Policy;
-use api_core::{ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
+use api_core::{ApiLists, ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::App;
 use internal_grpc::Server;
@@ -56,6 +56,7 @@ pub(super) fn api_settings(
     options: &Options,
     configuration: &Configuration,
     environment: &Environment,
+    apis: ApiLists,
 ) -> ApiSettings {
     let token = ApiToken::new(&environment.api_token);
     if token.is_some() {
@@ -64,6 +65,7 @@ pub(super) fn api_settings(
     ApiSettings {
         max_body: options.max_body,
         token,
+        apis,
         cors: Cors::parse(flags.text("allowed-origins")),
         tracing: is_traced(configuration),
     }
@@ -93,6 +95,7 @@ pub(super) fn grpc_settings(
     options: &Options,
     configuration: &Configuration,
     environment: &Environment,
+    apis: ApiLists,
 ) -> api_grpc::ApiSettings {
     let token = ApiToken::new(&environment.api_token);
     if token.is_some() {
@@ -101,6 +104,7 @@ pub(super) fn grpc_settings(
     api_grpc::ApiSettings {
         max_message: max_message(options),
         token,
+        apis,
         tracing: is_traced(configuration),
     }
 }
