@@ -9,5 +9,6 @@
     reason = "a test that cannot go on panics, and shows why"
 )]
 
+mod access_control;
 mod mtls;
 mod recorded;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use api_core::{ApiToken, Metadata, baggage};
+use api_core::{ApiLists, ApiToken, Metadata, baggage};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
@@ -17,6 +17,7 @@ use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
 use transport::server::{Handler, RequestBody};
 
+use crate::access::Access;
 use crate::answer::{Answer, Message, code_in};
 use crate::invoke::{self, Context, Failed};
 use crate::observer::{Call, Observer};
@@ -36,6 +37,8 @@ pub struct ApiSettings {
     pub max_message: usize,
     /// What apps must show.
     pub token: Option<ApiToken>,
+    /// Which APIs there are.
+    pub apis: ApiLists,
     /// Whether trace contexts are read and given back.
     pub tracing: bool,
 }
@@ -53,6 +56,7 @@ struct Inner<I, O> {
     invoke: Arc<I>,
     observer: Arc<O>,
     settings: ApiSettings,
+    access: Access,
     metadata: Arc<Metadata>,
     shutdown: ShutdownRequests,
     reflection: Reflection,
@@ -71,6 +75,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         Self(Arc::new(Inner {
             invoke,
             observer,
+            access: Access::new(&settings.apis),
             settings,
             metadata,
             shutdown,
@@ -92,6 +97,10 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             Ok(head) => head,
             Err(refusal) => return refusal.to_response(),
         };
+        // What is not there is not there for those without a token either.
+        if !self.0.access.has(request.uri().path()) {
+            return trailers_only(&status::not_available(), head.content_type);
+        }
         let metadata = std::mem::take(request.headers_mut());
         let mut metadata = match grpc_metadata::from_grpc(metadata) {
             Ok(metadata) => metadata,

@@ -1,12 +1,13 @@
-//! Access control: the policy, and the counters behind it.
+//! Who may call the app, and which APIs the app has.
 
 use std::sync::Arc;
 
 use access_control::{AppKind, Judged, Observer, Policy, Source};
+use api_core::{ApiLists, ApiRule};
 use resources::Configuration;
 use telemetry::metrics::{AccessCounters, Decided, Metrics};
 
-use super::Fatal;
+use super::{Fatal, SCOPE};
 use crate::flags::Settings;
 
 /// The policy of the configuration; what looks like a mistake in it is told in the log.
@@ -29,6 +30,30 @@ pub(super) fn policy(
         tracing::warn!(target: "dapr.acl", "{finding}");
     }
     Ok(policy)
+}
+
+/// The lists of APIs; rules without effect are told in the log.
+pub(super) fn api_lists(configuration: &Configuration) -> ApiLists {
+    let rules = |rules: &[resources::ApiRule]| -> Vec<ApiRule> {
+        let rule = |rule: &resources::ApiRule| ApiRule {
+            name: rule.name.clone(),
+            version: rule.version.clone(),
+            protocol: rule.protocol.clone(),
+        };
+        rules.iter().map(rule).collect()
+    };
+    let lists = ApiLists {
+        allowed: rules(&configuration.api.allowed),
+        denied: rules(&configuration.api.denied),
+    };
+    for (list, rule) in lists.without_protocol() {
+        tracing::warn!(target: SCOPE, "spec.api.{list}: the rule {rule} has no effect, protocol is neither http nor grpc");
+    }
+    let unknown = api_http::unknown_apis(&lists).chain(api_grpc::unknown_apis(&lists));
+    for (list, rule) in unknown {
+        tracing::warn!(target: SCOPE, "spec.api.{list}: the rule {rule} names no API");
+    }
+    lists
 }
 
 struct Counting(AccessCounters);

@@ -1,7 +1,7 @@
 //! The APIs on their listeners.
 
 use access_control::Policy;
-use api_core::{ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
+use api_core::{ApiLists, ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::App;
 use internal_grpc::Server;
@@ -58,6 +58,7 @@ pub(super) fn api_settings(
     options: &Options,
     configuration: &Configuration,
     environment: &Environment,
+    apis: ApiLists,
 ) -> ApiSettings {
     let token = ApiToken::new(&environment.api_token);
     if token.is_some() {
@@ -66,6 +67,7 @@ pub(super) fn api_settings(
     ApiSettings {
         max_body: options.max_body,
         token,
+        apis,
         cors: Cors::parse(flags.text("allowed-origins")),
         tracing: is_traced(configuration),
     }
@@ -95,6 +97,7 @@ pub(super) fn grpc_settings(
     options: &Options,
     configuration: &Configuration,
     environment: &Environment,
+    apis: ApiLists,
 ) -> api_grpc::ApiSettings {
     let token = ApiToken::new(&environment.api_token);
     if token.is_some() {
@@ -103,6 +106,7 @@ pub(super) fn grpc_settings(
     api_grpc::ApiSettings {
         max_message: max_message(options),
         token,
+        apis,
         tracing: is_traced(configuration),
     }
 }

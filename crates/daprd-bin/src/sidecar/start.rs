@@ -18,7 +18,7 @@ use transport::client::H2PoolConfig;
 use transport::listen::Listener;
 use transport::server::GrpcServerConfig;
 
-use super::access::policy;
+use super::access::{api_lists, policy};
 use super::apis::{
     api_settings, grpc_api, grpc_limits, grpc_settings, http_api, internal_api, is_traced, max_message,
     metadata, public,
@@ -59,6 +59,7 @@ pub(super) async fn start(
     let registry = Metrics::new();
     security.register(&registry, &settings.app_id);
     let policy = policy(settings, &configuration, &registry)?;
+    let apis = api_lists(&configuration);
     metrics(flags, &configuration, registry, parts).await?;
     tracing::info!(target: SCOPE, "standalone mode configured");
     tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
@@ -117,7 +118,7 @@ pub(super) async fn start(
     let api = api_grpc::Api::new(
         Arc::clone(&outbound),
         Arc::clone(&observer),
-        grpc_settings(options, &configuration, &environment),
+        grpc_settings(options, &configuration, &environment, apis.clone()),
         Arc::clone(&metadata),
         requests.clone(),
         reflection(api_grpc::SERVICES)?,
@@ -128,7 +129,7 @@ pub(super) async fn start(
     let api = Api::new(
         outbound,
         observer,
-        api_settings(flags, options, &configuration, &environment),
+        api_settings(flags, options, &configuration, &environment, apis.clone()),
         Arc::clone(&metadata),
         health.clone(),
         requests,
@@ -139,7 +140,7 @@ pub(super) async fn start(
     public(
         flags,
         settings,
-        PublicApi::new(Arc::clone(&metadata), health.clone()),
+        PublicApi::new(Arc::clone(&metadata), health.clone(), &apis),
         parts,
     )
     .await?;
@@ -239,9 +240,6 @@ pub(super) fn configuration(
     let lookup = environment::lookup(settings, flags.text("metrics-port"), internal_port, host_address);
     let configuration = load_configuration(&files, lookup)?;
     tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
-    if !configuration.api.allowed.is_empty() || !configuration.api.denied.is_empty() {
-        return Err(Fatal::Unsupported("spec.api of the configuration".to_owned()));
-    }
     Ok(configuration)
 }
 
