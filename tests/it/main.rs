@@ -9,4 +9,18 @@
     reason = "a test that cannot go on panics, and shows why"
 )]
 
+mod api;
+mod app_faults;
+mod command_line;
+mod configuration;
+mod doors;
+mod lifecycle;
+mod logs;
+mod memory;
+mod noise;
+mod peers;
+mod protocols;
 mod recorded;
+mod stage;
+mod streaming;
+mod targets;
