@@ -10,5 +10,19 @@
 )]
 
 mod access_control;
+mod api;
+mod app_faults;
+mod command_line;
+mod configuration;
+mod doors;
+mod lifecycle;
+mod logs;
+mod memory;
 mod mtls;
+mod noise;
+mod peers;
+mod protocols;
 mod recorded;
+mod stage;
+mod streaming;
+mod targets;

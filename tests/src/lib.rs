@@ -17,18 +17,22 @@
 mod app;
 mod binary;
 mod daprd;
+mod h2;
 mod mesh;
 pub mod pki;
 mod ports;
 mod raw;
+mod raw_app;
 pub mod sentry;
 
-pub use app::{HttpApp, Protocol, Request, Response, text};
+pub use app::{BodySender, HttpApp, Protocol, Request, Response, stream, text};
 pub use binary::daprd_binary;
-pub use daprd::{Daprd, DaprdBuilder, Exit};
+pub use daprd::{Daprd, DaprdBuilder, Exit, run_daprd};
+pub use h2::H2Client;
 pub use mesh::Mesh;
 pub use ports::free_port;
 pub use raw::{RawClient, RawResponse};
+pub use raw_app::RawApp;
 
 use std::time::Duration;
 

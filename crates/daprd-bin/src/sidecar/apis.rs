@@ -174,7 +174,9 @@ pub(super) async fn public(
         return Ok(());
     };
     let address = format!("{}:{port}", flags.text("dapr-public-listen-address"));
-    let listener = Listener::tcp(&address, Patience::None).await?;
+    let listener = Listener::tcp(&address, Patience::None)
+        .await
+        .inspect_err(|error| servers::tell_unusable("dapr-public-port", error))?;
     tracing::info!(target: "dapr.runtime.http", "HTTP public server listening on: {address}");
     parts.tasks.spawn(serve_http(
         listener,
@@ -199,6 +201,7 @@ pub(super) async fn internal_api(
         Some(listener) => listener,
         None => Listener::tcp(&address, PATIENCE)
             .await
+            .inspect_err(|error| servers::tell_unusable("dapr-internal-grpc-port", error))
             .map_err(|_| Fatal::NoListener)?,
     };
     parts

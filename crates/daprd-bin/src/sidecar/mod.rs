@@ -31,7 +31,8 @@ use parts::Parts;
 pub use security::check_security;
 use start::start;
 
-const SCOPE: &str = "dapr.runtime";
+/// The scope of log lines about the sidecar as a whole.
+pub const SCOPE: &str = "dapr.runtime";
 
 /// What keeps a sidecar from running, printed after `Fatal error from runtime: `.
 #[derive(Debug, Error)]

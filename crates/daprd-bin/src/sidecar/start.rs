@@ -144,7 +144,9 @@ pub(super) async fn start(
         parts,
     )
     .await?;
-    servers::profiling(settings, &parts.shutdown, &parts.tasks).await?;
+    servers::profiling(settings, &parts.shutdown, &parts.tasks)
+        .await
+        .map_err(|error| server("HTTP server", error))?;
     tracing::info!(
         target: SCOPE,
         "The request body size parameter is: {} bytes", options.max_body_shown
@@ -289,7 +291,9 @@ pub(super) async fn metrics(
     }
     let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
     let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
-    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry).await?;
+    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry)
+        .await
+        .inspect_err(|error| servers::tell_unusable("metrics-port", error))?;
     parts.tasks.spawn(server.serve(parts.shutdown.clone()));
     Ok(())
 }

@@ -128,7 +128,10 @@ impl<H: Handler> Server<H> {
         let service = service_fn(move |request: Request<Incoming>| {
             let server = Arc::clone(&server);
             let watch = Arc::clone(&watch);
-            async move { Answer::Ok(server.answer(request, watch).await) }
+            // hyper keeps room for this future as long as the connection lives. That of a call is large, and most
+            // connections are idle, so it has a box of its own.
+            let answer = Box::pin(server.answer(request, watch));
+            async move { Answer::Ok(answer.await) }
         });
         let mut builder = http1::Builder::new();
         builder
