@@ -66,6 +66,7 @@ impl Stage {
         let settings = HttpSettings {
             protocol: HttpProtocol::Http,
             base: format!("http://127.0.0.1:{}", app(told)),
+            tls: None,
             token: None,
             max_header_bytes: 4096,
         };

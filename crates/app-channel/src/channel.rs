@@ -13,6 +13,7 @@ use invoke_core::{
 use lifecycle::Tasks;
 use thiserror::Error;
 use transport::client::{H1Config, H1Pool, H2Origin};
+use transport::tls::OriginTls;
 
 use crate::length::Declared;
 use crate::{failure, request, response, url};
@@ -20,7 +21,7 @@ use crate::{failure, request, response, url};
 /// The protocol of an HTTP app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpProtocol {
-    /// HTTP/1.1 in clear text.
+    /// HTTP/1.1, in clear text or over TLS.
     Http,
     /// HTTP/2 in clear text, by prior knowledge.
     H2c,
@@ -31,8 +32,10 @@ pub enum HttpProtocol {
 pub struct HttpSettings {
     /// The protocol.
     pub protocol: HttpProtocol,
-    /// `http://host:port`, perhaps with a path, without a trailing slash.
+    /// `http://host:port` or `https://host:port`, perhaps with a path, without a trailing slash.
     pub base: String,
+    /// How connections are secured; for `https://` addresses.
+    pub tls: Option<OriginTls>,
     /// What the app knows its sidecar by (`APP_API_TOKEN`).
     pub token: Option<HeaderValue>,
     /// Status line and headers of an answer together, in bytes.
@@ -95,8 +98,13 @@ impl HttpChannel {
             return Err(invalid("a query"));
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("host"))?;
+        let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        if is_https != settings.tls.is_some() {
+            return Err(invalid("the scheme and the security of the connection differ"));
+        }
         let address = match authority.port_u16() {
             Some(_) => authority.to_string(),
+            None if is_https => format!("{authority}:443"),
             None => format!("{authority}:80"),
         };
         let base_path = uri.path().trim_end_matches('/').to_owned();
@@ -104,6 +112,7 @@ impl HttpChannel {
             HttpProtocol::Http => {
                 let config = H1Config {
                     max_header_bytes: settings.max_header_bytes,
+                    tls: settings.tls.clone(),
                     ..H1Config::default()
                 };
                 Client::Http(H1Pool::new(address, config, tasks))

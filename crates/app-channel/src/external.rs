@@ -7,6 +7,7 @@ use std::time::Duration;
 use invoke_core::{Cause, ExternalEndpoints, Fault, InvokeError};
 use lifecycle::Tasks;
 use tokio::time::Instant;
+use transport::tls::{OriginTls, Trust};
 
 use crate::channel::{HttpChannel, HttpProtocol, HttpSettings};
 
@@ -15,12 +16,13 @@ const CAPACITY: usize = 256;
 /// How long the connections to a URL that nobody calls are kept.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 
-/// Channels to the `http://…` addresses that callers name. They share nothing with the channel to the app: no
+/// Channels to the `http://…` and `https://…` addresses that callers name. They share nothing with the channel to the app: no
 /// token of the app is ever sent to a third party.
 #[derive(Debug)]
 pub struct External {
     channels: Mutex<HashMap<String, (HttpChannel, Instant)>>,
     max_header_bytes: usize,
+    tls: Mutex<Option<OriginTls>>,
     tasks: Tasks,
 }
 
@@ -30,8 +32,25 @@ impl External {
         Self {
             channels: Mutex::default(),
             max_header_bytes,
+            tls: Mutex::default(),
             tasks,
         }
+    }
+}
+
+impl External {
+    /// Addresses on the web are verified, whatever the app speaks.
+    fn tls_for(&self, url: &str) -> Result<Option<OriginTls>, InvokeError> {
+        if !url.starts_with("https://") {
+            return Ok(None);
+        }
+        // Reading the system's authorities takes a while, so it is done once.
+        let mut tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        if tls.is_none() {
+            let system = OriginTls::http1(Trust::System, None);
+            *tls = Some(system.map_err(|error| unsupported(&format!("{url}: {error}")))?);
+        }
+        Ok(tls.clone())
     }
 }
 
@@ -49,11 +68,6 @@ impl ExternalEndpoints for External {
             *used = now;
             return Ok(channel.clone());
         }
-        if url.starts_with("https://") {
-            return Err(unsupported(&format!(
-                "{url}: this build calls external endpoints without TLS only"
-            )));
-        }
         if channels.len() >= CAPACITY {
             channels.retain(|_, (_, used)| now - *used < IDLE);
         }
@@ -67,6 +81,7 @@ impl ExternalEndpoints for External {
         let settings = HttpSettings {
             protocol: HttpProtocol::Http,
             base: url.trim_end_matches('/').to_owned(),
+            tls: self.tls_for(url)?,
             token: None,
             max_header_bytes: self.max_header_bytes,
         };

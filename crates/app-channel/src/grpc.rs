@@ -21,6 +21,7 @@ use invoke_core::{
 use lifecycle::Tasks;
 use transport::client::H2Origin;
 use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, format_timeout};
+use transport::tls::OriginTls;
 
 use self::outgoing::Outgoing;
 use crate::failure;
@@ -35,6 +36,8 @@ const JOINED: usize = 8 * 1024;
 pub struct GrpcSettings {
     /// `host:port`; an IPv6 address stands in brackets.
     pub address: String,
+    /// How connections are secured; `None` for clear text.
+    pub tls: Option<OriginTls>,
     /// What the app knows its sidecar by (`APP_API_TOKEN`).
     pub token: Option<HeaderValue>,
     /// The longest message in either direction, in bytes.
@@ -71,7 +74,10 @@ impl fmt::Debug for GrpcChannel {
 impl GrpcChannel {
     /// A channel without connections; calls make them. `tasks` owns the connections.
     pub fn new(settings: GrpcSettings, tasks: Tasks) -> Self {
-        let origin = H2Origin::new(&settings.address, tasks);
+        let origin = match &settings.tls {
+            None => H2Origin::new(&settings.address, tasks),
+            Some(tls) => H2Origin::with_tls(&settings.address, tls, tasks),
+        };
         Self(Arc::new(Inner { settings, origin }))
     }
 
@@ -117,7 +123,11 @@ impl GrpcChannel {
     ) -> Result<Request<Outgoing>, InvokeError> {
         let address = &self.0.settings.address;
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(if self.0.settings.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            })
             .authority(address.as_str())
             .path_and_query(path);
         let uri = uri.build().map_err(|error| {

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 use invoke_core::{AppId, Body, Head, Invocation, MethodPath, Origin, Verb};
 use lifecycle::Shutdown;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use transport::client::probe;
+use transport::tls::OriginTls;
 
 use crate::channel::HttpChannel;
 
@@ -17,8 +18,15 @@ const REMINDER: u64 = 100;
 /// An app that accepts and never answers must not hold the start for ever.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Waits until something listens at `address` (`host:port`). `false` when the drain begins before.
-pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &Shutdown) -> bool {
+/// Waits until something listens at `address` (`host:port`), and shakes hands if TLS is given. `false` when the drain
+/// begins before.
+pub async fn wait_for_app(
+    protocol: &str,
+    address: &str,
+    port: u16,
+    tls: Option<&OriginTls>,
+    shutdown: &Shutdown,
+) -> bool {
     tracing::info!(
         target: "dapr.runtime",
         "application protocol: {protocol}. waiting on port {port}.  \
@@ -26,11 +34,12 @@ pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &S
     );
     let waiting = async {
         for failures in 1_u64.. {
-            if let Ok(Ok(_)) = timeout(ATTEMPT, TcpStream::connect(address)).await {
+            let Err(error) = probe(address, tls, ATTEMPT).await else {
                 return;
-            }
+            };
             if failures % REMINDER == 0 {
                 tracing::info!(target: "dapr.runtime", "waiting for application to listen on port {port}");
+                tracing::debug!(target: "dapr.runtime", "the application cannot be reached: {error}");
             }
             sleep(PAUSE).await;
         }

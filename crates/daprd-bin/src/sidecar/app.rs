@@ -4,6 +4,7 @@ use app_channel::{
     App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit, Probe, ProbeSettings,
 };
 use http::HeaderValue;
+use transport::tls::{OriginTls, Trust};
 
 use super::apis::max_message;
 use super::parts::Parts;
@@ -36,30 +37,44 @@ pub(super) fn app_channel(
     let address = format!("{}:{port}", bracketed(&app.address));
     let grpc = GrpcSettings {
         address: address.clone(),
+        tls: app_tls(app.protocol)?,
         token: token.clone(),
         max_message: max_message(options),
     };
     let grpc = GrpcChannel::new(grpc, parts.connections.clone());
     let limit = app.max_concurrency.map(|places| Limit::new(places as usize));
     let protocol = match app.protocol {
-        AppProtocol::Http => HttpProtocol::Http,
+        AppProtocol::Http | AppProtocol::Https => HttpProtocol::Http,
         AppProtocol::H2c => HttpProtocol::H2c,
-        AppProtocol::Grpc => return Ok(Some(App::grpc(grpc).limited(limit))),
-        AppProtocol::Https | AppProtocol::Grpcs => {
-            return Err(Fatal::Unsupported(format!(
-                "--app-protocol={}",
-                app.protocol.name()
-            )));
-        }
+        AppProtocol::Grpc | AppProtocol::Grpcs => return Ok(Some(App::grpc(grpc).limited(limit))),
     };
     let settings = HttpSettings {
         protocol,
-        base: format!("http://{address}"),
+        base: base(app.protocol, &address),
+        tls: app_tls(app.protocol)?,
         token,
         max_header_bytes: app_header_limit(options),
     };
     let http = HttpChannel::new(settings, parts.connections.clone())?;
     Ok(Some(App::http(http, grpc).limited(limit)))
+}
+
+fn base(protocol: AppProtocol, address: &str) -> String {
+    let scheme = if protocol == AppProtocol::Https {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{address}")
+}
+
+/// TLS to the app, which may have any certificate: it is on the same host, as in Dapr.
+fn app_tls(protocol: AppProtocol) -> Result<Option<OriginTls>, Fatal> {
+    Ok(match protocol {
+        AppProtocol::Https => Some(OriginTls::http1(Trust::Anyone, None)?),
+        AppProtocol::Grpcs => Some(OriginTls::http2(Trust::Anyone)?),
+        AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc => None,
+    })
 }
 
 /// An IPv6 address needs brackets in front of a port.
@@ -71,20 +86,21 @@ pub(super) fn bracketed(address: &str) -> String {
 }
 
 /// Waits for the app, if there is one. `false` when the sidecar stops before.
-pub(super) async fn wait_for_app(settings: &Settings, parts: &Parts) -> bool {
+pub(super) async fn wait_for_app(settings: &Settings, parts: &Parts) -> Result<bool, Fatal> {
     let app = &settings.app;
     if app.port_shown == 0 {
-        return true;
+        return Ok(true);
     }
     let address = format!("{}:{}", bracketed(&app.address), app.port_shown);
     let port = app.port.unwrap_or(0);
-    if !app_channel::wait_for_app(app.protocol.name(), &address, port, &parts.shutdown).await {
-        return false;
+    let (name, tls) = (app.protocol.name(), app_tls(app.protocol)?);
+    if !app_channel::wait_for_app(name, &address, port, tls.as_ref(), &parts.shutdown).await {
+        return Ok(false);
     }
     if let Some(places) = app.max_concurrency {
         tracing::info!(target: SCOPE, "app max concurrency set to {places}");
     }
-    true
+    Ok(true)
 }
 
 /// Begins to look after the app: with probes, or by taking it for healthy. What is asked of the app by itself is
@@ -137,6 +153,7 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
         AppProtocol::Grpc | AppProtocol::Grpcs => {
             let settings = GrpcSettings {
                 address,
+                tls: app_tls(app.protocol)?,
                 token: None,
                 max_message: max_message(options),
             };
@@ -145,7 +162,8 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
     };
     let settings = HttpSettings {
         protocol,
-        base: format!("http://{address}"),
+        base: base(app.protocol, &address),
+        tls: app_tls(app.protocol)?,
         token: None,
         max_header_bytes: app_header_limit(options),
     };

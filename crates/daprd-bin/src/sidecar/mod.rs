@@ -90,6 +90,9 @@ pub enum Fatal {
         /// Why not.
         source: Box<Fatal>,
     },
+    /// TLS to the app cannot be set up.
+    #[error("failed to set up TLS to the app: {0}")]
+    AppTls(#[from] transport::tls::OriginTlsError),
     /// Components keep the sidecar from starting.
     #[error(transparent)]
     Components(#[from] components::ComponentsError),

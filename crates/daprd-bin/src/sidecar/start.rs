@@ -171,7 +171,7 @@ pub(super) async fn start(
         .spawn(purge_idle(client, environment.purge, parts.shutdown.clone()));
     health.outbound_is_ready();
 
-    if !wait_for_app(settings, parts).await {
+    if !wait_for_app(settings, parts).await? {
         return Ok(());
     }
     if let Some(app) = &channel {

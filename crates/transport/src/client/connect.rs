@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::Socket;
-use crate::tls::{self, ClientTls};
+use crate::tls::{self, ClientTls, OriginTls};
 
 /// A connection that could not be made.
 #[derive(Clone, Debug, Error)]
@@ -78,4 +78,28 @@ pub(super) async fn connect_tls(
         Ok(connected) => connected.map_err(failed),
         Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
     }
+}
+
+/// Connects to an origin, with TLS if it is given; the limit bounds both.
+pub(crate) async fn connect_origin(
+    address: &str,
+    tls: Option<&OriginTls>,
+    limit: Duration,
+) -> Result<Socket, ConnectError> {
+    let Some(tls) = tls else {
+        return connect(address, limit).await;
+    };
+    let failed = |source: io::Error| ConnectError::Handshake(Arc::new(source));
+    let deadline = Instant::now() + limit;
+    let socket = connect(address, limit).await?;
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    match timeout_at(deadline, tls.connect(socket, host)).await {
+        Ok(connected) => connected.map_err(failed),
+        Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// Whether something listens at `host:port`, and shakes hands if TLS is given. The connection is closed at once.
+pub async fn probe(address: &str, tls: Option<&OriginTls>, limit: Duration) -> Result<(), ConnectError> {
+    connect_origin(address, tls, limit).await.map(drop)
 }

@@ -4,6 +4,7 @@
 //! outside; so is the name that a peer's certificate proves. A handshake that does not agree on HTTP/2 is no use
 //! here and ends the connection.
 
+mod origin;
 mod words;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::Socket;
 
+pub use origin::{OriginTls, OriginTlsError, Trust};
 pub(crate) use words::go_words;
 
 /// The protocol that both sides must agree on (RFC 9113, section 3.2).

@@ -28,8 +28,30 @@ fn of_rustls(error: &Error) -> String {
             | InvalidMessage::UnknownProtocolVersion,
         ) => "tls: first record does not look like a TLS handshake".to_owned(),
         Error::InvalidCertificate(CertificateError::Other(cause)) => cause.to_string(),
+        Error::InvalidCertificate(cause) => {
+            format!(
+                "tls: failed to verify certificate: x509: {}",
+                of_certificate(cause)
+            )
+        }
         Error::AlertReceived(alert) => format!("remote error: tls: {}", of_alert(*alert)),
         other => format!("tls: {other}"),
+    }
+}
+
+fn of_certificate(error: &CertificateError) -> String {
+    match error {
+        // An authority of the same name whose key did not sign it is none that is known.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            "certificate has expired or is not yet valid".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 
