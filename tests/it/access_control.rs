@@ -119,6 +119,9 @@ async fn policies_without_a_default_allow_and_warn() {
     pair.callee
         .await_log("callers that no policy names are allowed")
         .await;
+    pair.callee
+        .await_log("the access control policies match none of them")
+        .await;
     pair.callee.await_log("verbs are compared in upper case").await;
 }
 
