@@ -1,7 +1,9 @@
-//! Who may call an app, which APIs an app has, and the token. There is no mTLS here, so callers have no identity and
-//! the default for all decides.
+//! Who may call an app, which APIs an app has, and the token.
+//!
+//! There is mTLS in `identity` alone; without it callers prove nothing, and the default for all decides.
 
 mod grpc;
+mod identity;
 
 use integration_tests::{Daprd, DaprdBuilder, HttpApp, Mesh, Protocol, RawClient, eventually};
 use serde_json::Value;
