@@ -1,7 +1,9 @@
-//! Who may call an app, which APIs an app has, and the token. There is no mTLS here, so callers have no identity and
-//! the default for all decides.
+//! Who may call an app, which APIs an app has, and the token.
+//!
+//! There is mTLS in `identity` alone; without it callers prove nothing, and the default for all decides.
 
 mod grpc;
+mod identity;
 
 use integration_tests::{Daprd, DaprdBuilder, HttpApp, Mesh, Protocol, RawClient, eventually};
 use serde_json::Value;
@@ -118,6 +120,9 @@ async fn policies_without_a_default_allow_and_warn() {
     assert_eq!(pair.get("m").await.0, 200);
     pair.callee
         .await_log("callers that no policy names are allowed")
+        .await;
+    pair.callee
+        .await_log("the access control policies match none of them")
         .await;
     pair.callee.await_log("verbs are compared in upper case").await;
 }

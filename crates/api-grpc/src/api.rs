@@ -84,6 +84,13 @@ impl<I: Invoke, O: Observer> Api<I, O> {
     }
 
     async fn answer(&self, request: Request<RequestBody>) -> Response<Answer> {
+        // What is not there is not there for those without a token either.
+        if !self.0.access.has(request.uri().path()) {
+            return match CallHead::of(&request) {
+                Ok(head) => trailers_only(&status::not_available(), head.content_type),
+                Err(refusal) => refusal.to_response(),
+            };
+        }
         match Route::of(request.uri().path()) {
             Route::Own => self.own(request).await,
             Route::Reflection => self.reflect(request).await,
@@ -97,10 +104,6 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             Ok(head) => head,
             Err(refusal) => return refusal.to_response(),
         };
-        // What is not there is not there for those without a token either.
-        if !self.0.access.has(request.uri().path()) {
-            return trailers_only(&status::not_available(), head.content_type);
-        }
         let metadata = std::mem::take(request.headers_mut());
         let mut metadata = match grpc_metadata::from_grpc(metadata) {
             Ok(metadata) => metadata,

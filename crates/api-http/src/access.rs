@@ -11,6 +11,7 @@ const SHUTDOWN: (&str, &str) = ("v1.0", "shutdown");
 
 /// The routes that the lists leave. Health is always there.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each route")]
 pub(crate) struct Access {
     keys: Keys,
     pub(crate) invoke: bool,

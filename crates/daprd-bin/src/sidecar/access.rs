@@ -8,10 +8,11 @@ use resources::Configuration;
 use telemetry::metrics::{AccessCounters, Decided, Metrics};
 
 use super::{Fatal, SCOPE};
-use crate::flags::Settings;
+use crate::flags::{Flags, Settings};
 
 /// The policy of the configuration; what looks like a mistake in it is told in the log.
 pub(super) fn policy(
+    flags: &Flags,
     settings: &Settings,
     configuration: &Configuration,
     metrics: &Metrics,
@@ -28,6 +29,13 @@ pub(super) fn policy(
     let (policy, findings) = Policy::compile(spec, kind, Arc::new(Counting(counters)))?;
     for finding in findings {
         tracing::warn!(target: "dapr.acl", "{finding}");
+    }
+    let policies = spec.and_then(|spec| spec.policies.as_ref());
+    if policies.is_some_and(|policies| !policies.is_empty()) && !flags.is_on("enable-mtls") {
+        tracing::warn!(
+            target: "dapr.acl",
+            "mTLS is disabled: callers have no identity, so the access control policies match none of them"
+        );
     }
     Ok(policy)
 }

@@ -58,7 +58,7 @@ pub(super) async fn start(
     let configuration = configuration(flags, settings, internal_port, &host_address)?;
     let registry = Metrics::new();
     security.register(&registry, &settings.app_id);
-    let policy = policy(settings, &configuration, &registry)?;
+    let policy = policy(flags, settings, &configuration, &registry)?;
     let apis = api_lists(&configuration);
     metrics(flags, &configuration, registry, parts).await?;
     tracing::info!(target: SCOPE, "standalone mode configured");
