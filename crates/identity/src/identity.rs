@@ -44,7 +44,8 @@ pub enum IdentityError {
 pub struct Identity {
     pub(crate) authority: Arc<Authority>,
     pub(crate) shown: Shown,
-    /// Made once, and only to see at the start that it can be.
+    /// Both are made once, so that what is wrong with them is known at the start. A client for somebody is this one
+    /// with another verifier.
     server: Arc<rustls::ServerConfig>,
     client: Arc<rustls::ClientConfig>,
 }

@@ -82,6 +82,25 @@ async fn the_app_is_told_what_the_caller_proved() {
     assert!(body.contains("M2-caught") && !body.contains("M2-liar"), "{body}");
 }
 
+/// The policy is asked about what the connection proved.
+#[tokio::test]
+async fn a_policy_judges_what_was_proved() {
+    let policy = "  accessControl:\n    defaultAction: deny\n    trustDomain: public\n    policies:\n    - appId: M6-friend\n\
+                  \x20     namespace: default\n      trustDomain: public\n      defaultAction: allow\n";
+    let (sentry, mesh) = (Sentry::start().await, Mesh::with_configuration(policy));
+    let app = HttpApp::echo(Protocol::Http).await;
+    let start = |id: &str| secured(mesh.sidecar(id), &sentry).app_port(app.port).start();
+    let (friend, stranger) = (start("M6-friend").await, start("M6-stranger").await);
+    let _callee = start("M6-callee").await;
+    assert_eq!(invoke(&friend, "M6-callee").await.0, 200);
+    let (status, body) = invoke(&stranger, "M6-callee").await;
+    assert_eq!(status, 403, "{body}");
+    assert!(
+        body.contains("id: spiffe://public/ns/default/M6-stranger operation: "),
+        "{body}"
+    );
+}
+
 #[tokio::test]
 async fn a_sidecar_that_proves_another_name_is_not_called() {
     let (sentry, mesh) = (Sentry::start().await, Mesh::new());

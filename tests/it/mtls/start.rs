@@ -133,3 +133,28 @@ async fn what_ends_the_start() {
         assert!(exit.stdout.contains(&wanted), "{wanted}\n{}", exit.stdout);
     }
 }
+
+#[tokio::test]
+async fn root_is_refused_in_kubernetes_unless_somebody_insists() {
+    let mesh = Mesh::new();
+    let start = || mesh.sidecar("S4-app").arg("--mode=kubernetes").without_waiting();
+    let refused =
+        "Fatal error from runtime: current user UID(0) is root. Dapr must be run as a non-root user";
+    let exit = start().start().await.exit().await;
+    assert_eq!(exit.code, Some(1));
+    assert_eq!(
+        exit.stdout.contains(refused),
+        rustix::process::geteuid().is_root(),
+        "{}",
+        exit.stdout
+    );
+    let insisting = start().env("DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK", "true");
+    let exit = insisting.start().await.exit().await;
+    assert_eq!(exit.code, Some(1));
+    assert!(!exit.stdout.contains(refused), "{}", exit.stdout);
+    assert!(
+        exit.stdout.contains("Running in Kubernetes environment as user "),
+        "{}",
+        exit.stdout
+    );
+}

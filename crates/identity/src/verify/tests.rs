@@ -261,15 +261,18 @@ async fn kinds_of_keys_and_an_extension_of_daprs() {
 
 #[tokio::test]
 async fn an_authority_on_p521() {
-    let leaf = crate::pem::certificates(include_str!("../../tests-data/p521-leaf.pem")).unwrap();
-    let leaf = CertificateDer::from(leaf[0].clone());
+    let leaves = crate::pem::certificates(include_str!("../../tests-data/p521-leaves.pem")).unwrap();
+    assert_eq!(leaves.len(), 3, "one for each hash");
     for (root, is_good) in [
         (include_str!("../../tests-data/p521-root.pem"), true),
         (include_str!("../../tests-data/p521-other-root.pem"), false),
     ] {
         let verifier = verifier(root, path("/ns/default/app")).await;
-        let verified = verifier.verify(&leaf, &[], at(2_000_000_000));
-        assert_eq!(verified.is_ok(), is_good, "{verified:?}");
+        for leaf in &leaves {
+            let leaf = CertificateDer::from(leaf.as_slice());
+            let verified = verifier.verify(&leaf, &[], at(2_000_000_000));
+            assert_eq!(verified.is_ok(), is_good, "{verified:?}");
+        }
     }
 }
 
