@@ -30,6 +30,7 @@ cargo xtask COMMAND
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
+  soak [--minutes N]            calls of every kind while apps and sidecars are killed and started again
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist                          a release binary in ./dist
 ";
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     let outcome: Outcome = match command {
         "demo" => demo::run(rest),
         "bench" => demo::bench(rest),
+        "soak" => demo::soak(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
         "ci" => ci::run(),
