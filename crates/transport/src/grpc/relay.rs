@@ -203,6 +203,10 @@ where
                 // Requests of gRPC have no trailers.
                 continue;
             };
+            if data.is_empty() {
+                // Frames without data say nothing, and peers close connections that have too many of them.
+                continue;
+            }
             if let Err(error) = this.scanner.feed(&data) {
                 let status = GrpcStatus::new(RESOURCE_EXHAUSTED, error.to_string());
                 let _ = this.shared.refused.set(status);
@@ -310,7 +314,13 @@ impl Body for RelayedAnswer {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                // As in the other direction, frames without data are left out.
+                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                polled => break polled,
+            }
+        };
         let next = match polled {
             Poll::Ready(next) => this.next(next),
             Poll::Pending if this.is_late(cx) => Some(this.end(deadline_exceeded())),
