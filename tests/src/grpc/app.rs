@@ -65,8 +65,12 @@ impl GrpcApp {
         let server = tokio::spawn(async move {
             let mut serving = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
-                serving.spawn(serve(socket, setup.clone(), handler.clone()));
+                serving.spawn(serve(
+                    socket,
+                    setup.clone(),
+                    handler.clone(),
+                    Arc::clone(&counted),
+                ));
             }
         });
         Self {
@@ -105,13 +109,13 @@ impl GrpcApp {
         .await
     }
 
-    /// How many connections were made to it.
+    /// How many connections were made to it on which HTTP/2 was spoken.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }
 
-async fn serve<H, Fut>(socket: TcpStream, setup: Setup, handler: H)
+async fn serve<H, Fut>(socket: TcpStream, setup: Setup, handler: H, connections: Arc<AtomicUsize>)
 where
     H: Fn(GrpcCall) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -120,6 +124,8 @@ where
     let Ok(mut connection) = setup.handshake(socket).await else {
         return;
     };
+    // One that asks whether somebody listens says nothing.
+    connections.fetch_add(1, Ordering::Relaxed);
     let (control, mut controls) = mpsc::unbounded_channel();
     let mut calls = JoinSet::new();
     loop {

@@ -155,9 +155,10 @@ impl GrpcCall {
         let _ = self.control.send(Control::GoAway);
     }
 
-    /// Cuts the connection, as an app that dies does.
-    pub fn cut(&self) {
+    /// Cuts the connection, as an app that dies does; nothing of the call is ended before.
+    pub async fn cut(&self) {
         let _ = self.control.send(Control::Cut);
+        std::future::pending::<()>().await;
     }
 }
 
