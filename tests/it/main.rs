@@ -15,6 +15,7 @@ mod app_faults;
 mod command_line;
 mod configuration;
 mod doors;
+mod grpc;
 mod lifecycle;
 mod logs;
 mod memory;

@@ -14,6 +14,7 @@ mod demo;
 mod dist;
 mod docs;
 mod run;
+mod sdk;
 mod test;
 mod tidy;
 
@@ -27,6 +28,7 @@ cargo xtask COMMAND
   demo [--once]                 two apps, two sidecars, calls between them; stays up until Ctrl-C without --once
   test [FILTER]                 unit tests
   it [FILTER] [--keep-logs]     integration tests: real daprd processes
+  sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         "soak" => demo::soak(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
+        "sdk" => sdk::run(rest),
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(rest),
