@@ -122,7 +122,7 @@ async fn frames_may_be_cut_anywhere() {
     let pair = Pair::of(&app).await;
     let client = pair.client().await;
     let mut stream = client.open(METHOD, &[TO_APP]).await;
-    let bytes = [framed(0, b"first"), framed(0, b""), framed(0, &[7; 40_000])].concat();
+    let bytes = [framed(0, b"first"), framed(0, b""), framed(0, &vec![7; 40_000])].concat();
     for piece in bytes.chunks(1999) {
         let is_first = piece.as_ptr() == bytes.as_ptr();
         let cut = if is_first { 3 } else { 0 };
