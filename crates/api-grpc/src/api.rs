@@ -179,7 +179,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                 headers,
                 deadline: head.deadline,
             },
-            body: Body::stream(body),
+            body: Body::take_in(body).await,
         };
         let response = match proxy::pass_on(&*self.0.invoke, call, self.0.settings.tracing).await {
             Ok(answer) => answer.map(Answer::relayed),

@@ -221,7 +221,8 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // A length is nothing that the caller said, even where it is known.
+        SizeHint::new()
     }
 }
 
