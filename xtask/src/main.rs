@@ -25,7 +25,7 @@ use run::Outcome;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  demo [--once]                 two apps, two sidecars, calls between them; stays up until Ctrl-C without --once
+  demo [--once]                 apps, sidecars, calls over HTTP and gRPC; stays up until Ctrl-C without --once
   test [FILTER]                 unit tests
   it [FILTER] [--keep-logs]     integration tests: real daprd processes
   sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
