@@ -122,10 +122,9 @@ impl Body {
         }
         let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
         let first = match first {
-            Poll::Pending => return Self::stream(body),
-            // What shows no more may have been broken off: the stream tells.
             Poll::Ready(None) if body.is_end_stream() => return Self::empty(),
-            Poll::Ready(None) => return Self::stream(body),
+            // What shows no more and is not at its end was broken off: the stream tells.
+            Poll::Pending | Poll::Ready(None) => return Self::stream(body),
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if body.is_end_stream() => return Self::full(data),
                 Ok(data) => Ok(Frame::data(data)),
