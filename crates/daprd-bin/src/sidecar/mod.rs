@@ -4,9 +4,11 @@ mod access;
 mod apis;
 mod app;
 mod components;
+mod endpoints;
 mod names;
 mod parts;
 mod security;
+mod source;
 mod start;
 
 use std::io;

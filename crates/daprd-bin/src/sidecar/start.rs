@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api_http::{Api, Health, PublicApi};
-use app_channel::External;
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
 use invoke_core::headers::Identity;
 use invoke_core::{Inbound, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Component, Configuration, Filter, load_configuration};
+use resources::{Configuration, SecretSource, load_configuration};
 use telemetry::log::Log;
 use telemetry::metrics::Metrics;
 use telemetry::server::{MetricsError, MetricsServer};
@@ -23,11 +22,13 @@ use super::apis::{
     api_settings, grpc_api, grpc_limits, grpc_settings, http_api, internal_api, is_traced, max_message,
     metadata, public,
 };
-use super::app::{app_channel, app_header_limit, attend, wait_for_app};
-use super::components::has_message_bus;
+use super::app::{app_channel, attend, wait_for_app};
+use super::components::{self, has_message_bus};
+use super::endpoints;
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
 use super::security::Security;
+use super::source::Source;
 use super::{Fatal, SCOPE};
 use crate::environment::{self, Environment};
 use crate::flags::{Flags, Options, Settings, go};
@@ -78,10 +79,24 @@ pub(super) async fn start(
         host_name: host_name.clone(),
     };
     let directory = resolver(&configuration, &instance, parts).await;
-    let components = components(flags, settings, &configuration)?;
+    let source = Source::of(flags);
+    let accepted = components::accept(source.components(settings)?, &configuration)?;
+    let components = accepted.components;
+    let secrets = SecretSource {
+        stores: accepted.stores,
+        is_kubernetes: false,
+        allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
+    };
+    let endpoints = endpoints::process(source.http_endpoints(settings), &secrets);
 
     let health = Health::new(parts.readiness.clone());
-    let metadata = Arc::new(metadata(settings, &configuration, &environment, &components));
+    let metadata = Arc::new(metadata(
+        settings,
+        &configuration,
+        &environment,
+        &components,
+        &endpoints,
+    ));
     let max_message = max_message(options);
     let channel = app_channel(settings, options, &environment, parts)?;
     let identity = Arc::new(Identity::new(
@@ -99,7 +114,7 @@ pub(super) async fn start(
         },
     };
     let client = Client::new(pool, parts.connections.clone());
-    let external = External::new(app_header_limit(options), parts.connections.clone());
+    let external = endpoints::external(&endpoints, settings, options, parts);
     let outbound = Outbound::new(
         identity,
         Arc::clone(&inbound),
@@ -185,24 +200,6 @@ pub(super) async fn start(
     tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
     parts.server_latches.push(runtime);
     Ok(())
-}
-
-/// The components of the folders that the flags name.
-fn components(
-    flags: &Flags,
-    settings: &Settings,
-    configuration: &Configuration,
-) -> Result<Vec<Component>, Fatal> {
-    let mut folders = flags.list("resources-path");
-    if folders.is_empty() && flags.is_given("components-path") {
-        folders.push(flags.text("components-path").to_owned());
-    }
-    let namespace = std::env::var("NAMESPACE").unwrap_or_default();
-    let filter = Filter {
-        namespace: &namespace,
-        app_id: &settings.app_id,
-    };
-    Ok(super::components::load(&folders, filter, configuration)?)
 }
 
 /// Describes the services of a server to those who ask.
