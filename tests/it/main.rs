@@ -15,6 +15,8 @@ mod app_faults;
 mod command_line;
 mod configuration;
 mod doors;
+mod endpoints;
+mod kubernetes;
 mod lifecycle;
 mod logs;
 mod memory;

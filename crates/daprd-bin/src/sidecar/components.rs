@@ -5,10 +5,11 @@
 use std::collections::HashMap;
 
 use api_core::ComponentInfo;
-use resources::{Component, Configuration, LoadError, Resource, SecretStore};
+use operator::OperatorError;
+use resources::{Component, Configuration, DecodeError, LoadError, Resource, SecretStore};
 use thiserror::Error;
 
-use super::SCOPE;
+use super::{SCOPE, kube_store};
 
 /// What components can do, as Dapr lists it.
 const CAPABILITIES: &[(&str, &[&str])] = &[
@@ -38,6 +39,12 @@ pub enum ComponentsError {
     /// A folder cannot be read, or a name is given twice.
     #[error("failed to load components: {0}")]
     Load(#[from] LoadError),
+    /// The operator does not give them.
+    #[error("failed to load components: {0}")]
+    Operator(#[from] OperatorError),
+    /// The operator gives something else.
+    #[error("failed to load components: error deserializing component: {0}")]
+    Decode(#[from] DecodeError),
     /// A component is of no category that Dapr knows.
     #[error("process component {name} error: incorrect type {kind}")]
     Category {
@@ -147,6 +154,9 @@ fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> 
     let is_missing = |setting| component.value(setting).is_none_or(str::is_empty);
     if component.kind == "state.sqlite" && is_missing("connectionString") {
         return Err(failed(component, "missing connection string"));
+    }
+    if kube_store::is_one(component) {
+        kube_store::check_credentials().map_err(|error| failed(component, &error.to_string()))?;
     }
     SecretStore::of(component).map_err(|error| failed(component, &error.to_string()))
 }

@@ -9,7 +9,7 @@ use invoke_core::headers::Identity;
 use invoke_core::{Inbound, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Configuration, SecretSource, load_configuration};
+use resources::{Configuration, SecretSource};
 use telemetry::log::Log;
 use telemetry::metrics::Metrics;
 use telemetry::server::{MetricsError, MetricsServer};
@@ -56,13 +56,16 @@ pub(super) async fn start(
         .internal_port
         .unwrap_or_else(|| stable_port(settings, &host_name));
     let host_address = host::host_address(environment.host_ip.as_deref())?;
-    let configuration = configuration(flags, settings, internal_port, &host_address)?;
+    let source = Source::of(flags, &security, &environment.namespace).await?;
+    let metrics_port = flags.text("metrics-port");
+    let lookup = environment::lookup(settings, metrics_port, internal_port, &host_address);
+    let configuration = source.configuration(flags, lookup).await?;
     let registry = Metrics::new();
     security.register(&registry, &settings.app_id);
     let policy = policy(flags, settings, &configuration, &registry)?;
     let apis = api_lists(&configuration);
     metrics(flags, &configuration, registry, parts).await?;
-    tracing::info!(target: SCOPE, "standalone mode configured");
+    tracing::info!(target: SCOPE, "{} mode configured", flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
     say_what_is_not_there(flags, &configuration);
 
@@ -78,16 +81,15 @@ pub(super) async fn start(
         internal_port,
         host_name: host_name.clone(),
     };
-    let directory = resolver(&configuration, &instance, parts).await;
-    let source = Source::of(flags);
-    let accepted = components::accept(source.components(settings)?, &configuration)?;
+    let directory = resolver(&configuration, source.is_kubernetes(), &instance, parts).await;
+    let accepted = components::accept(source.components(settings).await?, &configuration)?;
     let components = accepted.components;
     let secrets = SecretSource {
         stores: accepted.stores,
-        is_kubernetes: false,
+        is_kubernetes: source.is_kubernetes(),
         allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
     };
-    let endpoints = endpoints::process(source.http_endpoints(settings), &secrets);
+    let endpoints = endpoints::process(source.http_endpoints(settings).await, &secrets);
 
     let health = Health::new(parts.readiness.clone());
     let metadata = Arc::new(metadata(
@@ -224,22 +226,6 @@ pub(super) fn stable_port(settings: &Settings, host_name: &str) -> u16 {
         rustix::process::getuid().as_raw(),
         host_name,
     )
-}
-
-pub(super) fn configuration(
-    flags: &Flags,
-    settings: &Settings,
-    internal_port: u16,
-    host_address: &str,
-) -> Result<Configuration, Fatal> {
-    let files = flags.list("config");
-    if files.is_empty() {
-        tracing::info!(target: SCOPE, "loading default configuration");
-    }
-    let lookup = environment::lookup(settings, flags.text("metrics-port"), internal_port, host_address);
-    let configuration = load_configuration(&files, lookup)?;
-    tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
-    Ok(configuration)
 }
 
 /// Says plainly which parts of the configuration have no effect yet.
