@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
-use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
+use http_body_util::{BodyExt, Full};
 use integration_tests::{HttpApp, Protocol, Request, Response, text};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
+
+use crate::grpc;
 
 /// The length of one piece of a large body.
 pub(crate) const PIECE: usize = 64 * 1024;
@@ -23,7 +25,10 @@ const SLOWNESS: Duration = Duration::from_secs(2);
 
 /// The app, which ends when dropped.
 pub(crate) struct BenchApp {
+    /// Its port for HTTP/1.
     pub(crate) port: u16,
+    /// Its port for gRPC.
+    pub(crate) grpc_port: u16,
     state: Arc<State>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -31,22 +36,31 @@ pub(crate) struct BenchApp {
 
 struct State {
     answer: Bytes,
+    /// The same as a gRPC message, and as the answer to `OnInvoke`.
+    message: Bytes,
+    invoked: Bytes,
+    served: AtomicU64,
     inside: AtomicUsize,
     most_inside: AtomicUsize,
     received: AtomicU64,
 }
 
 impl BenchApp {
-    /// Starts the app. `/fixed` answers with `body` bytes, `/slow` too but late, `/upload` with the number of bytes that came, `/download?BYTES` with so many bytes.
+    /// Starts the app. `/fixed` answers with `body` bytes, `/slow` too but late, `/upload` with the number of bytes
+    /// that came, `/download?BYTES` with so many bytes. Its gRPC methods are those of the module `grpc`.
     pub(crate) fn start(body: usize) -> Self {
+        let fixed = vec![b'y'; body];
         let state = Arc::new(State {
-            answer: vec![b'y'; body].into(),
+            message: grpc::framed(&fixed),
+            invoked: grpc::invoke_response(&fixed),
+            answer: fixed.into(),
+            served: AtomicU64::new(0),
             inside: AtomicUsize::new(0),
             most_inside: AtomicUsize::new(0),
             received: AtomicU64::new(0),
         });
         let (stop, stopped) = oneshot::channel();
-        let (tell_port, port) = std::sync::mpsc::channel();
+        let (tell_ports, ports) = std::sync::mpsc::channel();
         let shared = Arc::clone(&state);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -54,19 +68,30 @@ impl BenchApp {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async move {
-                let app = HttpApp::start_on(listener(), Protocol::Http, move |request| {
-                    answer(request, Arc::clone(&shared))
+                let of_http = Arc::clone(&shared);
+                let http = HttpApp::start_on(listener(), Protocol::Http, move |request| {
+                    answer(request, Arc::clone(&of_http))
                 });
-                let _ = tell_port.send(app.port);
+                let grpc = HttpApp::start_on(listener(), Protocol::H2c, move |request| {
+                    answer_grpc(request, Arc::clone(&shared))
+                });
+                let _ = tell_ports.send((http.port, grpc.port));
                 let _ = stopped.await;
             });
         });
+        let (port, grpc_port) = ports.recv().expect("the app starts");
         Self {
-            port: port.recv().expect("the app starts"),
+            port,
+            grpc_port,
             state,
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+
+    /// The calls that `/fixed` and the unary methods answered so far.
+    pub(crate) fn served(&self) -> u64 {
+        self.state.served.load(Ordering::Relaxed)
     }
 
     /// The most calls that were in `/slow` at once so far.
@@ -100,7 +125,10 @@ async fn answer(request: Request, state: Arc<State>) -> Response {
     let (head, body) = request.into_parts();
     let length = drain(body, &state.received).await;
     match head.uri.path() {
-        "/fixed" => text(200, state.answer.clone()),
+        "/fixed" => {
+            state.served.fetch_add(1, Ordering::Relaxed);
+            text(200, state.answer.clone())
+        }
         "/slow" => slow(&state).await,
         "/upload" => match length {
             Some(length) => text(200, length.to_string()),
@@ -112,6 +140,20 @@ async fn answer(request: Request, state: Arc<State>) -> Response {
         },
         _ => text(404, "no such method"),
     }
+}
+
+async fn answer_grpc(request: Request, state: Arc<State>) -> Response {
+    let (head, body) = request.into_parts();
+    let message = match head.uri.path() {
+        grpc::ECHO => return grpc::answer(body),
+        grpc::UNARY => &state.message,
+        grpc::ON_INVOKE => &state.invoked,
+        _ => return grpc::unimplemented(),
+    };
+    if drain(body, &state.received).await.is_some() {
+        state.served.fetch_add(1, Ordering::Relaxed);
+    }
+    grpc::answer(Full::new(message.clone()))
 }
 
 /// Reads a body to its end; `None` when it breaks off.

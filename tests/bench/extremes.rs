@@ -1,4 +1,4 @@
-//! Large bodies and large crowds.
+//! Large bodies, large crowds, and connections that do nothing.
 
 use std::time::{Duration, Instant};
 
@@ -6,95 +6,21 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::app::{BenchApp, PIECE};
 use crate::chain::{Chain, Running};
-use crate::load::{Load, Oha};
+use crate::kind::{Scene, Speech};
+use crate::load::{Call, Load, Oha};
+use crate::measure::Sample;
 use crate::options::Options;
 
 const MIB: u64 = 1024 * 1024;
 /// How long a large body may take.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// A large body in one direction.
-#[derive(Clone, Debug)]
-pub(crate) struct LargeBody {
-    /// MiB per second.
-    pub(crate) speed: f64,
-    /// By how much the resident memory of each sidecar grew at most, MiB; the caller's first.
-    pub(crate) growth: Vec<f64>,
-}
-
-/// Many calls at once.
-#[derive(Clone, Debug)]
-pub(crate) struct Crowd {
-    /// How long it took until all had an answer.
-    pub(crate) seconds: f64,
-    /// The most calls that the app had at once; a sidecar may let fewer through at a time.
-    pub(crate) most: usize,
-    pub(crate) errors: u64,
-    pub(crate) reasons: Vec<String>,
-    /// By how much the resident memory of each sidecar grew at most, MiB; the caller's first.
-    pub(crate) growth: Vec<f64>,
-}
-
-/// What a chain made of the extremes; each is measured with sidecars started anew.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Extremes {
-    pub(crate) upload: Option<Result<LargeBody, String>>,
-    pub(crate) download: Option<Result<LargeBody, String>>,
-    pub(crate) crowd: Option<Result<Crowd, String>>,
-}
-
-impl Extremes {
-    /// Measures what the options ask for.
-    pub(crate) async fn measure(chain: &Chain, oha: &Oha, options: &Options) -> Self {
-        let large = options.large_body * MIB;
-        let mut extremes = Self::default();
-        if large > 0 {
-            extremes.upload = Some(large_body(chain, options, large, Direction::Up).await);
-            extremes.download = Some(large_body(chain, options, large, Direction::Down).await);
-        }
-        if options.concurrent > 0 {
-            extremes.crowd = Some(crowd(chain, oha, options).await);
-        }
-        extremes
-    }
-
-    /// The upload that went well.
-    pub(crate) fn uploaded(&self) -> Option<&LargeBody> {
-        self.upload.as_ref()?.as_ref().ok()
-    }
-
-    /// The download that went well.
-    pub(crate) fn downloaded(&self) -> Option<&LargeBody> {
-        self.download.as_ref()?.as_ref().ok()
-    }
-
-    /// The crowd that could be counted.
-    pub(crate) fn crowded(&self) -> Option<&Crowd> {
-        self.crowd.as_ref()?.as_ref().ok()
-    }
-
-    /// What went wrong, in words.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        for (what, outcome) in [("upload", &self.upload), ("download", &self.download)] {
-            if let Some(Err(problem)) = outcome {
-                problems.push(format!("{what}: {problem}"));
-            }
-        }
-        match &self.crowd {
-            Some(Err(problem)) => problems.push(format!("many calls at once: {problem}")),
-            Some(Ok(crowd)) if crowd.errors > 0 => problems.push(format!(
-                "many calls at once: {} at most, errors: {}",
-                crowd.most,
-                crowd.reasons.join(", ")
-            )),
-            _ => {}
-        }
-        problems
-    }
-}
+/// Connections are idle when nothing happened for so long.
+const REST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -102,28 +28,47 @@ enum Direction {
     Down,
 }
 
-async fn large_body(
-    chain: &Chain,
-    options: &Options,
-    length: u64,
-    direction: Direction,
-) -> Result<LargeBody, String> {
+/// A large body each way, with hops started anew for each.
+pub(crate) async fn large_body(chain: &Chain, options: &Options) -> Result<Sample, String> {
+    let mut sample = Sample::default();
+    for (direction, key, growths) in [
+        (
+            Direction::Up,
+            "upload_mib_per_second",
+            ["upload_growth_mib_caller", "upload_growth_mib_callee"],
+        ),
+        (
+            Direction::Down,
+            "download_mib_per_second",
+            ["download_growth_mib_caller", "download_growth_mib_callee"],
+        ),
+    ] {
+        let (speed, growth) = transfer(chain, options, direction).await?;
+        sample.put(key, speed);
+        sample.put_each(growths, &growth);
+    }
+    Ok(sample)
+}
+
+/// One large body: MiB per second, and by how much each hop grew at most, MiB.
+async fn transfer(chain: &Chain, options: &Options, direction: Direction) -> Result<(f64, Vec<f64>), String> {
+    let length = options.large_body * MIB;
     let app = BenchApp::start(options.body);
-    let running = chain.start(&app, options).await?;
+    let running = chain.start(Scene::LargeBody, &app, options).await?;
     let begun = Instant::now();
     let transfer = async {
         match direction {
             Direction::Up => upload(&running, &app, length).await,
-            Direction::Down => download(&running, &app, length).await,
+            Direction::Down => download(&running, length).await,
         }
     };
     tokio::time::timeout(PATIENCE, transfer)
         .await
         .map_err(|_| format!("incomplete after {} s", PATIENCE.as_secs()))??;
-    let speed = (length / MIB) as f64 / begun.elapsed().as_secs_f64();
+    let speed = options.large_body as f64 / begun.elapsed().as_secs_f64();
     let growth = growth(&running)?;
     running.stop().await;
-    Ok(LargeBody { speed, growth })
+    Ok((speed, growth))
 }
 
 async fn upload(running: &Running, app: &BenchApp, length: u64) -> Result<(), String> {
@@ -140,7 +85,7 @@ async fn upload(running: &Running, app: &BenchApp, length: u64) -> Result<(), St
         }
     });
     let request = reqwest::Client::new()
-        .post(running.url(app, "upload"))
+        .post(running.url("upload"))
         .body(reqwest::Body::wrap_stream(body.into_data_stream()));
     let answer = request.send().await;
     feeder.abort();
@@ -155,8 +100,8 @@ async fn upload(running: &Running, app: &BenchApp, length: u64) -> Result<(), St
     Err(format!("{status}: {text} (the app received {received} bytes)"))
 }
 
-async fn download(running: &Running, app: &BenchApp, length: u64) -> Result<(), String> {
-    let url = format!("{}?{length}", running.url(app, "download"));
+async fn download(running: &Running, length: u64) -> Result<(), String> {
+    let url = format!("{}?{length}", running.url("download"));
     let mut answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
     let status = answer.status();
     let mut came = 0;
@@ -169,24 +114,91 @@ async fn download(running: &Running, app: &BenchApp, length: u64) -> Result<(), 
     Err(format!("{status}, {came} bytes of {length}"))
 }
 
-async fn crowd(chain: &Chain, oha: &Oha, options: &Options) -> Result<Crowd, String> {
+/// Many calls at once.
+pub(crate) async fn crowd(chain: &Chain, oha: &Oha, options: &Options) -> Result<Sample, String> {
     let calls = options.concurrent;
     let app = BenchApp::start(options.body);
-    let running = chain.start(&app, options).await?;
-    let url = running.url(&app, "slow");
+    let running = chain.start(Scene::Crowd, &app, options).await?;
+    let call = Call::of(&running, "slow", Speech::Http, options.body);
     let begun = Instant::now();
-    let report = oha.run(&url, options.body, Load::Crowd { calls }).await?;
+    let report = oha.run(&call, Load::Crowd { calls }).await?;
     let seconds = begun.elapsed().as_secs_f64();
     let growth = growth(&running)?;
     let most = app.most_inside();
     running.stop().await;
-    Ok(Crowd {
-        seconds,
-        most,
-        errors: calls as u64 - report.calls.min(calls as u64),
-        reasons: report.reasons,
-        growth,
-    })
+    let errors = calls as u64 - report.calls.min(calls as u64);
+    let mut sample = Sample::default();
+    sample.put("crowd_seconds", seconds);
+    // A sidecar may let fewer through at a time.
+    sample.put("crowd_at_once", most as f64);
+    sample.put("crowd_errors", errors as f64);
+    sample.put_each(["crowd_growth_mib_caller", "crowd_growth_mib_callee"], &growth);
+    if errors > 0 {
+        sample
+            .problems
+            .push(format!("{most} at once at most: {}", report.reasons.join(", ")));
+    }
+    Ok(sample)
+}
+
+/// Opens connections, makes one call on each, and leaves them alone.
+pub(crate) async fn idle_connections(chain: &Chain, options: &Options) -> Result<Sample, String> {
+    let app = BenchApp::start(options.body);
+    let running = chain.start(Scene::IdleConnections, &app, options).await?;
+    let mut connections = Vec::with_capacity(options.idle);
+    for _ in 0..options.idle {
+        connections.push(called(&running, options.body).await?);
+    }
+    tokio::time::sleep(REST).await;
+    let after = running.memory()?;
+    let growth: Vec<_> = running
+        .idle
+        .iter()
+        .zip(&after)
+        .map(|(before, after)| {
+            let grown = after.now.saturating_sub(before.now) as f64 / MIB as f64;
+            grown * 1000.0 / options.idle as f64
+        })
+        .collect();
+    drop(connections);
+    running.stop().await;
+    let mut sample = Sample::default();
+    sample.put_each(
+        ["idle_mib_per_thousand_caller", "idle_mib_per_thousand_callee"],
+        &growth,
+    );
+    Ok(sample)
+}
+
+/// A connection on which one call was answered.
+async fn called(running: &Running, length: usize) -> Result<TcpStream, String> {
+    let port = running.port();
+    let calling = async {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+        let path = running.path("fixed");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await?;
+        let mut answer = Vec::new();
+        loop {
+            if let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n")
+                && answer.len() >= head + 4 + length
+            {
+                return std::io::Result::Ok((socket, answer));
+            }
+            if socket.read_buf(&mut answer).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    };
+    let (socket, answer) = tokio::time::timeout(PATIENCE, calling)
+        .await
+        .map_err(|_| "a call without an answer".to_owned())?
+        .map_err(|error| format!("an idle connection: {error}"))?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        return Ok(socket);
+    }
+    let text: String = String::from_utf8_lossy(&answer).chars().take(200).collect();
+    Err(format!("an idle connection: {text}"))
 }
 
 fn growth(running: &Running) -> Result<Vec<f64>, String> {

@@ -4,9 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::chain::Running;
+use crate::kind::Speech;
+use crate::{grpc, process};
+
+/// How many calls share a connection of HTTP/2.
+pub(crate) const STREAMS: usize = 16;
 /// How long one call may take before it counts as an error.
 const CALL_TIMEOUT: &str = "60s";
 /// How much longer than planned a load may take before it is given up.
@@ -18,18 +25,46 @@ pub(crate) struct Oha {
     program: PathBuf,
 }
 
+/// What is called.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) url: String,
+    /// HTTP/1, or gRPC over HTTP/2 without encryption.
+    pub(crate) speech: Speech,
+    pub(crate) content_type: &'static str,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    /// The call of a chain's scene.
+    pub(crate) fn of(running: &Running, method: &str, door: Speech, length: usize) -> Self {
+        let mut headers = running.metadata();
+        let (content_type, body) = match door {
+            Speech::Http => ("application/octet-stream", vec![b'x'; length].into()),
+            Speech::Grpc => {
+                headers.push(("te", "trailers".to_owned()));
+                (grpc::CONTENT_TYPE, running.message(length))
+            }
+        };
+        Self {
+            url: running.url(method),
+            speech: door,
+            content_type,
+            headers,
+            body,
+        }
+    }
+}
+
 /// How much load, and how.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Load {
-    /// So many connections, each of which calls again when it has its answer.
-    Closed { connections: usize, seconds: u64 },
-    /// So many calls a second whether or not earlier ones are answered. Times count from when a call was
-    /// due.
-    Open {
-        connections: usize,
-        seconds: u64,
-        rate: u64,
-    },
+    /// So many calls at once, each of which is followed by another when it has its answer.
+    Closed { at_once: usize, seconds: u64 },
+    /// So many calls a second whether or not earlier ones are answered. Times count from when a call was due, so
+    /// that a pause of the chain shows in every call that fell into it.
+    Open { at_once: usize, seconds: u64, rate: u64 },
     /// So many calls at the same time, once.
     Crowd { calls: usize },
 }
@@ -53,17 +88,14 @@ pub(crate) struct Report {
 impl Oha {
     /// Looks for oha on `PATH` and among cargo's binaries.
     pub(crate) fn find() -> Result<Self, String> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
         let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = std::env::home_dir().map(|home| home.join(".cargo"));
         let of_cargo = [cargo_home, home]
             .into_iter()
             .flatten()
-            .map(|folder| folder.join("bin"));
-        std::env::split_paths(&path)
-            .chain(of_cargo)
-            .map(|folder| folder.join("oha"))
-            .find(|program| program.is_file())
+            .map(|folder| folder.join("bin/oha"));
+        process::find("oha")
+            .or_else(|| of_cargo.into_iter().find(|program| program.is_file()))
             .map(|program| Self { program })
             .ok_or_else(|| "oha is missing: cargo install oha".to_owned())
     }
@@ -73,33 +105,54 @@ impl Oha {
         &self.program
     }
 
-    /// Calls a URL with a POST of `body` bytes.
-    pub(crate) async fn run(&self, url: &str, body: usize, load: Load) -> Result<Report, String> {
+    /// Makes calls.
+    pub(crate) async fn run(&self, call: &Call, load: Load) -> Result<Report, String> {
         let mut command = Command::new(&self.program);
         command.args(["--no-tui", "--output-format", "json", "-t", CALL_TIMEOUT]);
-        let planned = match load {
-            Load::Closed { connections, seconds } => {
-                command.args(["-c", &connections.to_string(), "-z", &format!("{seconds}s"), "-w"]);
-                seconds
+        let (at_once, planned) = match load {
+            Load::Closed { at_once, seconds } => {
+                command.args(["-z", &format!("{seconds}s"), "-w"]);
+                (at_once, seconds)
             }
             Load::Open {
-                connections,
+                at_once,
                 seconds,
                 rate,
             } => {
-                command.args(["-c", &connections.to_string(), "-z", &format!("{seconds}s"), "-w"]);
+                command.args(["-z", &format!("{seconds}s"), "-w"]);
                 command.args(["-q", &rate.to_string(), "--latency-correction"]);
-                seconds
+                (at_once, seconds)
             }
             Load::Crowd { calls } => {
-                command.args(["-c", &calls.to_string(), "-n", &calls.to_string()]);
-                0
+                command.args(["-n", &calls.to_string()]);
+                (calls, 0)
             }
         };
+        let connections = match call.speech {
+            Speech::Http => at_once,
+            Speech::Grpc => {
+                let streams = at_once.min(STREAMS);
+                command.args(["--http2", "-p", &streams.to_string()]);
+                at_once.div_ceil(STREAMS)
+            }
+        };
+        let body = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+        std::fs::write(body.path(), &call.body).map_err(|error| error.to_string())?;
+        for (name, value) in &call.headers {
+            command.args(["-H", &format!("{name}: {value}")]);
+        }
         command
-            .args(["-m", "POST", "-T", "application/octet-stream"])
-            .args(["-d", &"x".repeat(body)])
-            .arg(url)
+            .args([
+                "-c",
+                &connections.to_string(),
+                "-m",
+                "POST",
+                "-T",
+                call.content_type,
+            ])
+            .arg("-D")
+            .arg(body.path())
+            .arg(&call.url)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);

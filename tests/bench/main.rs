@@ -1,6 +1,6 @@
-//! `bench`: what two sidecars cost a call, beside no sidecar and beside another daprd.
+//! `bench`: what two sidecars cost a call, beside no sidecar, other proxies and another daprd.
 //!
-//! Every round of a chain starts its sidecars anew; the rounds of the chains are interleaved, in an order that
+//! Every round of a chain starts its processes anew; the rounds of the chains are interleaved, in an order that
 //! rotates, so that a slow moment of the machine does not fall on one chain alone.
 #![allow(
     clippy::expect_used,
@@ -10,30 +10,39 @@
 )]
 
 mod app;
+mod callers;
 mod chain;
 mod extremes;
 mod figures;
+mod grpc;
+mod hop;
+mod kind;
 mod load;
 mod measure;
 mod options;
+mod plot;
 mod process;
+mod relay;
 mod report;
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use app::BenchApp;
-use chain::Chain;
-use extremes::Extremes;
+use chain::{Chain, OWN};
+use kind::{Kind, Scene};
 use load::Oha;
 use options::{Options, USAGE};
-use report::Measured;
+use report::{Measured, OfChain};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("relay", args)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return ended(relay::run(args).await);
+    }
+    let options = match Options::parse(args) {
         Ok(Some(options)) => options,
         Ok(None) => {
             print!("{USAGE}");
@@ -44,11 +53,18 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(figures) = &options.plot {
+        return ended(plot::draw(figures, &options.picture));
+    }
     // What is dropped ends, sidecars and oha too.
     let outcome = tokio::select! {
         outcome = run(&options) => outcome,
         () = interrupt() => Err("interrupted".to_owned()),
     };
+    ended(outcome)
+}
+
+fn ended(outcome: Result<(), String>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -70,16 +86,7 @@ async fn interrupt() {
 async fn run(options: &Options) -> Result<(), String> {
     let oha = Oha::find()?;
     let chains = chain::all(options)?;
-    let open_files = process::raise_open_files();
-    // The client and the app each have a connection for every call of the crowd.
-    let needed = 2 * options.concurrent as u64 + 200;
-    if open_files.is_some_and(|allowed| allowed < needed) {
-        return Err(format!(
-            "{} calls at the same time need {needed} open files, allowed are {}: ulimit -n, or --concurrent N",
-            options.concurrent,
-            open_files.unwrap_or(0)
-        ));
-    }
+    check_open_files(options)?;
     let machine = machine(&chains, &oha, options);
     for (name, value) in &machine {
         println!("{name:<12}{value}");
@@ -90,41 +97,24 @@ async fn run(options: &Options) -> Result<(), String> {
         );
     }
     println!();
-
-    let mut all: Vec<_> = chains
-        .into_iter()
-        .map(|chain| Measured {
-            chain,
-            rounds: Vec::new(),
-            extremes: Extremes::default(),
-            problems: Vec::new(),
-        })
-        .collect();
-    rounds(&mut all, &oha, options).await;
-    for one in &mut all {
-        let begun = progress(&format!(
-            "{}, large bodies and many calls at once",
-            one.chain.name
-        ));
-        one.extremes = Extremes::measure(&one.chain, &oha, options).await;
-        one.problems.extend(one.extremes.problems());
-        done(begun);
+    let scenes = options.kinds.iter().flat_map(|kind| kind.scenes());
+    let mut all: Vec<Measured> = Vec::new();
+    for scene in scenes {
+        if all.iter().all(|measured| measured.scene != *scene) {
+            all.push(measure(*scene, &chains, &oha, options).await);
+        }
     }
-
     println!(
-        "\nMedians of {} rounds. RSS loaded is the peak after the closed loop.",
+        "\nMedians of {} rounds, with the least and the greatest. RSS loaded is the peak after the closed loop.\n\
+         A ratio is the median of {OWN} divided by the other's: more is better for calls/s and MiB/s, less for the rest.\n",
         options.rounds
     );
-    if !options.peers.is_empty() {
-        println!(
-            "A ratio is our figure divided by the peer's: more is better for calls/s and MiB/s, less for the rest."
-        );
+    for measured in &all {
+        println!("{}", measured.table(options));
     }
-    println!();
-    println!("{}", report::table(&all, options));
-    for one in &all {
-        for problem in &one.problems {
-            println!("{}: {problem}", one.chain.name);
+    for (measured, chain) in every_chain(&all) {
+        for problem in &chain.problems {
+            println!("{}, {}: {problem}", measured.scene.name(), chain.name);
         }
     }
     if let Some(file) = &options.json {
@@ -133,41 +123,82 @@ async fn run(options: &Options) -> Result<(), String> {
         println!("JSON: {}", file.display());
     }
     // What goes wrong with a peer is a figure like any other.
-    let own = &all[..all.len() - options.peers.len()];
-    if own.iter().any(|one| !one.problems.is_empty()) {
+    if every_chain(&all).any(|(_, chain)| chain.name == OWN && !chain.problems.is_empty()) {
         return Err("not every call was answered; what went wrong stands above".to_owned());
     }
     Ok(())
 }
 
-/// All rounds of all chains.
-async fn rounds(all: &mut [Measured], oha: &Oha, options: &Options) {
-    let app = BenchApp::start(options.body);
-    let chains = all.len();
+fn every_chain(all: &[Measured]) -> impl Iterator<Item = (&Measured, &OfChain)> {
+    all.iter()
+        .flat_map(|measured| measured.chains.iter().map(move |chain| (measured, chain)))
+}
+
+/// The client and the app each have a connection for every call of a crowd.
+fn check_open_files(options: &Options) -> Result<(), String> {
+    let crowd = if options.kinds.contains(&Kind::Crowd) {
+        options.concurrent
+    } else {
+        0
+    };
+    let idle = if options.kinds.contains(&Kind::IdleConnections) {
+        options.idle
+    } else {
+        0
+    };
+    let needed = 2 * crowd.max(idle).max(options.connections) as u64 + 200;
+    match process::raise_open_files() {
+        Some(allowed) if allowed < needed => Err(format!(
+            "so many connections need {needed} open files, allowed are {allowed}: ulimit -n"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// All rounds of all chains of one scene.
+async fn measure(scene: Scene, chains: &[Chain], oha: &Oha, options: &Options) -> Measured {
+    let chains: Vec<_> = chains.iter().filter(|chain| chain.suits(scene)).collect();
+    let mut measured: Vec<_> = chains
+        .iter()
+        .map(|chain| OfChain {
+            name: chain.name.clone(),
+            rounds: Vec::new(),
+            problems: Vec::new(),
+        })
+        .collect();
     for round in 0..options.rounds {
-        for at in 0..chains {
-            let one = &mut all[(round + at) % chains];
-            let name = &one.chain.name;
-            let begun = progress(&format!("round {} of {}, {name}", round + 1, options.rounds));
-            let measured = match measure::round(&one.chain, &app, oha, options).await {
-                Ok(measured) => measured,
+        for at in 0..chains.len() {
+            let at = (round + at) % chains.len();
+            let (chain, measured) = (chains[at], &mut measured[at]);
+            let number = round + 1;
+            let begun = progress(&format!(
+                "{}, round {number} of {}, {}",
+                scene.name(),
+                options.rounds,
+                chain.name
+            ));
+            match measure::round(scene, chain, oha, options).await {
+                Ok(sample) => {
+                    if let Some(calls) = sample.figures.get("closed_calls_per_second") {
+                        print!("{calls:.0} calls/s, ");
+                    }
+                    let problems = sample.problems.iter();
+                    measured
+                        .problems
+                        .extend(problems.map(|problem| format!("round {number}, {problem}")));
+                    measured.rounds.push(sample);
+                    println!("{:.0} s", begun.elapsed().as_secs_f64());
+                }
                 Err(problem) => {
                     println!("failed: {problem}");
-                    one.problems.push(format!("round {}: {problem}", round + 1));
-                    continue;
-                }
-            };
-            print!("{:.0} calls/s, ", measured.closed.per_second);
-            done(begun);
-            for (what, report) in [("closed loop", &measured.closed), ("open loop", &measured.open)] {
-                if report.errors > 0 {
-                    let reasons = report.reasons.join(", ");
-                    one.problems
-                        .push(format!("round {}, {what}: {reasons}", round + 1));
+                    measured.problems.push(format!("round {number}: {problem}"));
                 }
             }
-            one.rounds.push(measured);
         }
+    }
+    Measured {
+        scene,
+        chains: measured,
     }
 }
 
@@ -180,8 +211,8 @@ fn machine(chains: &[Chain], oha: &Oha, options: &Options) -> Vec<(String, Strin
     ));
     lines.push(("names".to_owned(), options.resolver.name().to_owned()));
     for chain in chains {
-        if let Some(binary) = &chain.binary {
-            lines.push((chain.name.clone(), process::describe(binary)));
+        if let Some(description) = chain.description() {
+            lines.push((chain.name.clone(), description));
         }
     }
     lines
@@ -191,8 +222,4 @@ fn progress(what: &str) -> Instant {
     print!("{what} ... ");
     let _ = std::io::stdout().flush();
     Instant::now()
-}
-
-fn done(begun: Instant) {
-    println!("{:.0} s", begun.elapsed().as_secs_f64());
 }

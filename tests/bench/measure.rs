@@ -1,90 +1,198 @@
-//! One round of one chain.
+//! One round of one scene of one chain.
+
+use std::collections::BTreeMap;
 
 use crate::app::BenchApp;
 use crate::chain::{Chain, Running};
-use crate::load::{Load, Oha, Report};
+use crate::kind::{Scene, Speech};
+use crate::load::{Call, Load, Oha, Report};
 use crate::options::Options;
+use crate::process::Memory;
+use crate::{callers, extremes};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What one round measured; the lists have one entry for each sidecar, the caller's first.
-#[derive(Clone, Debug)]
-pub(crate) struct Round {
-    pub(crate) closed: Report,
-    pub(crate) open: Report,
-    /// CPU time of a call in the closed loop, microseconds.
-    pub(crate) cpu_closed: Vec<f64>,
-    /// CPU time of a call in the open loop, microseconds.
-    pub(crate) cpu_open: Vec<f64>,
-    /// Milliseconds.
-    pub(crate) start_up: Vec<f64>,
-    /// MiB.
-    pub(crate) idle: Vec<f64>,
-    /// The peak under load, MiB.
-    pub(crate) loaded: Vec<f64>,
+/// What one round measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    /// Figures by the keys of the module `figures`.
+    pub(crate) figures: BTreeMap<&'static str, f64>,
+    /// What went wrong, in words.
+    pub(crate) problems: Vec<String>,
 }
 
-/// Starts the chain anew and measures it.
-pub(crate) async fn round(
-    chain: &Chain,
-    app: &BenchApp,
-    oha: &Oha,
-    options: &Options,
-) -> Result<Round, String> {
-    let running = chain.start(app, options).await?;
-    let url = running.url(app, "fixed");
-    let closed_loop = |seconds| Load::Closed {
-        connections: options.connections,
-        seconds,
-    };
-    let open_loop = |seconds| Load::Open {
-        connections: options.connections,
-        seconds,
-        rate: options.rate,
-    };
-    if options.warm_up > 0 {
-        oha.run(&url, options.body, closed_loop(options.warm_up)).await?;
+impl Sample {
+    pub(crate) fn put(&mut self, key: &'static str, value: f64) {
+        self.figures.insert(key, value);
     }
-    let (closed, cpu_closed) = loaded(
-        &running,
-        oha.run(&url, options.body, closed_loop(options.seconds)),
-    )
-    .await?;
-    let peak = running.memory()?;
-    let (open, cpu_open) = loaded(&running, oha.run(&url, options.body, open_loop(options.seconds))).await?;
-    let round = Round {
-        closed,
-        open,
-        cpu_closed,
-        cpu_open,
-        start_up: running
+
+    /// One figure for each hop, the caller's first.
+    pub(crate) fn put_each(&mut self, keys: [&'static str; 2], values: &[f64]) {
+        self.figures.extend(keys.into_iter().zip(values.iter().copied()));
+    }
+
+    fn put_process(&mut self, running: &Running) {
+        let start_up: Vec<_> = running
             .start_up
             .iter()
             .map(|took| took.as_secs_f64() * 1000.0)
-            .collect(),
-        idle: running
-            .idle
-            .iter()
-            .map(|memory| memory.now as f64 / MIB)
-            .collect(),
-        loaded: peak.iter().map(|memory| memory.peak as f64 / MIB).collect(),
-    };
-    running.stop().await;
-    Ok(round)
+            .collect();
+        self.put_each(["start_up_ms_caller", "start_up_ms_callee"], &start_up);
+        let idle = mebibytes(&running.idle, |memory| memory.now);
+        self.put_each(["rss_idle_mib_caller", "rss_idle_mib_callee"], &idle);
+    }
+
+    fn put_load(&mut self, keys: &LoadKeys, loaded: Loaded) {
+        let Loaded { report, cpu } = loaded;
+        self.put(keys.per_second, report.per_second);
+        for (key, value) in keys
+            .percentiles
+            .into_iter()
+            .zip([report.p50, report.p90, report.p99])
+        {
+            self.put(key, value);
+        }
+        self.put_each(keys.cpu, &cpu);
+        if !cpu.is_empty() {
+            self.put(keys.cpu_of_hop, cpu.iter().sum::<f64>() / cpu.len() as f64);
+        }
+        self.put(keys.errors, report.errors as f64);
+        if report.errors > 0 {
+            let reasons = report.reasons.join(", ");
+            self.problems.push(format!("{}: {reasons}", keys.name));
+        }
+    }
 }
 
-/// A load, and the CPU time that each sidecar spent on one of its calls.
-async fn loaded(
+/// The keys of the figures of one load.
+struct LoadKeys {
+    name: &'static str,
+    per_second: &'static str,
+    percentiles: [&'static str; 3],
+    cpu: [&'static str; 2],
+    cpu_of_hop: &'static str,
+    errors: &'static str,
+}
+
+const CLOSED: LoadKeys = LoadKeys {
+    name: "closed loop",
+    per_second: "closed_calls_per_second",
+    percentiles: ["closed_p50_ms", "closed_p90_ms", "closed_p99_ms"],
+    cpu: ["closed_cpu_us_caller", "closed_cpu_us_callee"],
+    cpu_of_hop: "closed_cpu_us",
+    errors: "closed_errors",
+};
+
+const OPEN: LoadKeys = LoadKeys {
+    name: "open loop",
+    per_second: "open_calls_per_second",
+    percentiles: ["open_p50_ms", "open_p90_ms", "open_p99_ms"],
+    cpu: ["open_cpu_us_caller", "open_cpu_us_callee"],
+    cpu_of_hop: "open_cpu_us",
+    errors: "open_errors",
+};
+
+/// Starts the chain anew and measures one scene of it.
+pub(crate) async fn round(
+    scene: Scene,
+    chain: &Chain,
+    oha: &Oha,
+    options: &Options,
+) -> Result<Sample, String> {
+    match scene {
+        Scene::LargeBody => extremes::large_body(chain, options).await,
+        Scene::IdleConnections => extremes::idle_connections(chain, options).await,
+        Scene::Crowd => extremes::crowd(chain, oha, options).await,
+        Scene::Start => start(chain, options).await,
+        _ => load(scene, chain, oha, options).await,
+    }
+}
+
+async fn start(chain: &Chain, options: &Options) -> Result<Sample, String> {
+    let app = BenchApp::start(options.body);
+    let running = chain.start(Scene::Start, &app, options).await?;
+    let mut sample = Sample::default();
+    sample.put_process(&running);
+    running.stop().await;
+    Ok(sample)
+}
+
+async fn load(scene: Scene, chain: &Chain, oha: &Oha, options: &Options) -> Result<Sample, String> {
+    let app = BenchApp::start(options.body);
+    let running = chain.start(scene, &app, options).await?;
+    let mut sample = Sample::default();
+    sample.put_process(&running);
+    let at_once = options.connections;
+    let closed = |seconds| Load::Closed { at_once, seconds };
+    if options.warm_up > 0 {
+        run(&running, scene, oha, options, closed(options.warm_up)).await?;
+    }
+    let before = app.served();
+    let loaded = measured(&running, scene, oha, options, closed(options.seconds)).await?;
+    let peak = mebibytes(&running.memory()?, |memory| memory.peak);
+    sample.put_each(["rss_loaded_mib_caller", "rss_loaded_mib_callee"], &peak);
+    let mut answered = loaded.report.calls;
+    sample.put_load(&CLOSED, loaded);
+    let open = Load::Open {
+        at_once,
+        seconds: options.seconds,
+        rate: options.rate,
+    };
+    let loaded = measured(&running, scene, oha, options, open).await?;
+    answered += loaded.report.calls;
+    sample.put_load(&OPEN, loaded);
+    // The load looks at the status of HTTP alone. That of gRPC cannot be good if the app was never asked.
+    let served = app.served() - before;
+    if scene != Scene::GrpcStream && served < answered {
+        let text = format!("{answered} calls were answered, but the app was asked {served} times");
+        sample.problems.push(text);
+    }
+    running.stop().await;
+    Ok(sample)
+}
+
+/// A load, and the CPU time that each hop spent on one of its calls, in microseconds.
+struct Loaded {
+    report: Report,
+    cpu: Vec<f64>,
+}
+
+async fn measured(
     running: &Running,
-    load: impl Future<Output = Result<Report, String>>,
-) -> Result<(Report, Vec<f64>), String> {
+    scene: Scene,
+    oha: &Oha,
+    options: &Options,
+    load: Load,
+) -> Result<Loaded, String> {
     let before = running.cpu_time()?;
-    let report = load.await?;
+    let report = run(running, scene, oha, options, load).await?;
     let after = running.cpu_time()?;
     let per_call = before.iter().zip(&after).map(|(before, after)| {
         let spent = after.saturating_sub(*before);
         spent.as_secs_f64() * 1e6 / report.calls.max(1) as f64
     });
-    let per_call = per_call.collect();
-    Ok((report, per_call))
+    let cpu = per_call.collect();
+    Ok(Loaded { report, cpu })
+}
+
+async fn run(
+    running: &Running,
+    scene: Scene,
+    oha: &Oha,
+    options: &Options,
+    load: Load,
+) -> Result<Report, String> {
+    if matches!(
+        scene,
+        Scene::GrpcStream | Scene::InvokeHttpApp | Scene::InvokeGrpcApp
+    ) {
+        return callers::run(running, options.body, load).await;
+    }
+    let door: Speech = scene.door();
+    let call = Call::of(running, "fixed", door, options.body);
+    oha.run(&call, load).await
+}
+
+fn mebibytes(of_each: &[Memory], which: impl Fn(&Memory) -> u64) -> Vec<f64> {
+    of_each.iter().map(|memory| which(memory) as f64 / MIB).collect()
 }

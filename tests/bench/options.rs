@@ -3,29 +3,50 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::kind::Kind;
+
 pub(crate) const USAGE: &str = "\
 bench [OPTIONS]
+bench --plot FILE.json [--picture FILE.svg]
 
-Measures calls through two daprd sidecars, beside calls straight to the app and, when given, calls through two
-sidecars of another daprd binary with the same flags. Rounds of all chains are interleaved; what is shown is
-the median of the rounds.
+Measures calls through two sidecars, beside calls straight to the app and calls through other proxies. Rounds of
+all chains are interleaved; what is shown is the median of the rounds, with the least and the greatest.
 
+  --kind NAME            what to measure; may be repeated (default http):
+                           http              HTTP call to an HTTP app
+                           grpc-proxy        proxied unary gRPC call
+                           grpc-stream       messages of proxied gRPC streams
+                           invoke-service    InvokeService to an HTTP app and to a gRPC app
+                           http-to-grpc      HTTP call to a gRPC app
+                           large-body        a large body each way: throughput, growth of memory
+                           idle-connections  memory of idle connections
+                           start             from start to healthy
+                           crowd             many calls at the same time
+                           all               all of these
+  --chain NAME           measures this chain alone; may be repeated. Chains are direct (no sidecar), relay (a bare
+                         relay of the HTTP library that daprd-rs uses), daprd-rs, every peer, and nginx and envoy
+                         when they are on the machine
   --peer NAME=PATH       another daprd binary to compare with; may be repeated
   --daprd PATH           the binary measured as daprd-rs; default: this workspace's own, or DAPRD_BIN
   --rounds N             rounds of every chain (default 3)
   --seconds S            length of each load (default 5)
   --warm-up S            load before each measured one, seconds (default 1)
-  --connections N        connections of the closed loop (default 64)
+  --connections N        calls at the same time in the closed loop: connections of HTTP/1, streams of gRPC, sixteen
+                         on a connection (default 64)
   --rate N               calls per second of the open loop (default 1000)
   --body BYTES           length of the request's body and of the answer's (default 1024)
   --resolver NAME        how sidecars find each other: mdns or sqlite (default mdns); a Go daprd has sqlite
                          only when built with all components
-  --large-body MIB       length of the large body, 0 to leave the check out (default 256)
-  --concurrent N         calls at the same time, 0 to leave the check out (default 2000)
+  --large-body MIB       length of the large body (default 256)
+  --idle N               idle connections (default 1000)
+  --concurrent N         calls of the crowd (default 2000)
   --json FILE            writes every figure of every round too
+  --plot FILE.json       draws the figures of such a file instead of measuring
+  --picture FILE.svg     where to (default docs/src/performance.svg)
   --help                 this text
 
-Load comes from oha (`cargo install oha`), which is looked for on PATH and among cargo's binaries.
+Load comes from oha (`cargo install oha`), which is looked for on PATH and among cargo's binaries. Streams and
+InvokeService are called by this program itself.
 ";
 
 /// How sidecars find each other.
@@ -55,6 +76,9 @@ pub(crate) struct Peer {
 /// What to measure.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
+    pub(crate) kinds: Vec<Kind>,
+    /// The chains that are measured; all when empty.
+    pub(crate) chains: Vec<String>,
     pub(crate) peers: Vec<Peer>,
     pub(crate) daprd: Option<PathBuf>,
     pub(crate) rounds: usize,
@@ -65,13 +89,19 @@ pub(crate) struct Options {
     pub(crate) body: usize,
     pub(crate) resolver: Resolver,
     pub(crate) large_body: u64,
+    pub(crate) idle: usize,
     pub(crate) concurrent: usize,
     pub(crate) json: Option<PathBuf>,
+    /// A file of figures that is to be drawn.
+    pub(crate) plot: Option<PathBuf>,
+    pub(crate) picture: PathBuf,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            kinds: Vec::new(),
+            chains: Vec::new(),
             peers: Vec::new(),
             daprd: None,
             rounds: 3,
@@ -82,8 +112,11 @@ impl Default for Options {
             body: 1024,
             resolver: Resolver::Mdns,
             large_body: 256,
+            idle: 1000,
             concurrent: 2000,
             json: None,
+            plot: None,
+            picture: PathBuf::from("docs/src/performance.svg"),
         }
     }
 }
@@ -117,14 +150,32 @@ impl Options {
                 "--rate" => options.rate = at_least(1, &name, &value()?)?,
                 "--body" => options.body = number(&name, &value()?)?,
                 "--resolver" => options.resolver = resolver(&value()?)?,
-                "--large-body" => options.large_body = number(&name, &value()?)?,
-                "--concurrent" => options.concurrent = number(&name, &value()?)?,
+                "--kind" => options.kinds.extend(kinds(&value()?)?),
+                "--chain" => options.chains.push(value()?),
+                "--large-body" => options.large_body = at_least(1, &name, &value()?)?,
+                "--idle" => options.idle = at_least(1, &name, &value()?)?,
+                "--concurrent" => options.concurrent = at_least(1, &name, &value()?)?,
                 "--json" => options.json = Some(value()?.into()),
+                "--plot" => options.plot = Some(value()?.into()),
+                "--picture" => options.picture = value()?.into(),
                 _ => return Err(format!("there is no option {name:?}; --help tells all")),
             }
         }
+        if options.kinds.is_empty() {
+            options.kinds.push(Kind::Http);
+        }
         Ok(Some(options))
     }
+}
+
+fn kinds(value: &str) -> Result<Vec<Kind>, String> {
+    if value == "all" {
+        return Ok(Kind::ALL.to_vec());
+    }
+    let known = Kind::ALL.into_iter().find(|kind| kind.name() == value);
+    known
+        .map(|kind| vec![kind])
+        .ok_or_else(|| format!("--kind: there is no kind {value:?}; --help tells all"))
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
@@ -185,6 +236,17 @@ mod tests {
     }
 
     #[test]
+    fn kinds_add_up_and_http_is_the_default() {
+        let kinds = |args: &[&str]| parse(args).ok().flatten().map(|options| options.kinds);
+        assert_eq!(kinds(&[]), Some(vec![Kind::Http]));
+        assert_eq!(
+            kinds(&["--kind", "start", "--kind=grpc-proxy"]),
+            Some(vec![Kind::Start, Kind::GrpcProxy])
+        );
+        assert_eq!(kinds(&["--kind=all"]), Some(Kind::ALL.to_vec()));
+    }
+
+    #[test]
     fn the_name_of_a_peer_stands_before_its_path() {
         let here = std::env::current_exe().expect("the path of the test");
         let args = format!("--peer=go={}", here.display());
@@ -201,6 +263,7 @@ mod tests {
             &["--peer", "go"],
             &["--peer", "go=/nothing/here"],
             &["--resolver", "dns"],
+            &["--kind", "tcp"],
             &["--turbo"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");

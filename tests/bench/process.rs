@@ -1,6 +1,6 @@
 //! What the kernel tells about processes and about the machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,8 +9,29 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The unit of CPU times in `/proc`: a hundredth of a second on every platform that daprd runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The CPU time of a process so far, in and for user code.
+/// A process and all that descend from it: some proxies do their work in children.
+fn tree(pid: u32) -> Vec<u32> {
+    let mut pids = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = pids.get(at) {
+        let children =
+            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        pids.extend(
+            children
+                .split_ascii_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+        at += 1;
+    }
+    pids
+}
+
+/// The CPU time of a process and its children so far, in and for user code.
 pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
+    tree(pid).into_iter().map(own_cpu_time).sum()
+}
+
+fn own_cpu_time(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     cpu_time_of(&stat)
 }
@@ -31,8 +52,19 @@ pub(crate) struct Memory {
     pub(crate) peak: u64,
 }
 
-/// The resident memory of a process.
+/// The resident memory of a process and its children.
 pub(crate) fn memory(pid: u32) -> Option<Memory> {
+    let of_each = tree(pid).into_iter().map(own_memory);
+    let sum = |sum: Memory, one: Option<Memory>| {
+        one.map(|one| Memory {
+            now: sum.now + one.now,
+            peak: sum.peak + one.peak,
+        })
+    };
+    of_each.into_iter().try_fold(Memory { now: 0, peak: 0 }, sum)
+}
+
+fn own_memory(pid: u32) -> Option<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -83,22 +115,31 @@ pub(crate) fn machine() -> Vec<(String, String)> {
     ]
 }
 
-/// What a daprd binary says about its version, and its size.
-pub(crate) fn describe(binary: &Path) -> String {
+/// What a program says about its version, and its size.
+pub(crate) fn describe(binary: &Path, version: &str) -> String {
     let size = std::fs::metadata(binary).map_or(0, |metadata| metadata.len());
-    let version = first_line(Command::new(binary).arg("--version"));
-    format!(
-        "version {version}, {:.1} MiB, {}",
-        size as f64 / 1024.0 / 1024.0,
-        binary.display()
-    )
+    let version = first_line(Command::new(binary).arg(version));
+    format!("{version}, {:.1} MiB", size as f64 / 1024.0 / 1024.0)
 }
 
-/// The first line that a program prints.
+/// The first line that a program prints; some print their version as an error.
 pub(crate) fn first_line(command: &mut Command) -> String {
-    let text = command.output().map(|output| output.stdout).unwrap_or_default();
+    let Ok(output) = command.output() else {
+        return "unknown".to_owned();
+    };
+    let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    text.lines().next().unwrap_or("unknown").to_owned()
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or("unknown").to_owned()
+}
+
+/// The program of this name on `PATH` or in a folder for the administrator's programs.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
 }
 
 #[cfg(test)]

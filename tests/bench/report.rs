@@ -4,86 +4,175 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::chain::Chain;
-use crate::extremes::Extremes;
-use crate::figures::{OF_EXTREMES, OF_ROUND, Section};
-use crate::measure::Round;
+use crate::chain::{DIRECT, OWN};
+use crate::figures::{ABOVE_DIRECT, FIGURES, Figure};
+use crate::kind::Scene;
+use crate::measure::Sample;
 use crate::options::Options;
 
-/// All that was measured of one chain.
+/// All that was measured of one scene.
 pub(crate) struct Measured {
-    pub(crate) chain: Chain,
-    pub(crate) rounds: Vec<Round>,
-    pub(crate) extremes: Extremes,
-    /// What went wrong, in words.
+    pub(crate) scene: Scene,
+    /// One entry for each chain that suits it.
+    pub(crate) chains: Vec<OfChain>,
+}
+
+/// All that was measured of one scene of one chain.
+pub(crate) struct OfChain {
+    pub(crate) name: String,
+    pub(crate) rounds: Vec<Sample>,
     pub(crate) problems: Vec<String>,
 }
 
-/// A line of the table.
-struct Row {
-    section: Section,
-    label: &'static str,
-    decimals: usize,
-    /// One value for each chain.
-    values: Vec<Option<f64>>,
+/// The median of some rounds, and between what they lay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    least: f64,
+    greatest: f64,
 }
 
-/// The index of the chain that the peers are compared with.
-const OWN: usize = 1;
 const LABEL_WIDTH: usize = 38;
+const NOTHING: &str = "-";
 
-/// The table, with the chain `daprd-rs` compared with each peer.
-pub(crate) fn table(all: &[Measured], options: &Options) -> String {
-    let of_rounds = OF_ROUND.iter().map(|figure| Row {
-        section: figure.section,
-        label: figure.label,
-        decimals: figure.decimals,
-        values: all
-            .iter()
-            .map(|one| median(one.rounds.iter().filter_map(figure.of).collect()))
-            .collect(),
-    });
-    let of_extremes = OF_EXTREMES.iter().map(|figure| Row {
-        section: figure.section,
-        label: figure.label,
-        decimals: figure.decimals,
-        values: all.iter().map(|one| (figure.of)(&one.extremes)).collect(),
-    });
-    let names: Vec<_> = all.iter().map(|one| one.chain.name.clone()).collect();
-    let ratios: Vec<_> = names
-        .iter()
-        .enumerate()
-        .skip(OWN + 1)
-        .map(|(at, peer)| (at, format!("{}/{peer}", names[OWN])))
-        .collect();
-    let widths: Vec<_> = names
-        .iter()
-        .chain(ratios.iter().map(|(_, name)| name))
-        .map(|name| name.chars().count().max(8) + 3)
-        .collect();
-
-    let mut text = String::new();
-    let heads = names.iter().chain(ratios.iter().map(|(_, name)| name));
-    let _ = write!(text, "{:LABEL_WIDTH$}", "");
-    for (head, width) in heads.zip(&widths) {
-        let _ = write!(text, "{head:>width$}");
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let (least, greatest) = (*values.first()?, *values.last()?);
+        let upper = *values.get(values.len() / 2)?;
+        let median = if values.len() % 2 == 1 {
+            upper
+        } else {
+            f64::midpoint(values[values.len() / 2 - 1], upper)
+        };
+        Some(Self {
+            median,
+            least,
+            greatest,
+        })
     }
-    text.push('\n');
-    let mut section = None;
-    for row in of_rounds.chain(of_extremes) {
-        if row.values.iter().all(Option::is_none) {
+
+    fn shown(self, decimals: usize) -> String {
+        let Self {
+            median,
+            least,
+            greatest,
+        } = self;
+        if least.total_cmp(&greatest).is_eq() {
+            return format!("{median:.decimals$}");
+        }
+        format!("{median:.decimals$} ({least:.decimals$}–{greatest:.decimals$})")
+    }
+}
+
+impl Measured {
+    /// The names of the chains, in order.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.chains.iter().map(|chain| chain.name.as_str())
+    }
+
+    fn spread(&self, chain: &OfChain, key: &str) -> Option<Spread> {
+        if let Some((_, of)) = ABOVE_DIRECT.iter().find(|(above, _)| *above == key) {
+            let direct = self.chains.iter().find(|chain| chain.name == DIRECT)?;
+            if chain.name == DIRECT {
+                return None;
+            }
+            let direct = self.spread(direct, of)?.median;
+            let above = values(chain, of).into_iter().map(|value| value - direct);
+            return Spread::of(above.collect());
+        }
+        Spread::of(values(chain, key))
+    }
+
+    fn row(&self, figure: &Figure) -> Vec<Option<Spread>> {
+        let chains = self.chains.iter();
+        chains.map(|chain| self.spread(chain, figure.key)).collect()
+    }
+
+    /// The table of the scene, with our chain compared with each other one.
+    pub(crate) fn table(&self, options: &Options) -> String {
+        let rows = FIGURES.iter().map(|figure| (figure, self.row(figure)));
+        let rows: Vec<_> = rows.filter(|(_, row)| row.iter().any(Option::is_some)).collect();
+        let own = self.names().position(|name| name == OWN);
+        let compared = self.names().enumerate();
+        let compared: Vec<_> = compared
+            .filter(|(_, name)| own.is_some() && *name != OWN && *name != DIRECT)
+            .map(|(at, name)| (at, format!("{OWN}/{name}")))
+            .collect();
+        let heads = self
+            .names()
+            .map(str::to_owned)
+            .chain(compared.iter().map(|(_, head)| head.clone()));
+        let mut lines = vec![(String::new(), heads.collect::<Vec<_>>())];
+        let mut group = None;
+        for (figure, row) in rows {
+            if group.replace(figure.group) != Some(figure.group)
+                && let Some(heading) = figure.group.heading(options)
+            {
+                lines.push((format!(" {heading}"), Vec::new()));
+            }
+            let cells = row.iter().map(|spread| {
+                spread.map_or_else(|| NOTHING.to_owned(), |spread| spread.shown(figure.decimals))
+            });
+            let ratios = compared
+                .iter()
+                .map(|(at, _)| ratio(own.and_then(|own| row[own]), row[*at]));
+            lines.push((format!("   {}", figure.label), cells.chain(ratios).collect()));
+        }
+        let text = aligned(&lines);
+        format!("{}\n{text}", self.scene.heading(options))
+    }
+
+    fn json(&self, options: &Options) -> Value {
+        let chains = self.chains.iter().map(|chain| {
+            let figures = FIGURES.iter().filter_map(|figure| {
+                let spread = self.spread(chain, figure.key)?;
+                let value = json!({
+                    "median": spread.median,
+                    "min": spread.least,
+                    "max": spread.greatest,
+                    "rounds": values(chain, figure.key),
+                });
+                Some((figure.key.to_owned(), value))
+            });
+            json!({
+                "name": chain.name,
+                "figures": figures.collect::<Map<_, _>>(),
+                "problems": chain.problems,
+            })
+        });
+        json!({
+            "name": self.scene.name(),
+            "heading": self.scene.heading(options),
+            "chains": chains.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn values(chain: &OfChain, key: &str) -> Vec<f64> {
+    let rounds = chain.rounds.iter();
+    rounds
+        .filter_map(|round| round.figures.get(key).copied())
+        .filter(|value| value.is_finite())
+        .collect()
+}
+
+/// Lines of a label and cells, with the cells below each other.
+fn aligned(lines: &[(String, Vec<String>)]) -> String {
+    let columns = lines.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+    let width = |at: usize| {
+        let cells = lines.iter().filter_map(|(_, cells)| cells.get(at));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0) + 2
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for (label, cells) in lines {
+        if cells.is_empty() {
+            let _ = writeln!(text, "{label}");
             continue;
         }
-        if section != Some(row.section) {
-            section = Some(row.section);
-            let _ = writeln!(text, "\n{}", heading(row.section, options));
-        }
-        let _ = write!(text, "{:LABEL_WIDTH$}", format!("  {}", row.label));
-        let values = row.values.iter().map(|value| shown(*value, row.decimals));
-        let ratios = ratios
-            .iter()
-            .map(|(at, _)| ratio(row.values[OWN], row.values[*at]));
-        for (cell, width) in values.chain(ratios).zip(&widths) {
+        let _ = write!(text, "{label:LABEL_WIDTH$}");
+        for (cell, width) in cells.iter().zip(&widths) {
             let _ = write!(text, "{cell:>width$}");
         }
         text.push('\n');
@@ -91,40 +180,11 @@ pub(crate) fn table(all: &[Measured], options: &Options) -> String {
     text
 }
 
-fn heading(section: Section, options: &Options) -> String {
-    match section {
-        Section::Closed => format!(
-            "closed loop, {} connections, {} bytes there and back",
-            options.connections, options.body
-        ),
-        Section::Open => format!("open loop, {} calls/s", options.rate),
-        Section::Process => "the sidecar as a process".to_owned(),
-        Section::LargeBody => format!("a body of {} MiB", options.large_body),
-        Section::Crowd => format!(
-            "{} calls at the same time, an app that takes 2 s for each",
-            options.concurrent
-        ),
+fn ratio(own: Option<Spread>, other: Option<Spread>) -> String {
+    match (own, other) {
+        (Some(own), Some(other)) if other.median > 0.0 => format!("{:.2}x", own.median / other.median),
+        _ => NOTHING.to_owned(),
     }
-}
-
-fn shown(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
-}
-
-fn ratio(own: Option<f64>, peer: Option<f64>) -> String {
-    match (own, peer) {
-        (Some(own), Some(peer)) if peer > 0.0 => format!("{:.2}x", own / peer),
-        _ => "-".to_owned(),
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
-    if values.len() % 2 == 1 {
-        return Some(upper);
-    }
-    Some(f64::midpoint(values[values.len() / 2 - 1], upper))
 }
 
 /// Everything, with each round on its own.
@@ -133,7 +193,6 @@ pub(crate) fn json(all: &[Measured], machine: &[(String, String)], options: &Opt
         .iter()
         .map(|(name, value)| (name.clone(), json!(value)))
         .collect();
-    let chains: Vec<_> = all.iter().map(chain).collect();
     json!({
         "machine": machine,
         "options": {
@@ -145,37 +204,10 @@ pub(crate) fn json(all: &[Measured], machine: &[(String, String)], options: &Opt
             "body": options.body,
             "resolver": options.resolver.name(),
             "large_body_mib": options.large_body,
+            "idle": options.idle,
             "concurrent": options.concurrent,
         },
-        "chains": chains,
-    })
-}
-
-fn chain(measured: &Measured) -> Value {
-    let rounds: Vec<Map<String, Value>> = measured
-        .rounds
-        .iter()
-        .map(|round| {
-            let figures = OF_ROUND.iter();
-            figures
-                .map(|figure| (figure.key.to_owned(), json!((figure.of)(round))))
-                .collect()
-        })
-        .collect();
-    let medians = OF_ROUND.iter().map(|figure| {
-        let value = median(measured.rounds.iter().filter_map(figure.of).collect());
-        (figure.key.to_owned(), json!(value))
-    });
-    let extremes = OF_EXTREMES.iter().map(|figure| {
-        let value = (figure.of)(&measured.extremes);
-        (figure.key.to_owned(), json!(value))
-    });
-    json!({
-        "name": measured.chain.name,
-        "binary": measured.chain.binary,
-        "median": medians.chain(extremes).collect::<Map<_, _>>(),
-        "rounds": rounds,
-        "problems": measured.problems,
+        "scenes": all.iter().map(|one| one.json(options)).collect::<Vec<_>>(),
     })
 }
 
@@ -183,17 +215,47 @@ fn chain(measured: &Measured) -> Value {
 mod tests {
     use super::*;
 
+    fn spread(values: &[f64]) -> Option<Spread> {
+        Spread::of(values.to_vec())
+    }
+
     #[test]
     fn the_median_of_an_even_number_lies_between_the_middle_two() {
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), Some(3.0));
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(Vec::new()), None);
+        let median = |values: &[f64]| spread(values).map(|spread| spread.median);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[]), None);
     }
 
     #[test]
     fn nothing_is_compared_with_nothing() {
-        assert_eq!(ratio(Some(3.0), Some(2.0)), "1.50x");
-        assert_eq!(ratio(Some(3.0), Some(0.0)), "-");
-        assert_eq!(ratio(None, Some(1.0)), "-");
+        assert_eq!(ratio(spread(&[3.0]), spread(&[2.0])), "1.50x");
+        assert_eq!(ratio(spread(&[3.0]), spread(&[0.0])), "-");
+        assert_eq!(ratio(None, spread(&[1.0])), "-");
+    }
+
+    #[test]
+    fn the_direct_call_is_taken_off() {
+        let chain = |name: &str, values: &[f64]| OfChain {
+            name: name.to_owned(),
+            rounds: values
+                .iter()
+                .map(|value| {
+                    let mut sample = Sample::default();
+                    sample.put("open_p50_ms", *value);
+                    sample
+                })
+                .collect(),
+            problems: Vec::new(),
+        };
+        let measured = Measured {
+            scene: Scene::Http,
+            chains: vec![chain(DIRECT, &[1.0, 2.0, 3.0]), chain(OWN, &[5.0])],
+        };
+        let above = |at: usize| measured.spread(&measured.chains[at], "open_p50_above_direct_ms");
+        assert_eq!(above(0), None);
+        assert_eq!(above(1), spread(&[3.0]));
+        let table = measured.table(&Options::default());
+        assert!(table.contains("p50 above direct"), "{table}");
     }
 }

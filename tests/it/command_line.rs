@@ -279,8 +279,8 @@ async fn a_port_in_use_is_named_with_its_flag() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_becomes_free_is_taken() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = integration_tests::free_port();
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     let mesh = integration_tests::Mesh::new();
     let sidecar = mesh
         .sidecar("x")

@@ -80,6 +80,8 @@ async fn a_mistake_is_told_with_its_place() {
         let (code, last) = start_with(content).await;
         assert_eq!(code, Some(1), "{content:?}: {last}");
         assert!(last.contains("level=fatal"), "{content:?}: {last}");
+        assert!(!last.contains("default.spec"), "{content:?}: {last}");
+        assert!(!last.contains("\\n"), "more than a line: {content:?}: {last}");
         assert!(
             last.contains("Fatal error from runtime: error loading configuration: "),
             "{content:?}: {last}"

@@ -201,14 +201,13 @@ async fn the_secrets_of_kubernetes_need_credentials() {
     let file = mesh.folder().join("kubeconfig");
     let start = |text: &str| {
         std::fs::write(&file, text).unwrap();
-        let builder = DaprdBuilder::new("K4-app")
+        DaprdBuilder::new("K4-app")
             .arg("--mode=kubernetes")
             .arg(format!("--sentry-address={}", sentry.address))
             .arg(format!("--control-plane-address={}", operator.address))
             .env("DAPR_TRUST_ANCHORS", &sentry.anchors())
             .env("DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK", "true")
-            .env("KUBECONFIG", &file.display().to_string());
-        builder
+            .env("KUBECONFIG", &file.display().to_string())
     };
     let exit = start("not a valid kubeconfig")
         .without_waiting()

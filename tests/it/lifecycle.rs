@@ -219,9 +219,7 @@ async fn a_blocked_stop_goes_on_as_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_waits_for_its_app_and_serves_meanwhile() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = integration_tests::free_port();
     let mesh = Mesh::new();
     let other = HttpApp::echo(Protocol::Http).await;
     let _callee = mesh.sidecar("callee").app_port(other.port).start().await;

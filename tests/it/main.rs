@@ -16,6 +16,7 @@ mod command_line;
 mod configuration;
 mod doors;
 mod endpoints;
+mod grpc;
 mod kubernetes;
 mod lifecycle;
 mod logs;

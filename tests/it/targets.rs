@@ -139,8 +139,8 @@ async fn what_cannot_be_called_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_app_may_come_and_go() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let port = integration_tests::free_port();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let app = HttpApp::start_on(listener, Protocol::Http, |_| async {
         integration_tests::text(200, "there")
     });

@@ -17,6 +17,7 @@
 mod app;
 mod binary;
 mod daprd;
+pub mod grpc;
 mod h2;
 mod mesh;
 pub mod operator;

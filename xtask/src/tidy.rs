@@ -24,7 +24,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
-    ("api-http", &["api-core", "invoke-core", "lifecycle", "transport"]),
+    (
+        "api-http",
+        &[
+            "api-core",
+            "invoke-codec",
+            "invoke-core",
+            "lifecycle",
+            "transport",
+        ],
+    ),
     (
         "app-channel",
         &["invoke-codec", "invoke-core", "lifecycle", "transport"],

@@ -24,6 +24,8 @@ use crate::observer::{Call, Observer};
 use crate::{metadata, out_of_scope, proxy, status};
 
 const SERVICE: &str = "/dapr.proto.runtime.v1.Dapr/";
+const INVOKE: &str = "InvokeService";
+const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 /// The services of this API, as reflection names them.
 pub const SERVICES: &[&str] = &["dapr.proto.runtime.v1.Dapr"];
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
@@ -114,11 +116,29 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             Err(status) => return trailers_only(&status, head.content_type),
         };
         let content_type = head.content_type.clone();
+        let told = self.told_trace(request.uri().path(), &metadata);
         let response = match self.dispatch(request, metadata, &head).await {
-            Ok(message) => message.into_response(content_type),
-            Err(failed) => fail(*failed, content_type),
+            Ok(mut message) => {
+                message.headers.extend(told);
+                message.into_response(content_type)
+            }
+            Err(mut failed) => {
+                failed.headers.extend(told);
+                fail(*failed, content_type)
+            }
         };
         with_baggage(response, echoed)
+    }
+
+    /// The trace context that the head of an answer has; an invocation has its own.
+    fn told_trace(&self, path: &str, metadata: &HeaderMap) -> HeaderMap {
+        let mut told = HeaderMap::new();
+        let is_invocation = path.strip_prefix(SERVICE).is_none_or(|method| method == INVOKE);
+        if self.0.settings.tracing && !is_invocation {
+            grpc_metadata::put_trace(&mut told, Some(trace_of(metadata)));
+            told.remove(TRACEPARENT);
+        }
+        told
     }
 
     /// A question about the services of this API.
@@ -159,7 +179,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                 headers,
                 deadline: head.deadline,
             },
-            body: Body::stream(body),
+            body: Body::take_in(body).await,
         };
         let response = match proxy::pass_on(&*self.0.invoke, call, self.0.settings.tracing).await {
             Ok(answer) => answer.map(Answer::relayed),
@@ -201,7 +221,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         };
         let max = inner.settings.max_message;
         match method {
-            "InvokeService" => {
+            INVOKE => {
                 let trace = inner.settings.tracing.then(|| trace_of(&metadata));
                 let context = Context {
                     authority: authority(&parts.uri),
@@ -231,7 +251,11 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             }
             method if out_of_scope::has(method) => {
                 let message = read(body, head, max).await?;
-                Ok(out_of_scope::answer(method, &message, inner.metadata.app_id())?)
+                let asked = out_of_scope::Asked {
+                    app_id: inner.metadata.app_id(),
+                    namespace: inner.metadata.namespace(),
+                };
+                Ok(out_of_scope::answer(method, &message, asked)?)
             }
             _ => Err(status::malformed(path).into()),
         }
@@ -348,7 +372,7 @@ enum Route {
 impl Route {
     fn of(path: &str) -> Self {
         match path.strip_prefix(SERVICE) {
-            Some("InvokeService" | "GetMetadata" | "SetMetadata" | "Shutdown") => Self::Own,
+            Some(INVOKE | "GetMetadata" | "SetMetadata" | "Shutdown") => Self::Own,
             Some(method) if out_of_scope::has(method) => Self::Own,
             _ if path.starts_with(WORKFLOWS) || !is_method(path) => Self::Own,
             _ if Reflection::serves(path) => Self::Reflection,

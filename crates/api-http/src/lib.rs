@@ -12,6 +12,7 @@
 mod access;
 mod api;
 mod cors;
+mod details;
 mod errors;
 mod health;
 mod invocation;

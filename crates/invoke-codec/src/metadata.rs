@@ -25,9 +25,11 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What belongs to one gRPC connection and is no metadata of the call.
-const TRANSPORT: [HeaderName; 8] = [
+const TRANSPORT: [HeaderName; 9] = [
     header::TE,
     header::HOST,
+    // The length of the messages with their heads, where a client declares it, and not that of the data.
+    header::CONTENT_LENGTH,
     HeaderName::from_static("grpc-timeout"),
     HeaderName::from_static("grpc-encoding"),
     HeaderName::from_static("grpc-message-type"),
@@ -261,6 +263,7 @@ mod tests {
         let headers = map(&[
             ("te", "trailers"),
             ("grpc-timeout", "1S"),
+            ("content-length", "77"),
             ("grpc-accept-encoding", "gzip"),
             ("x-a", "1"),
             ("x-b-bin", "YWI"),

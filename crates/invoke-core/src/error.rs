@@ -280,6 +280,11 @@ impl InvokeError {
         }
     }
 
+    /// Whether a peer was to get the call and certainly did not: it may be sent elsewhere without harm.
+    pub fn is_unseen_by_peer(&self) -> bool {
+        self.seen == Seen::No && self.fault == Fault::Peer
+    }
+
     /// The gRPC code of the failure, if it is a gRPC status.
     pub fn rpc_code(&self) -> Option<i32> {
         match &self.cause {

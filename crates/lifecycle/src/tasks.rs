@@ -27,6 +27,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let abort = self.abort.clone();
+        // Without the box each layer around the task would have room for all of it.
+        let task = Box::pin(task);
         let task = self.tracker.spawn(async move {
             let _ = abort.run_until_cancelled(task).await;
         });

@@ -335,7 +335,7 @@ pub(crate) struct Layer {
 
 impl figment::Provider for Layer {
     fn metadata(&self) -> figment::Metadata {
-        figment::Metadata::named(self.name.clone())
+        figment::Metadata::named(self.name.clone()).interpolater(|_, path| path.join("."))
     }
 
     fn data(&self) -> Result<Map<figment::Profile, Dict>, figment::Error> {

@@ -29,8 +29,12 @@ pub fn first_document(text: &str) -> Result<Value, YamlError> {
     // The parser bounds depth, nodes and aliases while it reads, before it builds anything.
     // YAML 1.2: `y` and `on` are texts; typed booleans take them all the same.
     let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_str_with_options(document, options)
-        .map_err(|error| YamlError::Invalid(error.to_string()))
+    serde_saphyr::from_str_with_options(document, options).map_err(|error| {
+        // The first line tells place and reason; the others draw a picture of it, which no log line has room for.
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        YamlError::Invalid(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+    })
 }
 
 /// The documents of a file of resources, each by itself: one that is no YAML does not spoil the others. Of a key that

@@ -155,17 +155,15 @@ impl Peers for Client {
                 _ => Err(error),
             }
         };
-        match head.deadline {
-            None => call.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(InvokeError::new(
-                        Fault::Caller,
-                        Seen::Maybe,
-                        Cause::DeadlineExceeded,
-                    ))
-                }),
+        let Some(deadline) = head.deadline else {
+            return call.await;
+        };
+        let late = InvokeError::new(Fault::Caller, Seen::Maybe, Cause::DeadlineExceeded);
+        match tokio::time::timeout_at(deadline.into(), call).await {
+            Err(_) => Err(late),
+            // The same time ran out at the other side, which was first to tell.
+            Ok(Err(error)) if is_late(&error) && Instant::now() >= deadline => Err(late),
+            Ok(done) => done,
         }
     }
 
@@ -187,6 +185,10 @@ impl Peers for Client {
         let answer = relay.answer(self.pool.send(&key, request)).await;
         Ok(answer.map_err(errors::relayed)?.map(Body::stream))
     }
+}
+
+fn is_late(error: &InvokeError) -> bool {
+    error.rpc_code() == Some(code::DEADLINE_EXCEEDED)
 }
 
 fn post(

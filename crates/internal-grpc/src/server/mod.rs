@@ -109,7 +109,7 @@ impl<R: Receive> Server<R> {
                 trace: None,
                 deadline: head.deadline,
             },
-            body: Body::stream(body),
+            body: Body::take_in(body).await,
         };
         let answer = self.inbound.receive_proxied(&caller, &target, call).await;
         answer.map_err(refusals::proxied)

@@ -1,0 +1,246 @@
+//! A picture of the figures: bars with their spread, as SVG.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// One diagram: which figure, and what stands above it.
+const PANELS: [(&str, &str); 4] = [
+    ("closed_cpu_us", "CPU per call and hop at full load, µs"),
+    ("open_cpu_us", "CPU per call and hop in the open loop, µs"),
+    ("closed_calls_per_second", "calls per second, closed loop"),
+    ("open_p99_ms", "p99 in the open loop, ms"),
+];
+
+/// Colours that people who see fewer of them can tell apart, too.
+const COLOURS: [&str; 7] = [
+    "#999999", "#56b4e9", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#f0e442",
+];
+
+const WIDTH: f64 = 960.0;
+const MARGIN: f64 = 16.0;
+const LEGEND: f64 = 40.0;
+const TITLE: f64 = 26.0;
+const BAR: f64 = 13.0;
+const GAP: f64 = 14.0;
+const LABELS: f64 = 150.0;
+/// Room for the number behind a bar.
+const NUMBERS: f64 = 130.0;
+const COLUMN: f64 = WIDTH / 2.0;
+
+struct Bar<'a> {
+    chain: &'a str,
+    median: f64,
+    least: f64,
+    greatest: f64,
+}
+
+/// The bars of one scene in one panel.
+struct Cluster<'a> {
+    scene: &'a str,
+    bars: Vec<Bar<'a>>,
+}
+
+/// Draws a file of figures.
+pub(crate) fn draw(figures: &Path, picture: &Path) -> Result<(), String> {
+    let says = |file: &Path, error: String| format!("{}: {error}", file.display());
+    let text = std::fs::read_to_string(figures).map_err(|error| says(figures, error.to_string()))?;
+    let value = serde_json::from_str(&text).map_err(|error| says(figures, error.to_string()))?;
+    let svg = svg(&value).ok_or_else(|| says(figures, "there are no figures in it".to_owned()))?;
+    std::fs::write(picture, svg).map_err(|error| says(picture, error.to_string()))?;
+    println!("{}", picture.display());
+    Ok(())
+}
+
+fn svg(value: &Value) -> Option<String> {
+    let scenes = value["scenes"].as_array()?;
+    let mut chains: Vec<&str> = Vec::new();
+    for chain in scenes
+        .iter()
+        .flat_map(|scene| scene["chains"].as_array().into_iter().flatten())
+    {
+        let name = chain["name"].as_str()?;
+        if !chains.contains(&name) {
+            chains.push(name);
+        }
+    }
+    let panels: Vec<_> = PANELS.iter().map(|(key, _)| clusters(scenes, key)).collect();
+    if panels.iter().all(Vec::is_empty) {
+        return None;
+    }
+    let mut body = String::new();
+    let mut y = LEGEND + MARGIN;
+    for (row, pair) in panels.chunks(2).enumerate() {
+        let mut lowest = y;
+        for (column, clusters) in pair.iter().enumerate() {
+            let title = PANELS[row * 2 + column].1;
+            let x = MARGIN + column as f64 * COLUMN;
+            lowest = lowest.max(panel(&mut body, title, clusters, &chains, (x, y)));
+        }
+        y = lowest + MARGIN;
+    }
+    let footer = footer(value);
+    let _ = writeln!(
+        body,
+        "<text x=\"{MARGIN}\" y=\"{:.0}\" class=\"small\">{}</text>",
+        y,
+        escaped(&footer)
+    );
+    y += MARGIN;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y:.0}\" font-family=\"sans-serif\" \
+         font-size=\"12\">\n<style>.small{{font-size:10px}} .title{{font-weight:bold}}</style>\n\
+         <rect width=\"{WIDTH}\" height=\"{y:.0}\" fill=\"#ffffff\"/>\n"
+    );
+    legend(&mut svg, &chains);
+    svg.push_str(&body);
+    svg.push_str("</svg>\n");
+    Some(svg)
+}
+
+fn clusters<'a>(scenes: &'a [Value], key: &str) -> Vec<Cluster<'a>> {
+    let of_scene = |scene: &'a Value| {
+        let chains = scene["chains"].as_array().into_iter().flatten();
+        let bars: Vec<_> = chains
+            .filter_map(|chain| {
+                let figure = &chain["figures"][key];
+                Some(Bar {
+                    chain: chain["name"].as_str()?,
+                    median: figure["median"].as_f64()?,
+                    least: figure["min"].as_f64()?,
+                    greatest: figure["max"].as_f64()?,
+                })
+            })
+            .collect();
+        let scene = scene["name"].as_str()?;
+        (!bars.is_empty()).then_some(Cluster { scene, bars })
+    };
+    scenes.iter().filter_map(of_scene).collect()
+}
+
+/// Draws a panel and returns where it ends.
+fn panel(
+    svg: &mut String,
+    title: &str,
+    clusters: &[Cluster<'_>],
+    chains: &[&str],
+    (x, top): (f64, f64),
+) -> f64 {
+    let bars = || clusters.iter().flat_map(|cluster| &cluster.bars);
+    let greatest = bars().map(|bar| bar.greatest).fold(f64::MIN_POSITIVE, f64::max);
+    let scale = (COLUMN - MARGIN * 2.0 - LABELS - NUMBERS) / greatest;
+    let left = x + LABELS;
+    let mut y = top + TITLE;
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{:.1}\" class=\"title\">{}</text>",
+        top + 12.0,
+        escaped(title)
+    );
+    for cluster in clusters {
+        let middle = y + BAR * cluster.bars.len() as f64 / 2.0 + 4.0;
+        let _ = writeln!(
+            svg,
+            "<text x=\"{x:.1}\" y=\"{middle:.1}\">{}</text>",
+            escaped(cluster.scene)
+        );
+        for bar in &cluster.bars {
+            let colour = chains.iter().position(|chain| *chain == bar.chain).unwrap_or(0);
+            let colour = COLOURS[colour % COLOURS.len()];
+            let width = bar.median * scale;
+            let middle = y + BAR / 2.0 - 0.5;
+            let (from, to) = (left + bar.least * scale, left + bar.greatest * scale);
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>\
+                 <path d=\"M{from:.1} {middle:.1}H{to:.1}\" stroke=\"#000000\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" class=\"small\">{}</text>",
+                BAR - 1.0,
+                to.max(left + width) + 4.0,
+                y + BAR - 3.0,
+                number(bar)
+            );
+            y += BAR;
+        }
+        y += GAP;
+    }
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{left:.1} {:.1}V{:.1}\" stroke=\"#666666\"/>",
+        top + TITLE - 4.0,
+        y - GAP + 4.0
+    );
+    y
+}
+
+fn number(bar: &Bar<'_>) -> String {
+    let decimals = match bar.median {
+        median if median >= 100.0 => 0,
+        median if median >= 10.0 => 1,
+        _ => 2,
+    };
+    format!(
+        "{:.decimals$} ({:.decimals$}–{:.decimals$})",
+        bar.median, bar.least, bar.greatest
+    )
+}
+
+fn legend(svg: &mut String, chains: &[&str]) {
+    for (at, chain) in chains.iter().enumerate() {
+        let x = MARGIN + at as f64 * 120.0;
+        let colour = COLOURS[at % COLOURS.len()];
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"16\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\
+             <text x=\"{:.1}\" y=\"26\">{}</text>",
+            x + 18.0,
+            escaped(chain)
+        );
+    }
+}
+
+fn footer(value: &Value) -> String {
+    let machine = value["machine"]["processor"].as_str().unwrap_or_default();
+    let options = &value["options"];
+    format!(
+        "{machine}; {} rounds of {} s, {} calls at once, {} calls/s in the open loop, bodies of {} bytes; bars are \
+         medians, lines reach from the least to the greatest round",
+        options["rounds"], options["seconds"], options["connections"], options["rate"], options["body"]
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bar_for_each_chain_that_has_the_figure() {
+        let figure = json!({"closed_cpu_us": {"median": 20.0, "min": 10.0, "max": 40.0}});
+        let svg = svg(&json!({
+            "machine": {"processor": "a < b"},
+            "scenes": [{"name": "http", "chains": [
+                {"name": "direct", "figures": {}},
+                {"name": "daprd-rs", "figures": figure},
+            ]}],
+        }))
+        .expect("figures");
+        assert!(svg.contains(">daprd-rs</text>") && svg.contains(">direct</text>"));
+        assert_eq!(svg.matches("20.0 (10.0–40.0)").count(), 1);
+        assert!(svg.contains("a &lt; b"));
+    }
+
+    #[test]
+    fn nothing_makes_no_picture() {
+        assert!(svg(&json!({"scenes": []})).is_none());
+        assert!(svg(&json!([])).is_none());
+    }
+}
