@@ -146,6 +146,11 @@ impl Authority {
         pem(&self.der)
     }
 
+    /// The certificate of this authority, in DER.
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.der.clone()
+    }
+
     /// A certificate of a workload.
     pub fn issue(&self, id: &str) -> Issued {
         self.issue_with(id, |_| {})
@@ -206,6 +211,11 @@ impl Authority {
 }
 
 impl Issued {
+    /// The chain, in PEM.
+    pub fn pem(&self) -> String {
+        self.chain.iter().map(|der| pem(der)).collect()
+    }
+
     /// As TLS needs it.
     ///
     /// # Panics

@@ -6,11 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use http_body::Frame;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, StreamBody};
+use http::HeaderMap;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::{Authority, now, set_validity};
+use crate::rpc::{Body, field, respond, varint};
 
 /// What a sidecar asked for.
 #[derive(Clone, Debug, Default)]
@@ -223,8 +221,6 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
-
 async fn answer(state: &State, request: http::Request<Incoming>) -> http::Response<Body> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes);
@@ -244,36 +240,6 @@ async fn answer(state: &State, request: http::Request<Incoming>) -> http::Respon
         SignAnswer::Status(code, text) => respond(None, code, text),
         SignAnswer::Silence => std::future::pending().await,
     }
-}
-
-fn respond(message: Option<Vec<u8>>, code: u32, text: &'static str) -> http::Response<Body> {
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from(code));
-    trailers.insert("grpc-message", HeaderValue::from_static(text));
-    let message = message.map(|message| {
-        let length = u32::try_from(message.len()).expect("not so long");
-        let framed = [&[0][..], &length.to_be_bytes(), &message].concat();
-        Frame::data(Bytes::from(framed))
-    });
-    let frames = message.into_iter().chain([Frame::trailers(trailers)]);
-    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync();
-    let mut response = http::Response::new(body);
-    let grpc = HeaderValue::from_static("application/grpc");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
-    response
-}
-
-/// A field of protobuf that has a length.
-fn field(number: u8, value: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![number << 3 | 2];
-    let mut length = value.len();
-    while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-    bytes.extend(value);
-    bytes
 }
 
 fn decode(mut message: &[u8]) -> SignRequest {
@@ -302,17 +268,4 @@ fn decode(mut message: &[u8]) -> SignRequest {
         }
     }
     request
-}
-
-fn varint(bytes: &mut &[u8]) -> u64 {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first().expect("a varint");
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    value
 }

@@ -58,6 +58,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("invoke-core", &[]),
     ("lifecycle", &[]),
     ("name-resolution", &["invoke-core", "lifecycle"]),
+    (
+        "operator",
+        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+    ),
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resources", &[]),
     ("telemetry", &["lifecycle", "transport"]),

@@ -66,19 +66,14 @@ impl AppChannel for App {
         if !self.health.admits() {
             return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
-        let place = match &self.limit {
-            Some(limit) => Some(limit.enter().await),
-            None => None,
-        };
-        let mut reply = match &self.http {
-            Some(http) => http.invoke(call).await?,
-            None => self.grpc.invoke(call).await?,
-        };
-        if let Some(place) = place {
-            // The app is at work until its answer has ended.
-            reply.body = reply.body.holding(place);
-        }
-        Ok(reply)
+        // The app is at work until its answer has ended.
+        Limit::within(self.limit.as_ref(), async {
+            match &self.http {
+                Some(http) => http.invoke(call).await,
+                None => self.grpc.invoke(call).await,
+            }
+        })
+        .await
     }
 
     async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {

@@ -94,6 +94,11 @@ impl HttpChannel {
             .parse()
             .map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
         let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+        if authority.as_str().contains('@') {
+            let reason = "a user and a password in the address are not supported".to_owned();
+            let base = "(not shown)".to_owned();
+            return Err(ChannelError { base, reason });
+        }
         if uri.query().is_some() {
             return Err(invalid("a query"));
         }
@@ -129,6 +134,11 @@ impl HttpChannel {
 
     /// Sends a request that the sidecar makes by itself and waits for the head of the answer.
     pub(crate) async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        self.exchange(self.prepare(call)?).await
+    }
+
+    /// What a call asks of the app.
+    pub(crate) fn prepare(&self, call: Invocation) -> Result<Prepared, InvokeError> {
         let Invocation { mut head, body } = call;
         let method = method_of(&head)?;
         let inner = &*self.0;
@@ -139,6 +149,25 @@ impl HttpChannel {
         if let Some(token) = &inner.settings.token {
             headers.insert(headers::API_TOKEN, token.clone());
         }
+        Ok(Prepared {
+            method,
+            target,
+            headers,
+            body,
+            declared,
+        })
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn exchange(&self, prepared: Prepared) -> Result<Reply, InvokeError> {
+        let Prepared {
+            method,
+            target,
+            mut headers,
+            body,
+            declared,
+        } = prepared;
+        let inner = &*self.0;
         if matches!(method, Method::POST | Method::PUT | Method::PATCH) && body.as_full() == Some(b"") {
             // An app that expects a body learns at once that there is none.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -163,6 +192,17 @@ impl HttpChannel {
             failure::of_call(&method, &shown(), inner.settings.max_header_bytes, error, broken)
         })
     }
+}
+
+/// A request to an app, but for what its connection adds.
+pub(crate) struct Prepared {
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) target: Bytes,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Body,
+    /// How long the caller said that the body is.
+    pub(crate) declared: Option<u64>,
 }
 
 impl Inner {

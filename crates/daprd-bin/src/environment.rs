@@ -75,6 +75,11 @@ impl Environment {
     }
 }
 
+/// `NAMESPACE` as it is given; empty for none.
+pub fn given_namespace() -> String {
+    std::env::var("NAMESPACE").unwrap_or_default()
+}
+
 fn is_truthy(text: &str) -> bool {
     matches!(
         text.to_lowercase().as_str(),

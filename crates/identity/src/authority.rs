@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use dapr_proto::sentry::{SignCertificateRequest, SignCertificateResponse};
-use http::header::{self, HeaderName, HeaderValue};
-use http::{Request, Response, Uri};
+use http::Uri;
+use http::header::{HeaderName, HeaderValue};
 use http_body_util::Full;
 use invoke_core::RpcStatus;
 use invoke_core::error::code;
 use lifecycle::Tasks;
 use prost::Message;
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
-use transport::client::{ClientError, CountedBody, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
-use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead, MessageReader, format_timeout, status_of_http};
+use tokio::time::sleep;
+use transport::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
+use transport::grpc::Unary;
 use transport::tls::ClientTls;
 
 use crate::counters::Failed;
@@ -25,7 +25,6 @@ use crate::svid::{Svid, SvidError};
 use crate::token::TokenError;
 
 const METHOD: &str = "/dapr.proto.sentry.v1.CA/SignCertificate";
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// As Dapr spells it.
 const RETRY: HeaderName = HeaderName::from_static("x-retry-attempty");
 
@@ -153,18 +152,23 @@ impl Call {
         uri: Uri,
         message: &SignCertificateRequest,
     ) -> Result<SignCertificateResponse, RequestError> {
-        let message = framed(message);
-        let mut attempt = 0;
+        let call = Unary {
+            uri,
+            message: message.encode_to_vec().into(),
+            timeout: ATTEMPT_TIMEOUT,
+            max_answer: LONGEST_ANSWER,
+        };
+        let mut attempt: u32 = 0;
         loop {
             self.pool
                 .connect(&self.peer)
                 .await
                 .map_err(|error| no_connection(&error))?;
-            let request = head_of(uri.clone(), message.clone(), attempt);
-            let status = match timeout(ATTEMPT_TIMEOUT, self.attempt(request)).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(status)) => status,
-                Err(_) => RpcStatus::new(code::DEADLINE_EXCEEDED, "context deadline exceeded"),
+            let number = [(RETRY, HeaderValue::from(attempt))];
+            let metadata = if attempt == 0 { &[][..] } else { &number };
+            let status = match call.call(&self.pool, &self.peer, metadata).await {
+                Ok(answer) => return decoded(answer).map_err(RequestError::Refused),
+                Err(status) => RpcStatus::new(status.code, status.message),
             };
             attempt += 1;
             if attempt == ATTEMPTS || !is_retried(status.code) {
@@ -172,14 +176,6 @@ impl Call {
             }
             sleep(Duration::from_millis(fastrand::u64(PAUSE))).await;
         }
-    }
-
-    async fn attempt(&self, request: Request<Full<Bytes>>) -> Result<SignCertificateResponse, RpcStatus> {
-        let sent = self.pool.send(&self.peer, request).await;
-        let answer = sent.map_err(|error| {
-            RpcStatus::new(code::UNAVAILABLE, format!("error reading from server: {error}"))
-        })?;
-        read(answer).await
     }
 }
 
@@ -197,75 +193,9 @@ fn no_connection(error: &ClientError) -> RequestError {
     RequestError::Connection(format!("{stage}: {error}"))
 }
 
-/// The message behind its head.
-fn framed(message: &SignCertificateRequest) -> Bytes {
-    let length = message.encoded_len();
-    let head = MessageHead {
-        compressed: false,
-        length: u32::try_from(length).unwrap_or(u32::MAX),
-    };
-    let mut bytes = BytesMut::with_capacity(MESSAGE_HEAD + length);
-    bytes.put_slice(&head.to_bytes());
-    bytes.put(message.encode_to_vec().as_slice());
-    bytes.freeze()
-}
-
-fn head_of(uri: Uri, message: Bytes, attempt: u32) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(message));
-    *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    if let Ok(limit) = HeaderValue::try_from(format_timeout(ATTEMPT_TIMEOUT)) {
-        headers.insert(GRPC_TIMEOUT, limit);
-    }
-    if attempt > 0 {
-        headers.insert(RETRY, HeaderValue::from(attempt));
-    }
-    request
-}
-
-/// Reads an answer of one message.
-async fn read(answer: Response<CountedBody>) -> Result<SignCertificateResponse, RpcStatus> {
-    let rpc = |status: GrpcStatus| RpcStatus::new(status.code, status.message);
-    let internal = |text: String| RpcStatus::new(code::INTERNAL, text);
-    let head = GrpcStatus::from_headers(answer.headers());
-    if let Some(status) = head.filter(|status| status.code != code::OK) {
-        return Err(rpc(status));
-    }
-    if answer.status() != http::StatusCode::OK {
-        let text = format!(
-            "unexpected HTTP status code received from server: {}",
-            answer.status()
-        );
-        return Err(RpcStatus::new(status_of_http(answer.status()), text));
-    }
-    let mut messages = MessageReader::new(answer.into_body(), LONGEST_ANSWER);
-    let mut decoded = None;
-    while let Some(message) = messages.next().await {
-        match message {
-            Ok((false, message)) if decoded.is_none() => {
-                let message = SignCertificateResponse::decode(message).map_err(|error| {
-                    internal(format!("grpc: failed to unmarshal the received message: {error}"))
-                })?;
-                decoded = Some(message);
-            }
-            Ok((false, _)) => return Err(internal("more than one message was received".to_owned())),
-            Ok((true, _)) => return Err(internal("a compressed message was received".to_owned())),
-            Err(error) => return Err(RpcStatus::new(code::UNAVAILABLE, error.to_string())),
-        }
-    }
-    let status = messages
-        .take_trailers()
-        .as_ref()
-        .and_then(GrpcStatus::from_headers);
-    match (status, decoded) {
-        (Some(status), _) if status.code != code::OK => Err(rpc(status)),
-        (Some(_), Some(answer)) => Ok(answer),
-        (Some(_), None) => Err(internal("no message was received".to_owned())),
-        (None, _) => Err(internal(
-            "server closed the stream without sending trailers".to_owned(),
-        )),
-    }
+fn decoded(answer: Bytes) -> Result<SignCertificateResponse, RpcStatus> {
+    SignCertificateResponse::decode(answer).map_err(|error| {
+        let text = format!("grpc: failed to unmarshal the received message: {error}");
+        RpcStatus::new(code::INTERNAL, text)
+    })
 }

@@ -38,6 +38,14 @@ pub enum ConfigurationError {
         #[source]
         source: YamlError,
     },
+    /// What was received is no JSON object.
+    #[error("{origin}: {reason}")]
+    Received {
+        /// Which configuration, and of whom.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// A field has the wrong type; the text names it and its file.
     #[error("{0}")]
     Field(Box<figment::Error>),
@@ -265,6 +273,15 @@ pub fn load_configuration(
     paths: &[String],
     lookup: impl Fn(&str) -> Option<String>,
 ) -> Result<Configuration, ConfigurationError> {
+    let mut documents = Vec::new();
+    for path in paths {
+        documents.push((path.clone(), read(Path::new(path), &lookup)?));
+    }
+    of_documents(documents)
+}
+
+/// Lays documents over the defaults, one over the other; each comes with the name that errors give it.
+pub(crate) fn of_documents(documents: Vec<(String, Value)>) -> Result<Configuration, ConfigurationError> {
     let defaults = serde_json::json!({
         "spec": { "accessControl": { "trustDomain": "public" } }
     });
@@ -272,12 +289,8 @@ pub fn load_configuration(
         name: "defaults".to_owned(),
         value: defaults,
     });
-    for path in paths {
-        let value = read(Path::new(path), &lookup)?;
-        figment = figment.merge(Layer {
-            name: path.clone(),
-            value,
-        });
+    for (name, value) in documents {
+        figment = figment.merge(Layer { name, value });
     }
     let document: Document = figment
         .extract()

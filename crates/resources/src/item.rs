@@ -1,12 +1,14 @@
 //! Named values of a manifest: given as they are, or by reference to a secret or a variable.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::lenient;
 
-/// A named value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// A named value. Its `Debug` does not show the value, which may be a secret.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Item {
     /// Its name.
@@ -21,6 +23,17 @@ pub struct Item {
     /// The environment variable that has it; empty for none.
     #[serde(deserialize_with = "lenient::text", rename = "envref")]
     pub variable: String,
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Item")
+            .field("name", &self.name)
+            .field("has_value", &self.value.is_some())
+            .field("secret", &self.secret)
+            .field("variable", &self.variable)
+            .finish()
+    }
 }
 
 /// Where a value is in a secret store.

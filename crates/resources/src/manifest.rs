@@ -49,6 +49,21 @@ pub struct Filter<'a> {
     pub app_id: &'a str,
 }
 
+impl Filter<'_> {
+    fn is_of_namespace(&self, head: &Head) -> bool {
+        self.namespace.is_empty() || head.namespace.is_empty() || head.namespace == self.namespace
+    }
+
+    fn is_in_scope(&self, head: &Head) -> bool {
+        head.scopes.is_empty() || head.scopes.iter().any(|scope| scope == self.app_id)
+    }
+
+    /// Whether a resource is for this sidecar.
+    pub(crate) fn admits(&self, head: &Head) -> bool {
+        self.is_of_namespace(head) && self.is_in_scope(head)
+    }
+}
+
 /// What was found in folders.
 #[derive(Debug)]
 pub struct Loaded<R> {
@@ -172,8 +187,7 @@ impl<R: Resource> Found<'_, R> {
 
     fn take(&mut self, resource: R) {
         let head = resource.head();
-        let Filter { namespace, app_id } = self.filter;
-        if !namespace.is_empty() && !head.namespace.is_empty() && head.namespace != namespace {
+        if !self.filter.is_of_namespace(head) {
             return;
         }
         let log_name = resource.log_name();
@@ -189,7 +203,7 @@ impl<R: Resource> Found<'_, R> {
             ));
             return;
         }
-        if !head.scopes.is_empty() && !head.scopes.iter().any(|scope| scope == app_id) {
+        if !self.filter.is_in_scope(head) {
             return;
         }
         self.names.push((head.name.clone(), log_name));
@@ -215,22 +229,29 @@ fn resource<R: Resource>(file: &Path, document: Value) -> Result<Option<R>, Unus
     if document["apiversion"] != API_VERSION || document["kind"] != R::KIND {
         return Ok(None);
     }
+    typed(&file.display().to_string(), document)
+        .map(Some)
+        .map_err(Unusable)
+}
+
+/// A document whose keys are in lower case as a resource; an error names `origin` and the field.
+pub(crate) fn typed<R: Resource>(origin: &str, document: Value) -> Result<R, String> {
     let layer = Layer {
-        name: file.display().to_string(),
+        name: origin.to_owned(),
         value: document,
     };
     let resource: R = Figment::from(layer)
         .extract()
-        .map_err(|error| Unusable(error.to_string()))?;
+        .map_err(|error| error.to_string())?;
     let name = &resource.head().name;
     if name == "." || name == ".." || name.contains(['/', '%']) {
-        return Err(Unusable(format!("invalid metadata.name {name:?}")));
+        return Err(format!("invalid metadata.name {name:?}"));
     }
-    Ok(Some(resource))
+    Ok(resource)
 }
 
 /// Keys of resources are matched without regard to case. What stands below `value` is the user's own.
-fn lower_keys(value: Value) -> Value {
+pub(crate) fn lower_keys(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let lowered = map.into_iter().map(|(key, value)| {

@@ -6,7 +6,7 @@ use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::App;
 use internal_grpc::Server;
 use invoke_core::Inbound;
-use resources::{Component, Configuration};
+use resources::{Component, Configuration, HttpEndpoint};
 use transport::listen::{Listener, Patience};
 use transport::server::{GrpcServerConfig, serve_grpc, serve_http};
 
@@ -23,6 +23,7 @@ pub(super) fn metadata(
     configuration: &Configuration,
     environment: &Environment,
     components: &[Component],
+    endpoints: &[HttpEndpoint],
 ) -> Metadata {
     let app = &settings.app;
     let health = app.health.as_ref().map(|health| AppHealth {
@@ -41,7 +42,10 @@ pub(super) fn metadata(
         version: crate::flags::VERSION.to_owned(),
         features: configuration.enabled_features(),
         components: components.iter().map(listed).collect(),
-        http_endpoints: Vec::new(),
+        http_endpoints: endpoints
+            .iter()
+            .map(|endpoint| endpoint.head.name.clone())
+            .collect(),
         resiliencies: Vec::new(),
         app: AppConnection {
             port: app.port_shown,

@@ -1,12 +1,15 @@
-//! Components in folders. This sidecar has no building blocks but invocation, so components do nothing: they are
-//! checked as far as Dapr checks them at once, and listed in the metadata, so that an app whose folder has a state
-//! store or a message bus starts as it did.
+//! Components. This sidecar has no building blocks but invocation, so they do nothing, apart from the secret stores
+//! that resources refer to: they are checked as far as Dapr checks them at once, and listed in the metadata, so that an
+//! app whose folder has a state store or a message bus starts as it did.
+
+use std::collections::HashMap;
 
 use api_core::ComponentInfo;
-use resources::{Component, Configuration, Filter, LoadError, Resource, load_resources};
+use operator::OperatorError;
+use resources::{Component, Configuration, DecodeError, LoadError, Resource, SecretStore};
 use thiserror::Error;
 
-use super::SCOPE;
+use super::{SCOPE, kube_store};
 
 /// What components can do, as Dapr lists it.
 const CAPABILITIES: &[(&str, &[&str])] = &[
@@ -36,6 +39,12 @@ pub enum ComponentsError {
     /// A folder cannot be read, or a name is given twice.
     #[error("failed to load components: {0}")]
     Load(#[from] LoadError),
+    /// The operator does not give them.
+    #[error("failed to load components: {0}")]
+    Operator(#[from] OperatorError),
+    /// The operator gives something else.
+    #[error("failed to load components: error deserializing component: {0}")]
+    Decode(#[from] DecodeError),
     /// A component is of no category that Dapr knows.
     #[error("process component {name} error: incorrect type {kind}")]
     Category {
@@ -58,28 +67,34 @@ pub enum ComponentsError {
     },
 }
 
-/// Loads the components of all folders.
-pub(super) fn load(
-    folders: &[String],
-    filter: Filter<'_>,
+/// Components that were accepted.
+#[derive(Debug, Default)]
+pub(super) struct Accepted {
+    /// All of them, as the metadata lists them.
+    pub(super) components: Vec<Component>,
+    /// The secret stores among them that resources may refer to.
+    pub(super) stores: HashMap<String, SecretStore>,
+}
+
+/// Accepts the components that are for this sidecar.
+pub(super) fn accept(
+    components: Vec<Component>,
     configuration: &Configuration,
-) -> Result<Vec<Component>, ComponentsError> {
-    let loaded = load_resources::<Component>(folders, filter)?;
-    for warning in &loaded.warnings {
-        tracing::warn!(target: SCOPE, "{warning}");
-    }
+) -> Result<Accepted, ComponentsError> {
     tracing::info!(target: SCOPE, "Loading components…");
-    let mut components = Vec::new();
-    let (stores, others): (Vec<_>, Vec<_>) = loaded
-        .resources
+    let mut accepted = Accepted::default();
+    let (stores, others): (Vec<_>, Vec<_>) = components
         .into_iter()
         .filter(|component| is_allowed(component, configuration.denied_components()))
         .partition(|component| component.category() == Some("secretstores"));
     for component in stores.into_iter().chain(others) {
         match check(&component) {
-            Ok(()) => {
+            Ok(store) => {
                 tracing::info!(target: SCOPE, "Component loaded: {}", component.log_name());
-                components.push(component);
+                if let Some(store) = store {
+                    accepted.stores.insert(component.head.name.clone(), store);
+                }
+                accepted.components.push(component);
             }
             Err(error) if component.ignore_errors && matches!(error, ComponentsError::Init { .. }) => {
                 tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
@@ -95,13 +110,13 @@ pub(super) fn load(
     }
     tracing::info!(target: SCOPE, "Waiting for all outstanding components to be processed…");
     tracing::info!(target: SCOPE, "All outstanding components processed");
-    if !components.is_empty() {
+    if accepted.components.len() > accepted.stores.len() {
         tracing::warn!(
             target: SCOPE,
             "Components are listed in the metadata and do nothing else: this sidecar serves invocation only"
         );
     }
-    Ok(components)
+    Ok(accepted)
 }
 
 /// `components.deny` of the configuration: a type, or a type and a version.
@@ -129,7 +144,8 @@ fn is_allowed(component: &Component, denied: &[String]) -> bool {
     !is_denied
 }
 
-fn check(component: &Component) -> Result<(), ComponentsError> {
+/// Checks a component; if it is a secret store that is good for something, it is set up.
+fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> {
     let name = component.head.name.clone();
     if component.category().is_none() {
         let kind = component.kind.clone();
@@ -137,18 +153,24 @@ fn check(component: &Component) -> Result<(), ComponentsError> {
     }
     let is_missing = |setting| component.value(setting).is_none_or(str::is_empty);
     if component.kind == "state.sqlite" && is_missing("connectionString") {
-        let log_name = component.log_name();
-        let cause = format!(
-            "[INIT_COMPONENT_FAILURE]: initialization error occurred for {log_name}: missing connection string"
-        );
-        tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
-        return Err(ComponentsError::Init {
-            name,
-            log_name,
-            cause,
-        });
+        return Err(failed(component, "missing connection string"));
     }
-    Ok(())
+    if kube_store::is_one(component) {
+        kube_store::check_credentials().map_err(|error| failed(component, &error.to_string()))?;
+    }
+    SecretStore::of(component).map_err(|error| failed(component, &error.to_string()))
+}
+
+/// A component that cannot be used as it is set up; the log says so at once.
+fn failed(component: &Component, why: &str) -> ComponentsError {
+    let log_name = component.log_name();
+    let cause = format!("[INIT_COMPONENT_FAILURE]: initialization error occurred for {log_name}: {why}");
+    tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
+    ComponentsError::Init {
+        name: component.head.name.clone(),
+        log_name,
+        cause,
+    }
 }
 
 /// A component as the metadata lists it.
@@ -157,6 +179,15 @@ pub(super) fn listed(component: &Component) -> ComponentInfo {
         .iter()
         .find(|(kind, _)| *kind == component.kind)
         .map_or(&[][..], |(_, capabilities)| capabilities);
+    let has_fields = component.kind.eq_ignore_ascii_case("secretstores.local.file")
+        && component
+            .value("multiValued")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let capabilities = if has_fields {
+        &["MULTIPLE_KEY_VALUES_PER_SECRET"]
+    } else {
+        capabilities
+    };
     ComponentInfo {
         name: component.head.name.clone(),
         kind: component.kind.clone(),

@@ -4,9 +4,12 @@ mod access;
 mod apis;
 mod app;
 mod components;
+mod endpoints;
+mod kube_store;
 mod names;
 mod parts;
 mod security;
+mod source;
 mod start;
 
 use std::io;
@@ -19,6 +22,7 @@ use internal_grpc::Client;
 use invoke_core::Outbound;
 use lifecycle::{ShutdownRequest, shutdown_requests};
 use name_resolution::host;
+use operator::OperatorError;
 use resources::ConfigurationError;
 use telemetry::log::Log;
 use telemetry::server::MetricsError;
@@ -43,9 +47,6 @@ pub enum Fatal {
     /// The flags contradict each other, or a value cannot be.
     #[error("{0}")]
     Settings(String),
-    /// Something is asked for that this version does not have. To go on without it would be unsafe.
-    #[error("{0} is not supported by this version of daprd-rs")]
-    Unsupported(String),
     /// Sidecars in Kubernetes must not be root.
     #[error(
         "current user UID(0) is root. Dapr must be run as a non-root user in Kubernetes environments. To override \
@@ -58,12 +59,21 @@ pub enum Fatal {
     /// It has one that cannot be.
     #[error("invalid control plane trust domain: {0}")]
     TrustDomain(#[source] SpiffeError),
+    /// The operator is to be asked by a sidecar that cannot prove who it is.
+    #[error("the operator cannot be asked without an identity")]
+    NoIdentity,
     /// There is no certificate to show, or nobody to trust.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The configuration cannot be used.
     #[error("error loading configuration: {0}")]
     Configuration(#[from] ConfigurationError),
+    /// The operator cannot be reached.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// The operator has no such configuration.
+    #[error("error loading configuration: {0}")]
+    OperatorConfiguration(#[source] OperatorError),
     /// The access control policies of the configuration cannot be used.
     #[error(transparent)]
     Policies(#[from] BrokenPolicies),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use identity::{AnchorSource, ControlPlane, Counters, Failed, Identity, Mode, TokenSource};
+use identity::{AnchorSource, ControlPlane, Counters, Failed, Identity, IdentityError, Mode, TokenSource};
 use identity::{Settings as IdentitySettings, TrustDomain};
 use rustix::process::geteuid;
 use telemetry::metrics::{Family, Kind, Metrics};
@@ -21,9 +21,6 @@ pub fn check_security(flags: &Flags) -> Result<(), Fatal> {
         check_user(&variables)?;
     }
     control_plane(flags, &variables)?;
-    if mode == Mode::Kubernetes {
-        return Err(Fatal::Unsupported("--mode=kubernetes".to_owned()));
-    }
     if !needs_identity(flags) {
         tracing::warn!(
             target: "dapr.runtime.security",
@@ -76,6 +73,7 @@ fn control_plane(flags: &Flags, variables: &SecurityVariables) -> Result<Control
 /// The identity of this sidecar, and what is secured with it.
 pub(super) struct Security {
     identity: Option<Identity>,
+    mode: Mode,
     /// Whether sidecars prove to each other who they are.
     is_mutual: bool,
     counters: Arc<Counters>,
@@ -101,6 +99,7 @@ impl Security {
         };
         Ok(Self {
             identity,
+            mode: mode(flags),
             is_mutual,
             counters,
         })
@@ -114,6 +113,19 @@ impl Security {
     /// How connections of other sidecars are secured, if they are.
     pub(super) fn of_server(&self) -> Option<ServerTls> {
         self.mutual().map(Identity::server_tls)
+    }
+
+    /// Whether this sidecar is in a pod.
+    pub(super) fn is_kubernetes(&self) -> bool {
+        self.mode == Mode::Kubernetes
+    }
+
+    /// How the connection to the operator is secured: always, whatever is used between sidecars.
+    pub(super) fn of_operator(&self) -> Result<ClientTls, Fatal> {
+        let identity = self.identity.as_ref().ok_or(Fatal::NoIdentity)?;
+        Ok(identity
+            .control_plane_tls("dapr-operator")
+            .map_err(IdentityError::ControlPlane)?)
     }
 
     fn mutual(&self) -> Option<&Identity> {

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api_http::{Api, Health, PublicApi};
-use app_channel::External;
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
 use invoke_core::headers::Identity;
 use invoke_core::{Inbound, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Component, Configuration, Filter, load_configuration};
+use resources::{Configuration, SecretSource};
 use telemetry::log::Log;
 use telemetry::metrics::Metrics;
 use telemetry::server::{MetricsError, MetricsServer};
@@ -23,11 +22,13 @@ use super::apis::{
     api_settings, grpc_api, grpc_limits, grpc_settings, http_api, internal_api, is_traced, max_message,
     metadata, public,
 };
-use super::app::{app_channel, app_header_limit, attend, wait_for_app};
-use super::components::has_message_bus;
+use super::app::{app_channel, attend, wait_for_app};
+use super::components::{self, has_message_bus};
+use super::endpoints;
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
 use super::security::Security;
+use super::source::Source;
 use super::{Fatal, SCOPE};
 use crate::environment::{self, Environment};
 use crate::flags::{Flags, Options, Settings, go};
@@ -55,13 +56,16 @@ pub(super) async fn start(
         .internal_port
         .unwrap_or_else(|| stable_port(settings, &host_name));
     let host_address = host::host_address(environment.host_ip.as_deref())?;
-    let configuration = configuration(flags, settings, internal_port, &host_address)?;
+    let source = Source::of(flags, &security, &environment.namespace).await?;
+    let metrics_port = flags.text("metrics-port");
+    let lookup = environment::lookup(settings, metrics_port, internal_port, &host_address);
+    let configuration = source.configuration(flags, lookup).await?;
     let registry = Metrics::new();
     security.register(&registry, &settings.app_id);
     let policy = policy(flags, settings, &configuration, &registry)?;
     let apis = api_lists(&configuration);
     metrics(flags, &configuration, registry, parts).await?;
-    tracing::info!(target: SCOPE, "standalone mode configured");
+    tracing::info!(target: SCOPE, "{} mode configured", flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
     say_what_is_not_there(flags, &configuration);
 
@@ -77,11 +81,24 @@ pub(super) async fn start(
         internal_port,
         host_name: host_name.clone(),
     };
-    let directory = resolver(&configuration, &instance, parts).await;
-    let components = components(flags, settings, &configuration)?;
+    let directory = resolver(&configuration, source.is_kubernetes(), &instance, parts).await;
+    let accepted = components::accept(source.components(settings).await?, &configuration)?;
+    let components = accepted.components;
+    let secrets = SecretSource {
+        stores: accepted.stores,
+        is_kubernetes: source.is_kubernetes(),
+        allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
+    };
+    let endpoints = endpoints::process(source.http_endpoints(settings).await, &secrets);
 
     let health = Health::new(parts.readiness.clone());
-    let metadata = Arc::new(metadata(settings, &configuration, &environment, &components));
+    let metadata = Arc::new(metadata(
+        settings,
+        &configuration,
+        &environment,
+        &components,
+        &endpoints,
+    ));
     let max_message = max_message(options);
     let channel = app_channel(settings, options, &environment, parts)?;
     let identity = Arc::new(Identity::new(
@@ -99,7 +116,7 @@ pub(super) async fn start(
         },
     };
     let client = Client::new(pool, parts.connections.clone());
-    let external = External::new(app_header_limit(options), parts.connections.clone());
+    let external = endpoints::external(&endpoints, settings, options, parts);
     let outbound = Outbound::new(
         identity,
         Arc::clone(&inbound),
@@ -187,24 +204,6 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// The components of the folders that the flags name.
-fn components(
-    flags: &Flags,
-    settings: &Settings,
-    configuration: &Configuration,
-) -> Result<Vec<Component>, Fatal> {
-    let mut folders = flags.list("resources-path");
-    if folders.is_empty() && flags.is_given("components-path") {
-        folders.push(flags.text("components-path").to_owned());
-    }
-    let namespace = std::env::var("NAMESPACE").unwrap_or_default();
-    let filter = Filter {
-        namespace: &namespace,
-        app_id: &settings.app_id,
-    };
-    Ok(super::components::load(&folders, filter, configuration)?)
-}
-
 /// Describes the services of a server to those who ask.
 fn reflection(services: &[&str]) -> Result<Reflection, Fatal> {
     Reflection::new(services).map_err(|error| Fatal::Reflection(error.to_string()))
@@ -227,22 +226,6 @@ pub(super) fn stable_port(settings: &Settings, host_name: &str) -> u16 {
         rustix::process::getuid().as_raw(),
         host_name,
     )
-}
-
-pub(super) fn configuration(
-    flags: &Flags,
-    settings: &Settings,
-    internal_port: u16,
-    host_address: &str,
-) -> Result<Configuration, Fatal> {
-    let files = flags.list("config");
-    if files.is_empty() {
-        tracing::info!(target: SCOPE, "loading default configuration");
-    }
-    let lookup = environment::lookup(settings, flags.text("metrics-port"), internal_port, host_address);
-    let configuration = load_configuration(&files, lookup)?;
-    tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
-    Ok(configuration)
 }
 
 /// Says plainly which parts of the configuration have no effect yet.

@@ -132,9 +132,20 @@ impl fmt::Display for ClientError {
                 Some(cause) => write!(f, "{cause}"),
                 None => write!(f, "{}", self.source),
             },
-            _ => write!(f, "{}", self.source),
+            _ => match alert(self.source.as_ref()) {
+                Some(words) => f.write_str(&words),
+                None => write!(f, "{}", self.source),
+            },
         }
     }
+}
+
+/// What the other side said of TLS after the handshake, which for it was not over: in TLS 1.3 a client hears of a
+/// certificate that is refused or missing only when it reads (RFC 8446, section 4.4.2.4).
+fn alert(error: &(dyn StdError + 'static)) -> Option<String> {
+    let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    let inner = io.get_ref()?;
+    inner.is::<rustls::Error>().then(|| tls::go_words(io))
 }
 
 impl StdError for ClientError {
