@@ -65,7 +65,8 @@ pub async fn serve_grpc<H: Handler>(
         connections.spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
                 let handler = handler.clone();
-                async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) }
+                // In a box from the start: hyper moves it several times, and it is large.
+                Box::pin(async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) })
             });
             let (limit, draining) = (sleep(config.handshake_timeout), shutdown.clone());
             let io = Handshaking::new(socket, async move {

@@ -111,7 +111,8 @@ impl<H: Handler> Server<H> {
         match detected {
             Ok((true, socket)) => {
                 let connection = http2(h2c, socket, self.handler.clone(), None);
-                drive(connection, self.shutdown.clone()).await;
+                // Most connections are none of HTTP/2 and need no room for it.
+                Box::pin(drive(connection, self.shutdown.clone())).await;
             }
             Ok((false, socket)) => self.http1(socket).await,
             Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
@@ -128,7 +129,8 @@ impl<H: Handler> Server<H> {
         let service = service_fn(move |request: Request<Incoming>| {
             let server = Arc::clone(&server);
             let watch = Arc::clone(&watch);
-            async move { Answer::Ok(server.answer(request, watch).await) }
+            // In a box of its own: an idle connection must not keep room for it.
+            Box::pin(async move { Answer::Ok(server.answer(request, watch).await) })
         });
         let mut builder = http1::Builder::new();
         builder
@@ -157,7 +159,8 @@ impl<H: Handler> Server<H> {
             && upgrade::is_asked_for(request.headers())
         {
             // No head of HTTP/1 follows, so nothing is to be watched.
-            return self.upgrade(request, h2c.clone()).await.map(Either::Right);
+            let upgrading = Box::pin(self.upgrade(request, h2c.clone()));
+            return upgrading.await.map(Either::Right);
         }
         let answer = self.handler.call(request.map(Either::Left)).await;
         let mut answer = answer.map(|body| Either::Left(Ended::new(Either::Left(body), watch)));
@@ -202,7 +205,8 @@ where
             Some(kept) => kept.or(request),
             None => request.map(Either::Left),
         };
-        async move { Ok::<_, Infallible>(handler.call(request).await) }
+        // In a box from the start: hyper moves it several times, and it is large.
+        Box::pin(async move { Ok::<_, Infallible>(handler.call(request).await) })
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
