@@ -20,8 +20,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    let mut build = cargo(&["build", "--release", "--package", "daprd-bin", "--bin", "daprd"]);
-    step("daprd, optimised", &mut build)?;
+    let is_picture = args.iter().any(|arg| arg.starts_with("--plot"));
+    if !is_picture {
+        let mut build = cargo(&["build", "--release", "--package", "daprd-bin", "--bin", "daprd"]);
+        step("daprd, optimised", &mut build)?;
+    }
     let mut command = cargo(&[
         "run",
         "--quiet",

@@ -30,6 +30,7 @@ cargo xtask COMMAND
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
+  bench --plot FILE.json        a picture of what was measured
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist                          a release binary in ./dist
 ";
