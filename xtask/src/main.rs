@@ -32,6 +32,7 @@ cargo xtask COMMAND
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
+  bench --plot FILE.json        a picture of what was measured
   soak [--minutes N]            calls of every kind while apps and sidecars are killed and started again
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist                          a release binary in ./dist

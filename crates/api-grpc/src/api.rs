@@ -1,5 +1,6 @@
 //! The handler of the gRPC API.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -230,10 +231,11 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                     deadline: head.deadline,
                     max_message: max,
                 };
-                let call = async {
+                // Pinned here: to hand such a large future on would be to copy it.
+                let call = pin!(async {
                     let message = read(body, head, max).await?;
                     invoke::handle(&*inner.invoke, &message, context).await
-                };
+                });
                 within(head.deadline, call).await
             }
             "GetMetadata" => {

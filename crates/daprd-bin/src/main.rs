@@ -104,8 +104,7 @@ fn main() -> ExitCode {
 /// Runs the sidecar until it ends; a hang-up builds it anew.
 fn run(flags: &flags::Flags, options: &Options, log: &Log) -> Result<Ended, Fatal> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // The processors that this container may use, not those that the host has.
-        .worker_threads(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .worker_threads(workers())
         .enable_all()
         .build()
         .map_err(Fatal::Runtime)?;
@@ -122,6 +121,12 @@ fn run(flags: &flags::Flags, options: &Options, log: &Log) -> Result<Ended, Fata
     // What still runs now has been told to end, and nobody waits for it any more.
     runtime.shutdown_background();
     ended
+}
+
+/// Half of the processors that this container may use (not of those that the host has): the other half is the app's.
+/// More threads hand calls to each other more often, which costs more than they save: see the page on performance.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 fn begin_log(flags: &flags::Flags, level: Level, is_known: bool) -> Result<Log, ExitCode> {

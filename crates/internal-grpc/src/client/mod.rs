@@ -3,6 +3,7 @@
 mod errors;
 mod reply;
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -141,20 +142,23 @@ impl Peers for Client {
             Some(data) => Body::full(data.clone()),
             None => body,
         };
-        let call = async {
+        // Pinned here: to hand such a large future on would be to copy it.
+        let call = pin!(async {
             let error = match self.stream(&key, head, body).await {
                 Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => error,
                 other => return other,
             };
             match &at_hand {
-                Some(data) if errors::is_unknown_method(&error) => self.unary(&key, head, data).await,
+                Some(data) if errors::is_unknown_method(&error) => {
+                    Box::pin(self.unary(&key, head, data)).await
+                }
                 None if errors::is_unknown_method(&error) => {
                     let old = Cause::OldPeer(app.id.as_str().to_owned());
                     Err(InvokeError::new(Fault::Peer, Seen::No, old))
                 }
                 _ => Err(error),
             }
-        };
+        });
         let Some(deadline) = head.deadline else {
             return call.await;
         };

@@ -4,9 +4,8 @@ mod events;
 mod refusals;
 mod request;
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -123,13 +122,14 @@ impl<R: Receive> Server<R> {
             trace: self.config.tracing.then(|| trace_of(&parts.headers)),
             caller: caller_of(&parts.extensions),
         };
-        let call = async {
+        // Pinned here: to hand such a large future on would be to copy it.
+        let call = pin!(async {
             match parts.uri.path() {
                 CALL_LOCAL_STREAM => self.call_local_stream(hop).await,
-                CALL_LOCAL => self.call_local(hop).await,
+                CALL_LOCAL => Box::pin(self.call_local(hop)).await,
                 other => Err(refusals::unknown(other)),
             }
-        };
+        });
         match head.deadline {
             None => call.await,
             Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
@@ -219,7 +219,7 @@ impl<R: Receive> Handler for Server<R> {
     async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {
         let path = request.uri().path();
         if Reflection::serves(path) {
-            let answer = self.reflection.call(request).await;
+            let answer = Box::pin(self.reflection.call(request)).await;
             return answer.map(|body| Answer(Kind::Relayed(body)));
         }
         if !is_registered(path) {

@@ -172,32 +172,40 @@ where
                 });
             }
         }
-        let socket = connect_origin(
-            &pool.address,
-            pool.config.tls.as_ref(),
-            pool.config.connect_timeout,
-        )
-        .await
-        .map_err(ClientError::connect)?;
+        Ok(Lease {
+            pool: Arc::clone(pool),
+            // Rare, and large: a call must not carry room for it.
+            connection: Box::pin(pool.dial()).await?,
+            is_reused: false,
+            _place: place,
+        })
+    }
+}
+
+impl<B> Pool<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn dial(&self) -> Result<Connection<B>, ClientError> {
+        let (tls, limit) = (self.config.tls.as_ref(), self.config.connect_timeout);
+        let socket = connect_origin(&self.address, tls, limit)
+            .await
+            .map_err(ClientError::connect)?;
         let mut builder = http1::Builder::new();
         builder
             .title_case_headers(true)
-            .max_header_size(pool.config.max_header_bytes);
+            .max_header_size(self.config.max_header_bytes);
         let (sender, connection) = builder
             .handshake(TokioIo::new(socket))
             .await
             .map_err(|error| ClientError::from_hyper(error, true))?;
-        let task = pool.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(target: "dapr.runtime", "connection to the app ended: {error}");
             }
         });
-        Ok(Lease {
-            pool: Arc::clone(pool),
-            connection: Connection { sender, task },
-            is_reused: false,
-            _place: place,
-        })
+        Ok(Connection { sender, task })
     }
 }
 

@@ -205,9 +205,19 @@ where
         peer: &Peer<B>,
         key: &PeerKey,
     ) -> Result<(Arc<Connection<B>>, User), ClientError> {
-        if let Some(found) = peer.free(self.config.max_users) {
-            return Ok(found);
+        match peer.free(self.config.max_users) {
+            Some(found) => Ok(found),
+            // Rare, and large: a call must not carry room for it.
+            None => Box::pin(self.another(peer, key)).await,
         }
+    }
+
+    /// One more connection, which callers that wait for one share.
+    async fn another(
+        &self,
+        peer: &Peer<B>,
+        key: &PeerKey,
+    ) -> Result<(Arc<Connection<B>>, User), ClientError> {
         let failures = peer.failures();
         let mut last_failure = peer.dialling.lock().await;
         if let Some(found) = peer.free(self.config.max_users) {

@@ -77,7 +77,8 @@ pub async fn serve_grpc<H: Handler>(
                     request.extensions_mut().insert(peer.clone());
                 }
                 let handler = handler.clone();
-                async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) }
+                // In a box from the start: hyper moves it several times, and it is large.
+                Box::pin(async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) })
             });
             let (limit, draining) = (sleep_until(limit), shutdown.clone());
             let io = Handshaking::new(socket, async move {

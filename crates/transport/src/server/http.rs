@@ -111,6 +111,7 @@ impl<H: Handler> Server<H> {
         match detected {
             Ok((true, socket)) => {
                 let connection = http2(h2c, socket, self.handler.clone(), None);
+                // Most connections are none of HTTP/2 and need no room for it.
                 Box::pin(drive(connection, self.shutdown.clone())).await;
             }
             Ok((false, socket)) => self.http1(socket).await,
@@ -181,7 +182,8 @@ where
             Some(kept) => kept.or(request),
             None => request.map(Either::Left),
         };
-        async move { Ok::<_, Infallible>(handler.call(request).await) }
+        // In a box from the start: hyper moves it several times, and it is large.
+        Box::pin(async move { Ok::<_, Infallible>(handler.call(request).await) })
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder

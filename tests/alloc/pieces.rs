@@ -1,0 +1,145 @@
+//! The pieces of the way of a call.
+
+use std::hint::black_box;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::measure;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use http_body::Body as _;
+use http_body_util::Full;
+use invoke_codec::message::{RequestLens, put_request, read_request};
+use invoke_codec::metadata;
+use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, Resolution};
+use invoke_core::headers::Identity;
+use invoke_core::{AppRef, Head, MethodPath, Origin, Resolver, Target, Verb};
+use tokio::sync::watch;
+use transport::grpc::{MessageReader, Relay};
+
+use crate::at_most;
+
+/// The allocations of an operation that was done once before.
+fn count(mut operation: impl FnMut()) -> u64 {
+    operation();
+    measure(operation).count_total
+}
+
+/// What an ordinary client sends.
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("host", "127.0.0.1:3500"),
+        ("user-agent", "curl/8"),
+        ("accept", "*/*"),
+        ("content-type", "application/json"),
+        ("content-length", "1024"),
+        ("x-request-id", "4bf92f3577b34da6"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+#[test]
+fn target_and_method() {
+    let target = count(|| {
+        black_box(Target::parse(black_box("orders.production"))).unwrap();
+    });
+    at_most(0.0, "a target", target, 1);
+    let path = Bytes::from_static(b"orders/17/items");
+    let method = count(|| {
+        black_box(MethodPath::parse(path.clone())).unwrap();
+    });
+    at_most(0.0, "a method path", method, 1);
+}
+
+#[test]
+fn stamping() {
+    let identity = Identity::new("me".into(), "default".into(), "10.0.0.5", "node1");
+    let callee = "orders".into();
+    let mut prepared: Vec<HeaderMap> = vec![headers(), headers()];
+    let stamped = count(|| {
+        let mut headers = prepared.pop().unwrap();
+        identity.stamp_remote(&mut headers, &callee);
+        prepared.insert(0, headers);
+    });
+    at_most(6.0, "the identity headers", stamped, 1);
+}
+
+#[test]
+fn encoding() {
+    let mut head = Head::new(MethodPath::parse("orders").unwrap(), Origin::Http);
+    head.verb = Some(Verb::from_http(&http::Method::POST));
+    head.headers = headers();
+    let mut out = BytesMut::with_capacity(4096);
+    let encoded = count(|| {
+        out.clear();
+        let lens = RequestLens::of(&head, 1024).unwrap();
+        put_request(&mut out, &head, &lens);
+        out.extend_from_slice(&[7; 1024]);
+    });
+    at_most(0.0, "an encoded request", encoded, 1);
+    let message = out.split().freeze();
+    let decoded = count(|| {
+        black_box(read_request(&message, Origin::Http)).unwrap();
+    });
+    at_most(0.0, "a decoded request", decoded, 1);
+}
+
+#[test]
+fn headers_as_metadata() {
+    let mut prepared: Vec<HeaderMap> = vec![headers(), headers()];
+    let to_grpc = count(|| {
+        black_box(metadata::to_grpc(prepared.pop().unwrap(), Origin::Http));
+    });
+    at_most(3.0, "headers of HTTP as metadata", to_grpc, 1);
+    let mut prepared: Vec<HeaderMap> = vec![headers(), headers()];
+    let from_grpc = count(|| {
+        black_box(metadata::from_grpc(prepared.pop().unwrap())).unwrap();
+    });
+    at_most(0.0, "metadata without binary values", from_grpc, 1);
+}
+
+#[test]
+fn frames() {
+    let message = Bytes::from_static(b"\0\0\0\0\x05hello");
+    let mut cx = Context::from_waker(Waker::noop());
+    let read = count(|| {
+        let mut reader = MessageReader::new(Full::new(message.clone()), 1024);
+        assert!(matches!(reader.poll_next(&mut cx), Poll::Ready(Some(Ok(_)))));
+    });
+    at_most(1.0, "a message in one frame", read, 1);
+    let relayed = count(|| {
+        let (relay, mut request) = Relay::new(Full::new(message.clone()), 1024, None);
+        let frame = Pin::new(&mut request).poll_frame(&mut cx);
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        drop(relay);
+    });
+    at_most(1.0, "a proxied call of one frame", relayed, 1);
+}
+
+/// Knows one endpoint of every app.
+struct One(watch::Sender<Resolution>);
+
+impl Resolver for One {
+    fn watch(&self, _: &AppRef) -> EndpointWatch {
+        self.0.subscribe()
+    }
+}
+
+#[test]
+fn balancing() {
+    let endpoints = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"];
+    let endpoints = endpoints.map(Endpoint::new).into_iter().collect();
+    let (known, _) = watch::channel(Resolution::Endpoints(endpoints));
+    let directory = Directory::new(Arc::new(One(known)), DirectorySettings::default());
+    let app = AppRef::new("orders", "default");
+    let picked = count(|| {
+        let mut picking = std::pin::pin!(directory.pick(&app));
+        let polled = picking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(_))));
+    });
+    at_most(0.0, "an endpoint", picked, 1);
+}

@@ -1,0 +1,208 @@
+//! Whole sidecars, each on a thread of its own whose allocations are counted, called over real sockets one call
+//! after the other.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use allocation_counter::measure;
+use api_core::{Metadata, MetadataSettings};
+use api_http::{Api, ApiSettings, Health, Silent};
+use app_channel::{App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings};
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use integration_tests::{HttpApp, Protocol, text};
+use internal_grpc::{Client, ClientConfig, Server, ServerConfig};
+use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, Resolution};
+use invoke_core::headers::Identity;
+use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, OutboundSettings, Resolver};
+use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
+use reflection::Reflection;
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+use transport::listen::{Listener, Patience};
+use transport::server::{GrpcServerConfig, Handler, HttpServerConfig, serve_grpc, serve_http};
+
+use crate::at_most;
+
+const WARM_UP: u64 = 100;
+const CALLS: u64 = 400;
+const BODY: usize = 1024;
+
+/// A sidecar on its thread.
+struct Sidecar {
+    port: u16,
+    warm: oneshot::Sender<()>,
+    done: oneshot::Sender<()>,
+    thread: JoinHandle<u64>,
+}
+
+impl Sidecar {
+    fn start<H: Handler>(handler: impl FnOnce(Tasks) -> H + Send + 'static, is_grpc: bool) -> Self {
+        let (tell_port, port) = std::sync::mpsc::channel();
+        let (warm, is_warm) = oneshot::channel();
+        let (done, is_done) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            // Without the trigger the servers end.
+            let _trigger = runtime.block_on(async {
+                let listener = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
+                tell_port.send(listener.local_addr().unwrap().port()).unwrap();
+                let (trigger, shutdown) = Shutdown::new();
+                let handler = handler(Tasks::new());
+                if is_grpc {
+                    let config = GrpcServerConfig::default();
+                    tokio::spawn(serve_grpc(listener, config, handler, shutdown));
+                } else {
+                    let config = HttpServerConfig {
+                        max_header_bytes: 64 * 1024,
+                        header_timeout: std::time::Duration::from_secs(10),
+                        h2c: None,
+                    };
+                    tokio::spawn(serve_http(listener, config, handler, shutdown));
+                }
+                is_warm.await.unwrap();
+                trigger
+            });
+            measure(|| runtime.block_on(is_done).unwrap()).count_total
+        });
+        Self {
+            port: port.recv().unwrap(),
+            warm,
+            done,
+            thread,
+        }
+    }
+}
+
+/// Knows one endpoint of every app.
+struct One(watch::Sender<Resolution>);
+
+impl Resolver for One {
+    fn watch(&self, _: &AppRef) -> EndpointWatch {
+        self.0.subscribe()
+    }
+}
+
+fn identity(app_id: &str) -> Arc<Identity> {
+    Arc::new(Identity::new(
+        app_id.into(),
+        "default".into(),
+        "127.0.0.1",
+        "node",
+    ))
+}
+
+fn callee(app: u16) -> Sidecar {
+    let handler = move |tasks: Tasks| {
+        let address = format!("127.0.0.1:{app}");
+        let grpc = GrpcSettings {
+            address: address.clone(),
+            tls: None,
+            token: None,
+            max_message: 1 << 20,
+        };
+        let http = HttpSettings {
+            protocol: HttpProtocol::Http,
+            base: format!("http://{address}"),
+            tls: None,
+            token: None,
+            max_header_bytes: 64 * 1024,
+        };
+        let http = HttpChannel::new(http, tasks.clone()).unwrap();
+        let channel = App::http(http, GrpcChannel::new(grpc, tasks));
+        let inbound = Inbound::new(identity("callee"), Some(channel), Open);
+        let reflection = Reflection::new(internal_grpc::SERVICES).unwrap();
+        Server::new(Arc::new(inbound), ServerConfig::default(), reflection)
+    };
+    Sidecar::start(handler, true)
+}
+
+fn caller(peer: u16) -> Sidecar {
+    let handler = move |tasks: Tasks| {
+        let endpoint = Endpoint::new(format!("127.0.0.1:{peer}"));
+        let (known, _) = watch::channel(Resolution::Endpoints([endpoint].into_iter().collect()));
+        let directory = Directory::new(Arc::new(One(known)), DirectorySettings::default());
+        let inbound = Inbound::<App, _>::new(identity("caller"), None, Open);
+        let outbound = Outbound::new(
+            identity("caller"),
+            Arc::new(inbound),
+            Client::new(ClientConfig::default(), tasks),
+            NoExternalEndpoints,
+            Some(Arc::new(directory)),
+            OutboundSettings::default(),
+        );
+        let settings = ApiSettings {
+            max_body: None,
+            token: None,
+            apis: api_core::ApiLists::default(),
+            cors: None,
+            tracing: true,
+        };
+        Api::new(
+            Arc::new(outbound),
+            Arc::new(Silent),
+            settings,
+            Arc::new(Metadata::new(MetadataSettings::default())),
+            Health::new(Readiness::new()),
+            shutdown_requests().0,
+        )
+    };
+    Sidecar::start(handler, false)
+}
+
+#[tokio::test]
+async fn an_http_call() {
+    let app = HttpApp::start(Protocol::Http, |request| async move {
+        drop(request.into_body().collect().await);
+        text(200, vec![b'y'; BODY])
+    })
+    .await;
+    let callee = callee(app.port);
+    let caller = caller(callee.port);
+    let socket = TcpStream::connect(("127.0.0.1", caller.port)).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut call = async |times| {
+        for _ in 0..times {
+            let request = Request::builder()
+                .method(Method::POST)
+                .uri("/v1.0/invoke/callee/method/orders")
+                .header("host", "127.0.0.1")
+                .header("content-type", "application/json")
+                .header("user-agent", "test")
+                .body(Full::<Bytes>::from(vec![b'x'; BODY]))
+                .unwrap();
+            sender.ready().await.unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body.len(), BODY);
+        }
+    };
+    call(WARM_UP).await;
+    caller.warm.send(()).unwrap();
+    callee.warm.send(()).unwrap();
+    call(CALLS).await;
+    caller.done.send(()).unwrap();
+    callee.done.send(()).unwrap();
+    at_most(
+        41.0,
+        "the caller's sidecar, HTTP",
+        caller.thread.join().unwrap(),
+        CALLS,
+    );
+    at_most(
+        44.0,
+        "the callee's sidecar, HTTP",
+        callee.thread.join().unwrap(),
+        CALLS,
+    );
+}
