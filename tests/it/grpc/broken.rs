@@ -122,14 +122,11 @@ async fn an_app_that_goes_away_in_good_order() {
     first.send(b"x").await;
     first.finish();
     asked.notified().await;
-    // New calls go to a new connection. One that was on its way when the app said so may come back.
-    let mut answered = 0;
+    // New calls go to a new connection, and so does one that was on its way when the app said so.
     for _ in 0..20 {
         let answer = client.proxy(APP, "/test.Service/Other", b"x").await;
-        assert!(matches!(answer.code(), 0 | UNAVAILABLE), "{answer:?}");
-        answered += usize::from(answer.code() == 0);
+        assert_eq!(answer.code(), 0, "{answer:?}");
     }
-    assert!(answered >= 19, "only {answered} calls were answered");
     go_on.notify_one();
     assert_eq!(first.answer().await.only(), b"done");
     assert!(app.connections() >= 2);
