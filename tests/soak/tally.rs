@@ -52,7 +52,11 @@ impl Tally {
                     *reasons.entry(why).or_default() += 1;
                 }
             }
-            Outcome::Wrong(what) => self.wrong.lock().expect("nobody panics with it").push(what),
+            Outcome::Wrong(what) => {
+                // At once: what else happened at that moment tells why.
+                eprintln!("wrong: {what}");
+                self.wrong.lock().expect("nobody panics with it").push(what);
+            }
             Outcome::Hung(what) => self.hung.lock().expect("nobody panics with it").push(what),
         }
     }
