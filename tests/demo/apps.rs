@@ -38,13 +38,13 @@ pub(crate) enum What {
 
 /// Where an app tells its events.
 #[derive(Clone)]
-struct Teller {
-    app: &'static str,
-    events: UnboundedSender<Event>,
+pub(crate) struct Teller {
+    pub(crate) app: &'static str,
+    pub(crate) events: UnboundedSender<Event>,
 }
 
 impl Teller {
-    fn tell(&self, what: What) {
+    pub(crate) fn tell(&self, what: What) {
         let event = Event {
             at: Instant::now(),
             app: self.app,

@@ -1,4 +1,4 @@
-//! `demo`: two apps, two sidecars, and calls between them by name, shown hop by hop.
+//! `demo`: three apps with a sidecar each, and calls between them by name, shown hop by hop.
 //!
 //! Without `--once` everything stays up until Ctrl-C, to be called by hand. Whatever was started ends with the
 //! program.
@@ -11,6 +11,7 @@
 
 mod apps;
 mod call;
+mod grpc;
 mod stage;
 mod style;
 mod tour;
@@ -25,7 +26,7 @@ use crate::style::Style;
 const USAGE: &str = "\
 demo [--once] [--mdns]
 
-Starts two apps with a sidecar each and calls one from the other by name.
+Starts two HTTP apps and a gRPC app with a sidecar each, and calls them by name over HTTP and gRPC.
 
   --once    ends after the calls, with a failure when anything was not as expected;
             otherwise everything stays up until Ctrl-C

@@ -1,16 +1,19 @@
-//! What the demo starts: two apps, two sidecars, and the names by which they find each other.
+//! What the demo starts: apps, sidecars, and the names by which they find each other.
 
 use std::path::{Path, PathBuf};
 
+use integration_tests::grpc::GrpcApp;
 use integration_tests::{Daprd, DaprdBuilder, HttpApp, Mesh, daprd_binary};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::apps::{self, Event, What};
+use crate::grpc;
 use crate::style::Style;
 
-/// The ids of the two apps.
+/// The ids of the apps; the third one speaks gRPC.
 pub(crate) const FIRST: &str = "app-1";
 pub(crate) const SECOND: &str = "app-2";
+pub(crate) const THIRD: &str = "app-3";
 /// How much of a log is shown after a failure.
 const LAST_LINES: usize = 20;
 
@@ -25,15 +28,16 @@ pub(crate) enum Names {
 
 /// Everything that runs.
 pub(crate) struct Stage {
-    pub(crate) sidecars: [Daprd; 2],
+    pub(crate) sidecars: [Daprd; 3],
     pub(crate) events: UnboundedReceiver<Event>,
     pub(crate) client: reqwest::Client,
     /// The command lines of the calls so far.
     pub(crate) commands: Vec<String>,
-    logs: [PathBuf; 2],
+    logs: [PathBuf; 3],
     binary: PathBuf,
     names: Names,
     apps: [HttpApp; 2],
+    grpc_app: GrpcApp,
     mesh: Mesh,
 }
 
@@ -44,11 +48,12 @@ impl Stage {
         let (sender, events) = unbounded_channel();
         let apps = [
             apps::start(FIRST, sender.clone()).await,
-            apps::start(SECOND, sender).await,
+            apps::start(SECOND, sender.clone()).await,
         ];
+        let grpc_app = grpc::start(THIRD, sender).await;
         let mesh = Mesh::new();
-        let logs = [FIRST, SECOND].map(|id| mesh.folder().join(format!("{id}.log")));
-        let sidecar = |id: &str, app: &HttpApp, log: &Path| {
+        let logs = [FIRST, SECOND, THIRD].map(|id| mesh.folder().join(format!("{id}.log")));
+        let sidecar = |id: &str, app_port: u16, log: &Path| {
             let builder = match names {
                 Names::Sqlite => mesh.sidecar(id),
                 // mDNS announces the address of the host unless told otherwise.
@@ -56,16 +61,17 @@ impl Stage {
             };
             builder
                 .binary(&binary)
-                .app_port(app.port)
+                .app_port(app_port)
                 .log_level("info")
                 .arg("--enable-api-logging")
                 .arg(format!("--log-file={}", log.display()))
         };
-        let first = sidecar(FIRST, &apps[0], &logs[0]).start();
-        let second = sidecar(SECOND, &apps[1], &logs[1]).start();
-        let (first, second) = tokio::join!(first, second);
+        let first = sidecar(FIRST, apps[0].port, &logs[0]).start();
+        let second = sidecar(SECOND, apps[1].port, &logs[1]).start();
+        let third = sidecar(THIRD, grpc_app.port, &logs[2]).arg("--app-protocol=grpc");
+        let (first, second, third) = tokio::join!(first, second, third.start());
         Ok(Self {
-            sidecars: [first, second],
+            sidecars: [first, second, third],
             events,
             client: reqwest::Client::new(),
             commands: Vec::new(),
@@ -73,6 +79,7 @@ impl Stage {
             binary,
             names,
             apps,
+            grpc_app,
             mesh,
         })
     }
@@ -85,12 +92,15 @@ impl Stage {
             Names::Sqlite => println!("  names      a SQLite file in {}", self.mesh.folder().display()),
             Names::Mdns => println!("  names      mDNS"),
         }
-        let parts = self.sidecars.iter().zip(&self.apps).zip(&self.logs);
-        for (number, ((sidecar, app), log)) in (1..).zip(parts) {
-            println!("  {}      http://127.0.0.1:{}", sidecar.app_id, app.port);
+        let [first, second] = [&self.apps[0], &self.apps[1]].map(|app| ("HTTP", app.port));
+        let apps = [first, second, ("gRPC", self.grpc_app.port)];
+        let parts = self.sidecars.iter().zip(apps).zip(&self.logs);
+        for (number, ((sidecar, (protocol, port)), log)) in (1..).zip(parts) {
+            println!("  {}      {protocol} on port {port}", sidecar.app_id);
             println!(
-                "  sidecar {number}  HTTP {}, between sidecars {}, metrics {}, process {}",
+                "  sidecar {number}  HTTP {}, gRPC {}, between sidecars {}, metrics {}, process {}",
                 sidecar.http_port,
+                sidecar.grpc_port,
                 sidecar.internal_port,
                 sidecar.metrics_port,
                 sidecar.pid()
@@ -105,7 +115,7 @@ impl Stage {
         }
     }
 
-    /// Prints the end of both logs.
+    /// Prints the end of the logs.
     pub(crate) fn show_logs(&self) {
         for (sidecar, log) in self.sidecars.iter().zip(&self.logs) {
             let text = std::fs::read_to_string(log).unwrap_or_else(|error| error.to_string());

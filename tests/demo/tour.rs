@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::apps::{Event, PAUSE, PIECES, What};
 use crate::call::{Answer, Call};
+use crate::grpc;
 use crate::stage::{FIRST, SECOND, Stage};
 use crate::style::Style;
 
@@ -14,35 +15,51 @@ const LONGEST: usize = 400;
 
 /// Who takes part in a call, from the caller's side.
 #[derive(Clone, Copy)]
-struct Path {
-    near: &'static str,
+pub(crate) struct Path {
+    pub(crate) near: &'static str,
     far: &'static str,
     caller: &'static str,
     app: &'static str,
 }
 
-const THERE: Path = Path {
-    near: "sidecar 1",
-    far: "sidecar 2",
-    caller: FIRST,
-    app: SECOND,
-};
-const BACK: Path = Path {
-    near: "sidecar 2",
-    far: "sidecar 1",
-    caller: SECOND,
-    app: FIRST,
-};
+impl Path {
+    /// From one app to another.
+    pub(crate) fn new(caller: &'static str, app: &'static str) -> Self {
+        let sidecar = |app| match app {
+            FIRST => "sidecar 1",
+            SECOND => "sidecar 2",
+            _ => "sidecar 3",
+        };
+        Self {
+            near: sidecar(caller),
+            far: sidecar(app),
+            caller,
+            app,
+        }
+    }
+}
+
+/// What was not as expected.
+#[derive(Default)]
+pub(crate) struct Findings(Vec<String>);
+
+impl Findings {
+    pub(crate) fn expect(&mut self, holds: bool, what: &str) {
+        if !holds {
+            self.0.push(format!("this does not hold: {what}"));
+        }
+    }
+}
 
 /// One line of what happened.
-struct Hop {
+pub(crate) struct Hop {
     at: Option<Instant>,
     who: String,
     text: String,
 }
 
 impl Hop {
-    fn new(at: Instant, from: &str, to: &str, text: impl Into<String>) -> Self {
+    pub(crate) fn new(at: Instant, from: &str, to: &str, text: impl Into<String>) -> Self {
         Self {
             at: Some(at),
             ..Self::untimed(from, to, text)
@@ -65,10 +82,38 @@ impl Hop {
             text: text.into(),
         }
     }
+
+    /// What the app told, and how the call came to it.
+    pub(crate) fn of_events(events: &[Event], path: Path) -> Vec<Self> {
+        let Path { near, far, app, .. } = path;
+        let mut hops = Vec::new();
+        if !events.is_empty() {
+            hops.push(Self::untimed(near, far, "gRPC"));
+        }
+        for event in events {
+            match &event.what {
+                What::Request { line, headers } => {
+                    hops.push(Self::new(event.at, far, app, line));
+                    let telling = headers
+                        .iter()
+                        .filter(|(name, _)| TELLING.iter().any(|start| name.starts_with(start)));
+                    hops.extend(telling.map(|(name, value)| Self::more(format!("  {name}: {value}"))));
+                }
+                What::Body { length } => {
+                    hops.push(Self::new(event.at, far, app, format!("the body, {length} bytes")));
+                }
+                What::Answer { status } => hops.push(Self::new(event.at, app, far, format!("{status}"))),
+                What::Piece { number } => {
+                    hops.push(Self::new(event.at, app, far, format!("piece {number}")));
+                }
+            }
+        }
+        hops
+    }
 }
 
 /// What a call brought.
-struct Outcome {
+pub(crate) struct Outcome {
     answer: Answer,
     events: Vec<Event>,
 }
@@ -76,56 +121,55 @@ struct Outcome {
 /// Makes all calls; the error lists what was not as expected.
 pub(crate) async fn go(stage: &mut Stage, style: Style) -> Result<(), String> {
     println!("\nThe client stands for the code of the calling app; every time is counted from its call.");
-    let mut findings = Vec::new();
+    let mut findings = Findings::default();
+    let (there, back_again) = (Path::new(FIRST, SECOND), Path::new(SECOND, FIRST));
 
     let call = Call::get(stage.sidecars[0].invoke_url(SECOND, "hello?name=world"));
-    let title = "A GET by name (the first call also opens the connections between all four)";
-    let hello = show(stage, style, title, call.clone(), THERE).await?;
-    greets(&mut findings, &hello, THERE);
+    let title = "HTTP to an HTTP app: a GET by name (the first call also opens the connections)";
+    let hello = show(stage, style, title, call.clone(), there).await?;
+    greets(&mut findings, &hello, there);
 
-    let again = show(stage, style, "The same again, connections open", call, THERE).await?;
-    greets(&mut findings, &again, THERE);
+    let again = show(stage, style, "The same again, connections open", call, there).await?;
+    greets(&mut findings, &again, there);
 
     let call = Call::get(stage.sidecars[0].url("/hello?name=header")).header("dapr-app-id", SECOND);
     let title = "The same with the app named in a header instead of the path";
-    let header = show(stage, style, title, call, THERE).await?;
-    greets(&mut findings, &header, THERE);
+    let header = show(stage, style, title, call, there).await?;
+    greets(&mut findings, &header, there);
 
     let body = r#"{"order":42,"items":["tea","milk"]}"#;
     let call = Call::post(stage.sidecars[0].invoke_url(SECOND, "echo"), body);
-    let echo = show(stage, style, "A POST whose body comes back", call, THERE).await?;
-    expect(&mut findings, echo.answer.status == 200, "the POST answers 200");
-    expect(
-        &mut findings,
-        echo.answer.text() == body,
-        "the body of the POST comes back",
-    );
-    knows_caller(&mut findings, &echo, THERE);
+    let echo = show(stage, style, "A POST whose body comes back", call, there).await?;
+    findings.expect(echo.answer.status == 200, "the POST answers 200");
+    findings.expect(echo.answer.text() == body, "the body of the POST comes back");
+    knows_caller(&mut findings, &echo.events, there);
 
     let call = Call::get(stage.sidecars[0].invoke_url(SECOND, "count"));
     let title = "A streamed answer, shown as it comes";
-    let streamed = show(stage, style, title, call, THERE).await?;
+    let streamed = show(stage, style, title, call, there).await?;
     streams(&mut findings, &streamed);
 
     let call = Call::get(stage.sidecars[1].invoke_url(FIRST, "hello?name=back"));
     let title = "The other way round: app-2's sidecar calls app-1";
-    let back = show(stage, style, title, call, BACK).await?;
-    greets(&mut findings, &back, BACK);
+    let back = show(stage, style, title, call, back_again).await?;
+    greets(&mut findings, &back, back_again);
 
     let call = Call::get(stage.sidecars[0].invoke_url("nobody", "hello"));
     let title = "An app that nobody knows";
-    let unknown = show(stage, style, title, call, THERE).await?;
+    let unknown = show(stage, style, title, call, there).await?;
     refuses(&mut findings, &unknown);
 
-    if findings.is_empty() {
+    grpc::go(stage, style, &mut findings).await?;
+
+    if findings.0.is_empty() {
         Ok(())
     } else {
-        Err(format!("not as expected:\n  {}", findings.join("\n  ")))
+        Err(format!("not as expected:\n  {}", findings.0.join("\n  ")))
     }
 }
 
 /// Makes a call and shows it.
-async fn show(
+pub(crate) async fn show(
     stage: &mut Stage,
     style: Style,
     title: &str,
@@ -137,15 +181,33 @@ async fn show(
     stage.commands.push(command);
     stage.commands.dedup();
     let answer = call.send(&stage.client).await?;
-    let mut events = Vec::new();
-    while let Ok(event) = stage.events.try_recv() {
-        events.push(event);
-    }
-    let hops = hops(&call, &answer, &events, path);
-    for hop in hops {
-        let time = hop.at.map_or_else(String::new, |at| {
-            format!("{:.2} ms", since(answer.begun, at) * 1000.0)
-        });
+    let events = told(stage);
+    print(answer.begun, hops(&call, &answer, &events, path), style);
+    println!("  {}", style.title(&summary(&answer, &events)));
+    Ok(Outcome { answer, events })
+}
+
+/// What the apps told since the last time.
+pub(crate) fn told(stage: &mut Stage) -> Vec<Event> {
+    std::iter::from_fn(|| stage.events.try_recv().ok()).collect()
+}
+
+/// Prints what happened, in order.
+pub(crate) fn print(begun: Instant, hops: Vec<Hop>, style: Style) {
+    // Lines without a time stay behind the line before them.
+    let mut last = begun;
+    let mut timed: Vec<_> = hops
+        .into_iter()
+        .map(|hop| {
+            last = hop.at.unwrap_or(last);
+            (last, hop)
+        })
+        .collect();
+    timed.sort_by_key(|(at, _)| *at);
+    for (_, hop) in timed {
+        let time = hop
+            .at
+            .map_or_else(String::new, |at| format!("{:.2} ms", since(begun, at) * 1000.0));
         let line = format!("  {time:>11}  {:<23} {}", hop.who, hop.text);
         let line = line.trim_end();
         let is_aside = hop.at.is_none();
@@ -158,37 +220,13 @@ async fn show(
             }
         );
     }
-    println!("  {}", style.title(&summary(&answer, &events)));
-    Ok(Outcome { answer, events })
 }
 
-/// What happened, in order.
+/// What happened.
 fn hops(call: &Call, answer: &Answer, events: &[Event], path: Path) -> Vec<Hop> {
-    let Path { near, far, app, .. } = path;
+    let near = path.near;
     let mut hops = vec![Hop::new(answer.begun, "client", near, call.line())];
-    if !events.is_empty() {
-        hops.push(Hop::untimed(near, far, "gRPC"));
-    }
-    for event in events {
-        match &event.what {
-            What::Request { line, headers } => {
-                hops.push(Hop::new(event.at, far, app, line));
-                hops.extend(
-                    headers
-                        .iter()
-                        .filter(|(name, _)| TELLING.iter().any(|start| name.starts_with(start)))
-                        .map(|(name, value)| Hop::more(format!("  {name}: {value}"))),
-                );
-            }
-            What::Body { length } => {
-                hops.push(Hop::new(event.at, far, app, format!("the body, {length} bytes")));
-            }
-            What::Answer { status } => hops.push(Hop::new(event.at, app, far, format!("{status}"))),
-            What::Piece { number } => {
-                hops.push(Hop::new(event.at, app, far, format!("piece {number}")));
-            }
-        }
-    }
+    hops.extend(Hop::of_events(events, path));
     let kind = answer.header("content-type").unwrap_or("no content-type");
     hops.push(Hop::new(
         answer.head,
@@ -201,17 +239,7 @@ fn hops(call: &Call, answer: &Answer, events: &[Event], path: Path) -> Vec<Hop> 
         let shown: String = text.trim_end().chars().take(LONGEST).collect();
         hops.push(Hop::new(*at, near, "client", shown));
     }
-    // Lines without a time stay behind the line before them.
-    let mut last = answer.begun;
-    let mut timed: Vec<_> = hops
-        .into_iter()
-        .map(|hop| {
-            last = hop.at.unwrap_or(last);
-            (last, hop)
-        })
-        .collect();
-    timed.sort_by_key(|(at, _)| *at);
-    timed.into_iter().map(|(_, hop)| hop).collect()
+    hops
 }
 
 /// Where the time went.
@@ -235,26 +263,19 @@ fn since(from: Instant, to: Instant) -> f64 {
     to.saturating_duration_since(from).as_secs_f64()
 }
 
-fn expect(findings: &mut Vec<String>, holds: bool, what: &str) {
-    if !holds {
-        findings.push(format!("this does not hold: {what}"));
-    }
-}
-
-fn greets(findings: &mut Vec<String>, outcome: &Outcome, path: Path) {
+pub(crate) fn greets(findings: &mut Findings, outcome: &Outcome, path: Path) {
     let app = path.app;
     let greeting = format!("this is {app}");
-    expect(
-        findings,
+    findings.expect(
         outcome.answer.status == 200 && outcome.answer.text().ends_with(&greeting),
         &format!("{app} greets with status 200"),
     );
-    knows_caller(findings, outcome, path);
+    knows_caller(findings, &outcome.events, path);
 }
 
 /// The app was told who calls whom.
-fn knows_caller(findings: &mut Vec<String>, outcome: &Outcome, path: Path) {
-    let headers = outcome.events.iter().find_map(|event| match &event.what {
+pub(crate) fn knows_caller(findings: &mut Findings, events: &[Event], path: Path) {
+    let headers = events.iter().find_map(|event| match &event.what {
         What::Request { headers, .. } if event.app == path.app => Some(headers),
         _ => None,
     });
@@ -264,19 +285,14 @@ fn knows_caller(findings: &mut Vec<String>, outcome: &Outcome, path: Path) {
     ] {
         let holds =
             headers.is_some_and(|headers| headers.iter().any(|(known, is)| known == name && is == value));
-        expect(
-            findings,
-            holds,
-            &format!("{} sees the header {name}: {value}", path.app),
-        );
+        findings.expect(holds, &format!("{} sees the header {name}: {value}", path.app));
     }
 }
 
 /// Pieces came while the app was still writing.
-fn streams(findings: &mut Vec<String>, outcome: &Outcome) {
+fn streams(findings: &mut Findings, outcome: &Outcome) {
     let answer = &outcome.answer;
-    expect(
-        findings,
+    findings.expect(
         answer.status == 200 && answer.text().lines().count() == PIECES as usize,
         "all pieces of the streamed answer come",
     );
@@ -288,23 +304,17 @@ fn streams(findings: &mut Vec<String>, outcome: &Outcome) {
         .zip(&answer.pieces)
         .filter(|(written, (came, _))| since(*written, *came) < PAUSE.as_secs_f64())
         .count();
-    expect(
-        findings,
+    findings.expect(
         in_time == PIECES as usize,
         "each piece comes before the app writes the next",
     );
 }
 
-fn refuses(findings: &mut Vec<String>, outcome: &Outcome) {
+fn refuses(findings: &mut Findings, outcome: &Outcome) {
     let body: serde_json::Value = serde_json::from_str(&outcome.answer.text()).unwrap_or_default();
-    expect(
-        findings,
+    findings.expect(
         outcome.answer.status == 500 && body["errorCode"] == "ERR_DIRECT_INVOKE",
         "an unknown app is answered with status 500 and the error code ERR_DIRECT_INVOKE",
     );
-    expect(
-        findings,
-        outcome.events.is_empty(),
-        "no app sees a call to an unknown app",
-    );
+    findings.expect(outcome.events.is_empty(), "no app sees a call to an unknown app");
 }

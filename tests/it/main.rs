@@ -9,4 +9,23 @@
     reason = "a test that cannot go on panics, and shows why"
 )]
 
+mod access_control;
+mod api;
+mod app_faults;
+mod command_line;
+mod configuration;
+mod doors;
+mod endpoints;
+mod grpc;
+mod kubernetes;
+mod lifecycle;
+mod logs;
+mod memory;
+mod mtls;
+mod noise;
+mod peers;
+mod protocols;
 mod recorded;
+mod stage;
+mod streaming;
+mod targets;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -18,6 +19,9 @@ use tokio::task::JoinHandle;
 pub type Request = http::Request<Incoming>;
 /// What an app answers. An error in the body breaks the connection.
 pub type Response = http::Response<UnsyncBoxBody<Bytes, std::io::Error>>;
+
+/// The sending end of a body of unknown length. Dropping it ends the body; aborting it breaks the connection.
+pub type BodySender = Sender<Bytes, std::io::Error>;
 
 /// The protocol that an app speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +77,8 @@ impl HttpApp {
                         let answer = handler(request);
                         async move { Ok::<_, Infallible>(answer.await) }
                     });
-                    let builder = auto::Builder::new(TokioExecutor::new());
+                    let mut builder = auto::Builder::new(TokioExecutor::new());
+                    builder.http2().max_concurrent_streams(10_000);
                     let builder = match protocol {
                         Protocol::Http => builder.http1_only(),
                         Protocol::H2c => builder.http2_only(),
@@ -147,4 +152,17 @@ pub fn text(status: u16, body: impl Into<Bytes>) -> Response {
         .status(status)
         .body(body)
         .expect("a valid answer")
+}
+
+/// An answer whose body comes piece by piece from the sender.
+///
+/// # Panics
+/// When the status is none.
+pub fn stream(status: u16) -> (BodySender, Response) {
+    let (sender, body) = Channel::new(1);
+    let answer = http::Response::builder()
+        .status(status)
+        .body(body.boxed_unsync())
+        .expect("a valid answer");
+    (sender, answer)
 }

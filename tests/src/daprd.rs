@@ -288,10 +288,22 @@ impl Daprd {
     /// # Panics
     /// When the process is gone.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that the process ever had, in bytes.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("running");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .expect("a resident size");
         line.trim()
             .trim_end_matches(" kB")
@@ -299,6 +311,26 @@ impl Daprd {
             .parse::<u64>()
             .expect("a number")
             * 1024
+    }
+}
+
+/// Runs `daprd` with these arguments alone and waits for its end.
+///
+/// # Panics
+/// When it does not end.
+pub async fn run_daprd<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Exit {
+    let output = Command::new(daprd_binary())
+        .args(args)
+        .env_clear()
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, output).await;
+    let output = output.expect("daprd ends in time").expect("daprd starts");
+    Exit {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

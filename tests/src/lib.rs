@@ -17,16 +17,27 @@
 mod app;
 mod binary;
 mod daprd;
+pub mod grpc;
+mod h2;
 mod mesh;
+pub mod operator;
+pub mod pki;
 mod ports;
 mod raw;
+mod raw_app;
+mod rpc;
+pub mod sentry;
+mod tls_app;
 
-pub use app::{HttpApp, Protocol, Request, Response, text};
+pub use app::{BodySender, HttpApp, Protocol, Request, Response, stream, text};
 pub use binary::daprd_binary;
-pub use daprd::{Daprd, DaprdBuilder, Exit};
+pub use daprd::{Daprd, DaprdBuilder, Exit, run_daprd};
+pub use h2::H2Client;
 pub use mesh::Mesh;
 pub use ports::free_port;
 pub use raw::{RawClient, RawResponse};
+pub use raw_app::RawApp;
+pub use tls_app::{TlsApp, localhost};
 
 use std::time::Duration;
 

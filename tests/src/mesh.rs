@@ -53,6 +53,11 @@ impl Mesh {
         self.folder.path()
     }
 
+    /// The arguments that make a sidecar one of this mesh.
+    pub fn args(&self) -> Vec<String> {
+        vec![format!("--config={}", self.config.display())]
+    }
+
     /// A sidecar of this mesh. The id should be unique to the test.
     pub fn sidecar(&self, app_id: &str) -> DaprdBuilder {
         DaprdBuilder::new(app_id).arg(format!("--config={}", self.config.display()))

@@ -1,15 +1,32 @@
 //! A client that sends exactly the bytes that a test wrote.
 
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::PATIENCE;
 
-/// A connection on which the test writes bytes and reads answers.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Makes closing a reset.
+    fn reset_on_close(&self);
+}
+
+impl Stream for TcpStream {
+    fn reset_on_close(&self) {
+        rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).expect("a socket");
+    }
+}
+
+impl Stream for UnixStream {
+    fn reset_on_close(&self) {}
+}
+
+/// A connection on which the test writes bytes and reads answers. [`RawApp`](crate::RawApp) uses it at the other
+/// end: then what it reads are requests.
 pub struct RawClient {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
@@ -60,9 +77,29 @@ impl RawClient {
         let stream = TcpStream::connect(("127.0.0.1", port))
             .await
             .expect("somebody listens");
+        Self::over(stream)
+    }
+
+    /// Connects to a Unix socket.
+    ///
+    /// # Panics
+    /// When nobody listens.
+    pub async fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).await.expect("somebody listens");
+        Self {
+            stream: Box::new(stream),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Takes a connection that is there.
+    ///
+    /// # Panics
+    /// When the socket is broken.
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");
         Self {
-            stream,
+            stream: Box::new(stream),
             buffer: Vec::new(),
         }
     }
@@ -76,6 +113,16 @@ impl RawClient {
             .write_all(bytes.as_ref())
             .await
             .expect("the connection is open");
+    }
+
+    /// Sends bytes; `false` when the other side has closed the connection.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).await.is_ok()
+    }
+
+    /// Closes the connection with a reset, where the transport has one.
+    pub fn reset(self) {
+        self.stream.reset_on_close();
     }
 
     /// Closes the sending side.
@@ -116,6 +163,34 @@ impl RawClient {
         tokio::time::timeout(PATIENCE, self.read_head())
             .await
             .expect("a head in time")
+    }
+
+    /// Reads the next chunk of a body; empty for the last one, `None` when the connection ends before.
+    ///
+    /// # Panics
+    /// When nothing comes for too long.
+    pub async fn receive_chunk(&mut self) -> Option<Vec<u8>> {
+        tokio::time::timeout(PATIENCE, self.read_chunk())
+            .await
+            .expect("a chunk in time")
+    }
+
+    /// Reads so many bytes; `None` when the connection ends before.
+    ///
+    /// # Panics
+    /// When nothing comes for too long.
+    pub async fn receive_bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        let reading = async {
+            while self.buffer.len() < count {
+                if !self.fill().await {
+                    return None;
+                }
+            }
+            Some(self.buffer.drain(..count).collect())
+        };
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .expect("bytes in time")
     }
 
     async fn read_response(&mut self) -> Option<RawResponse> {
@@ -171,19 +246,25 @@ impl RawClient {
     async fn read_chunks(&mut self) -> Option<Vec<u8>> {
         let mut body = Vec::new();
         loop {
-            let line = self.read_line().await?;
-            let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
-            while self.buffer.len() < size + 2 {
-                if !self.fill().await {
-                    return None;
-                }
-            }
-            body.extend(self.buffer.drain(..size));
-            self.buffer.drain(..2);
-            if size == 0 {
+            let chunk = self.read_chunk().await?;
+            if chunk.is_empty() {
                 return Some(body);
             }
+            body.extend(chunk);
         }
+    }
+
+    async fn read_chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.read_line().await?;
+        let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
+        while self.buffer.len() < size + 2 {
+            if !self.fill().await {
+                return None;
+            }
+        }
+        let chunk = self.buffer.drain(..size).collect();
+        self.buffer.drain(..2);
+        Some(chunk)
     }
 
     async fn read_line(&mut self) -> Option<String> {

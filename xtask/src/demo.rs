@@ -1,4 +1,4 @@
-//! `demo` and `bench`: programs of the integration-test package, built and started.
+//! `demo`, `bench` and `soak`: programs of the integration-test package, built and started.
 
 use crate::run::{Outcome, cargo, step};
 
@@ -20,6 +20,15 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 pub(crate) fn bench(args: &[String]) -> Outcome {
+    optimised("bench", args)
+}
+
+pub(crate) fn soak(args: &[String]) -> Outcome {
+    optimised("soak", args)
+}
+
+/// A program that measures: daprd and itself are built as they are released.
+fn optimised(program: &str, args: &[String]) -> Outcome {
     let is_picture = args.iter().any(|arg| arg.starts_with("--plot"));
     if !is_picture {
         let mut build = cargo(&["build", "--release", "--package", "daprd-bin", "--bin", "daprd"]);
@@ -32,8 +41,8 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
         "--package",
         "integration-tests",
         "--bin",
-        "bench",
+        program,
         "--",
     ]);
-    step("bench", command.args(args))
+    step(program, command.args(args))
 }

@@ -48,7 +48,7 @@ fn static_target() -> Result<Option<&'static str>, String> {
     Ok(installed.then_some(STATIC))
 }
 
-fn target_folder() -> Result<std::path::PathBuf, String> {
+pub(crate) fn target_folder() -> Result<std::path::PathBuf, String> {
     let metadata = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: serde_json::Value =
         serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata: {error}"))?;

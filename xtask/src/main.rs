@@ -14,6 +14,7 @@ mod demo;
 mod dist;
 mod docs;
 mod run;
+mod sdk;
 mod test;
 mod tidy;
 
@@ -24,13 +25,15 @@ use run::Outcome;
 const USAGE: &str = "\
 cargo xtask COMMAND
 
-  demo [--once]                 two apps, two sidecars, calls between them; stays up until Ctrl-C without --once
+  demo [--once]                 apps, sidecars, calls over HTTP and gRPC; stays up until Ctrl-C without --once
   test [FILTER]                 unit tests
   it [FILTER] [--keep-logs]     integration tests: real daprd processes
+  sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
   bench --plot FILE.json        a picture of what was measured
+  soak [--minutes N]            calls of every kind while apps and sidecars are killed and started again
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist                          a release binary in ./dist
 ";
@@ -44,8 +47,10 @@ fn main() -> ExitCode {
     let outcome: Outcome = match command {
         "demo" => demo::run(rest),
         "bench" => demo::bench(rest),
+        "soak" => demo::soak(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
+        "sdk" => sdk::run(rest),
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(rest),

@@ -4,6 +4,8 @@ use crate::run::{Outcome, cargo, step};
 
 /// The package of the integration suite.
 const SUITE: &str = "integration-tests";
+/// How many integration tests run at a time.
+const AT_ONCE: u32 = 8;
 
 /// Unit tests: everything but the integration suite.
 pub(crate) fn unit(args: &[String]) -> Outcome {
@@ -20,6 +22,8 @@ pub(crate) fn integration(args: &[String]) -> Outcome {
     let keep_logs = args.iter().any(|arg| arg == "--keep-logs");
     let filter: Vec<&String> = args.iter().filter(|arg| *arg != "--keep-logs").collect();
     let mut command = cargo(&["test", "--package", SUITE, "--locked", "--"]);
+    // Most of a test is waiting for processes and time limits, so more of them run at once than there are cores.
+    command.arg(format!("--test-threads={AT_ONCE}"));
     command.args(filter);
     if keep_logs {
         command.arg("--nocapture").env("KEEP_LOGS", "1");

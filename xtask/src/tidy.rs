@@ -10,6 +10,7 @@ use crate::run::{Outcome, cargo, output, root};
 
 /// Who may know whom inside the workspace. The composition may know everybody.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("access-control", &["invoke-core", "resources"]),
     ("api-core", &["invoke-core"]),
     (
         "api-grpc",
@@ -23,12 +24,25 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
-    ("api-http", &["api-core", "invoke-core", "lifecycle", "transport"]),
+    (
+        "api-http",
+        &[
+            "api-core",
+            "invoke-codec",
+            "invoke-core",
+            "lifecycle",
+            "transport",
+        ],
+    ),
     (
         "app-channel",
         &["invoke-codec", "invoke-core", "lifecycle", "transport"],
     ),
     ("dapr-proto", &[]),
+    (
+        "identity",
+        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+    ),
     (
         "internal-grpc",
         &[
@@ -44,6 +58,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("invoke-core", &[]),
     ("lifecycle", &[]),
     ("name-resolution", &["invoke-core", "lifecycle"]),
+    (
+        "operator",
+        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+    ),
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resources", &[]),
     ("telemetry", &["lifecycle", "transport"]),

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api_core::{ApiToken, Metadata, baggage};
+use api_core::{ApiLists, ApiToken, Metadata, baggage};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
@@ -18,12 +18,15 @@ use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
 use transport::server::{Handler, RequestBody};
 
+use crate::access::Access;
 use crate::answer::{Answer, Message, code_in};
 use crate::invoke::{self, Context, Failed};
 use crate::observer::{Call, Observer};
 use crate::{metadata, out_of_scope, proxy, status};
 
 const SERVICE: &str = "/dapr.proto.runtime.v1.Dapr/";
+const INVOKE: &str = "InvokeService";
+const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("traceparent");
 /// The services of this API, as reflection names them.
 pub const SERVICES: &[&str] = &["dapr.proto.runtime.v1.Dapr"];
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
@@ -37,6 +40,8 @@ pub struct ApiSettings {
     pub max_message: usize,
     /// What apps must show.
     pub token: Option<ApiToken>,
+    /// Which APIs there are.
+    pub apis: ApiLists,
     /// Whether trace contexts are read and given back.
     pub tracing: bool,
 }
@@ -54,6 +59,7 @@ struct Inner<I, O> {
     invoke: Arc<I>,
     observer: Arc<O>,
     settings: ApiSettings,
+    access: Access,
     metadata: Arc<Metadata>,
     shutdown: ShutdownRequests,
     reflection: Reflection,
@@ -72,6 +78,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         Self(Arc::new(Inner {
             invoke,
             observer,
+            access: Access::new(&settings.apis),
             settings,
             metadata,
             shutdown,
@@ -80,6 +87,13 @@ impl<I: Invoke, O: Observer> Api<I, O> {
     }
 
     async fn answer(&self, request: Request<RequestBody>) -> Response<Answer> {
+        // What is not there is not there for those without a token either.
+        if !self.0.access.has(request.uri().path()) {
+            return match CallHead::of(&request) {
+                Ok(head) => trailers_only(&status::not_available(), head.content_type),
+                Err(refusal) => refusal.to_response(),
+            };
+        }
         match Route::of(request.uri().path()) {
             Route::Own => self.own(request).await,
             Route::Reflection => self.reflect(request).await,
@@ -103,11 +117,29 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             Err(status) => return trailers_only(&status, head.content_type),
         };
         let content_type = head.content_type.clone();
+        let told = self.told_trace(request.uri().path(), &metadata);
         let response = match self.dispatch(request, metadata, &head).await {
-            Ok(message) => message.into_response(content_type),
-            Err(failed) => fail(*failed, content_type),
+            Ok(mut message) => {
+                message.headers.extend(told);
+                message.into_response(content_type)
+            }
+            Err(mut failed) => {
+                failed.headers.extend(told);
+                fail(*failed, content_type)
+            }
         };
         with_baggage(response, echoed)
+    }
+
+    /// The trace context that the head of an answer has; an invocation has its own.
+    fn told_trace(&self, path: &str, metadata: &HeaderMap) -> HeaderMap {
+        let mut told = HeaderMap::new();
+        let is_invocation = path.strip_prefix(SERVICE).is_none_or(|method| method == INVOKE);
+        if self.0.settings.tracing && !is_invocation {
+            grpc_metadata::put_trace(&mut told, Some(trace_of(metadata)));
+            told.remove(TRACEPARENT);
+        }
+        told
     }
 
     /// A question about the services of this API.
@@ -148,7 +180,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                 headers,
                 deadline: head.deadline,
             },
-            body: Body::stream(body),
+            body: Body::take_in(body).await,
         };
         let response = match proxy::pass_on(&*self.0.invoke, call, self.0.settings.tracing).await {
             Ok(answer) => answer.map(Answer::relayed),
@@ -190,7 +222,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         };
         let max = inner.settings.max_message;
         match method {
-            "InvokeService" => {
+            INVOKE => {
                 let trace = inner.settings.tracing.then(|| trace_of(&metadata));
                 let context = Context {
                     authority: authority(&parts.uri),
@@ -221,7 +253,11 @@ impl<I: Invoke, O: Observer> Api<I, O> {
             }
             method if out_of_scope::has(method) => {
                 let message = read(body, head, max).await?;
-                Ok(out_of_scope::answer(method, &message, inner.metadata.app_id())?)
+                let asked = out_of_scope::Asked {
+                    app_id: inner.metadata.app_id(),
+                    namespace: inner.metadata.namespace(),
+                };
+                Ok(out_of_scope::answer(method, &message, asked)?)
             }
             _ => Err(status::malformed(path).into()),
         }
@@ -338,7 +374,7 @@ enum Route {
 impl Route {
     fn of(path: &str) -> Self {
         match path.strip_prefix(SERVICE) {
-            Some("InvokeService" | "GetMetadata" | "SetMetadata" | "Shutdown") => Self::Own,
+            Some(INVOKE | "GetMetadata" | "SetMetadata" | "Shutdown") => Self::Own,
             Some(method) if out_of_scope::has(method) => Self::Own,
             _ if path.starts_with(WORKFLOWS) || !is_method(path) => Self::Own,
             _ if Reflection::serves(path) => Self::Reflection,

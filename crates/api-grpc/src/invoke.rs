@@ -106,7 +106,8 @@ async fn answer(
     if reply.status.is_http() {
         headers.insert(HTTP_STATUS, HeaderValue::from(reply.status.code));
     }
-    let trailers = if reply.trailers.is_empty() {
+    // The trace context is in the trailers of gRPC apps, too.
+    let trailers = if reply.status.is_http() {
         HeaderMap::new()
     } else {
         translate(std::mem::take(&mut reply.trailers), origin, trace)

@@ -1,6 +1,6 @@
 //! The gRPC API of the sidecar: the service `dapr.proto.runtime.v1.Dapr`.
 //!
-//! [`Api`] is the handler of the gRPC port. It checks the token and finds the method: `InvokeService` becomes a
+//! [`Api`] is the handler of the gRPC port. It asks whether the method is there (`access`), checks the token and finds the method: `InvokeService` becomes a
 //! call of [`invoke_core::Invoke`], `GetMetadata`, `SetMetadata` and `Shutdown` are answered here, and the methods
 //! of building blocks that this sidecar does not have answer what a Dapr sidecar answers when they are not
 //! configured. Calls of services that are not Dapr's are proxied: they go to the app that their metadata names, and
@@ -9,6 +9,7 @@
 //! Every code and text that a user of this API sees stands in one file each: failures of invocations in
 //! `status`, the building blocks in `out_of_scope`. This crate knows no peers, no resolvers and no app protocols.
 
+mod access;
 mod answer;
 mod api;
 mod invoke;
@@ -18,6 +19,7 @@ mod out_of_scope;
 mod proxy;
 mod status;
 
+pub use access::unknown_apis;
 pub use answer::Answer;
 pub use api::{Api, ApiSettings, SERVICES};
 pub use observer::{Call, Observer, Silent};

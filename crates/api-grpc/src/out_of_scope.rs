@@ -1,9 +1,10 @@
 //! The methods of other building blocks. This sidecar has none of them; it answers what a Dapr sidecar answers
 //! when they are not configured, so that SDKs and apps see what they know.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use invoke_codec::status::error_info;
 use invoke_codec::wire::{self, Value};
+use invoke_core::StatusDetail;
 use invoke_core::error::code;
 use transport::grpc::GrpcStatus;
 
@@ -146,8 +147,15 @@ pub(crate) fn has(method: &str) -> bool {
     METHODS.iter().any(|(known, _)| *known == method)
 }
 
+/// Whose sidecar answers; some details tell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) app_id: &'a str,
+    pub(crate) namespace: &'a str,
+}
+
 /// The answer to a call of such a method.
-pub(crate) fn answer(method: &str, request: &Bytes, app_id: &str) -> Result<Message, GrpcStatus> {
+pub(crate) fn answer(method: &str, request: &Bytes, asked: Asked<'_>) -> Result<Message, GrpcStatus> {
     let kind = METHODS
         .iter()
         .find_map(|(known, kind)| (*known == method).then_some(*kind))
@@ -156,12 +164,10 @@ pub(crate) fn answer(method: &str, request: &Bytes, app_id: &str) -> Result<Mess
     let fixed = |code, text: String, reason| Err(status(code, &text, reason, &[]));
     match kind {
         Fixed(code, text, reason) => fixed(code, text.to_owned(), reason),
-        State => Err(status(
-            FAILED_PRECONDITION,
-            &format!("state store {name} is not configured"),
-            "DAPR_STATE_NOT_CONFIGURED",
-            &[("appID", app_id)],
-        )),
+        State => {
+            let text = format!("state store {name} is not configured");
+            fixed(FAILED_PRECONDITION, text, "DAPR_STATE_NOT_CONFIGURED")
+        }
         Publish => publish(request, &name),
         Binding => {
             let text = if field_text(request, 4).is_empty() {
@@ -176,7 +182,7 @@ pub(crate) fn answer(method: &str, request: &Bytes, app_id: &str) -> Result<Mess
             let id = field_text(request, 2);
             let text =
                 format!("failed to unsubscribe to configuration request {id}: subscription does not exist");
-            let mut out = bytes::BytesMut::new();
+            let mut out = BytesMut::new();
             wire::put_bytes(&mut out, 2, text.as_bytes());
             Ok(Message::of(&out))
         }
@@ -197,11 +203,12 @@ pub(crate) fn answer(method: &str, request: &Bytes, app_id: &str) -> Result<Mess
         ScheduleJob => schedule(request),
         Job(what, reason) => {
             if name.is_empty() {
-                return fixed(
+                return Err(status(
                     code::INVALID_ARGUMENT,
-                    "Name is empty".to_owned(),
+                    "Name is empty",
                     "DAPR_SCHEDULER_JOB_NAME_EMPTY",
-                );
+                    &[("appID", asked.app_id), ("namespace", asked.namespace)],
+                ));
             }
             let text = format!("failed to {what} due to: scheduler clients are disabled");
             fixed(code::INTERNAL, text, reason)
@@ -220,7 +227,23 @@ fn publish(request: &Bytes, name: &str) -> Result<Message, GrpcStatus> {
     } else {
         (format!("pubsub {name} is not found"), "DAPR_PUBSUB_NOT_FOUND")
     };
-    Err(status(code::INVALID_ARGUMENT, &text, reason, &[]))
+    let details = vec![
+        resource_info("pubsub", name, &text),
+        error_info(reason, "dapr.io", &[]),
+    ];
+    Err(with_details(code::INVALID_ARGUMENT, &text, details))
+}
+
+/// A `google.rpc.ResourceInfo`: the kind of a resource, its name, and what is wrong with it.
+fn resource_info(kind: &str, name: &str, text: &str) -> StatusDetail {
+    let mut value = BytesMut::new();
+    for (field, text) in [(1, kind), (2, name), (4, text)] {
+        wire::put_bytes(&mut value, field, text.as_bytes());
+    }
+    StatusDetail {
+        type_url: "type.googleapis.com/google.rpc.ResourceInfo".to_owned(),
+        value: value.freeze(),
+    }
 }
 
 fn schedule(request: &Bytes) -> Result<Message, GrpcStatus> {
@@ -266,6 +289,11 @@ fn field_text(message: &Bytes, number: u32) -> String {
 mod tests {
     use super::*;
 
+    const ASKED: Asked<'_> = Asked {
+        app_id: "oos",
+        namespace: "default",
+    };
+
     /// What a Dapr sidecar without any component answered to empty requests: method, code, text, reason.
     const RECORDED: &str = include_str!("../tests-data/out-of-scope.tsv");
 
@@ -279,7 +307,7 @@ mod tests {
             };
             assert!(has(method), "{method}");
             let wanted_code: i32 = wanted_code.parse().unwrap();
-            match answer(method, &Bytes::new(), "oos") {
+            match answer(method, &Bytes::new(), ASKED) {
                 Ok(_) => assert_eq!(wanted_code, 0, "{method}"),
                 Err(status) => {
                     assert_eq!(
@@ -301,7 +329,7 @@ mod tests {
     #[test]
     fn names_of_components_are_told() {
         let named = Bytes::from_static(b"\x0a\x02st");
-        let text = |method| answer(method, &named, "a").unwrap_err().message;
+        let text = |method| answer(method, &named, ASKED).unwrap_err().message;
         assert_eq!(text("GetState"), "state store st is not configured");
         assert_eq!(text("PublishEvent"), "topic is empty in pubsub st");
         assert_eq!(
@@ -309,7 +337,7 @@ mod tests {
             "failed to get job due to: scheduler clients are disabled"
         );
         let topic = Bytes::from_static(b"\x0a\x02ps\x12\x01t");
-        let status = answer("PublishEvent", &topic, "a").unwrap_err();
+        let status = answer("PublishEvent", &topic, ASKED).unwrap_err();
         assert_eq!(
             (status.code, status.message.as_str()),
             (3, "pubsub ps is not found")

@@ -57,6 +57,13 @@ pub(crate) fn of_token(error: TokenError) -> GrpcStatus {
     with_details(code::UNAUTHENTICATED, reason, vec![detail])
 }
 
+/// A method that `spec.api` takes away.
+pub(crate) fn not_available() -> GrpcStatus {
+    let reason = reason(501);
+    let detail = http_detail(501, reason, "requested endpoint is not available");
+    with_details(code::UNIMPLEMENTED, reason, vec![detail])
+}
+
 /// A status with details.
 pub(crate) fn with_details(code: i32, message: &str, details: Vec<StatusDetail>) -> GrpcStatus {
     let status = WireStatus {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api_core::baggage::{self, BAGGAGE};
-use api_core::{ApiToken, Metadata};
+use api_core::{ApiLists, ApiToken, Metadata};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -13,6 +13,7 @@ use lifecycle::{ShutdownRequest, ShutdownRequests};
 use percent_encoding::percent_decode_str;
 use transport::server::{Handler, RequestBody};
 
+use crate::access::Access;
 use crate::cors::Cors;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
@@ -33,6 +34,8 @@ pub struct ApiSettings {
     pub max_body: Option<u64>,
     /// What apps must show.
     pub token: Option<ApiToken>,
+    /// Which APIs there are.
+    pub apis: ApiLists,
     /// Which origins may call.
     pub cors: Option<Cors>,
     /// Whether trace contexts are read and given back.
@@ -52,6 +55,7 @@ struct Inner<I, O> {
     invoke: Arc<I>,
     observer: Arc<O>,
     settings: ApiSettings,
+    access: Access,
     metadata: Arc<Metadata>,
     health: Health,
     shutdown: ShutdownRequests,
@@ -70,6 +74,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
         Self(Arc::new(Inner {
             invoke,
             observer,
+            access: Access::new(&settings.apis),
             settings,
             metadata,
             health,
@@ -80,7 +85,7 @@ impl<I: Invoke, O: Observer> Api<I, O> {
     async fn answer(&self, mut request: Request<RequestBody>) -> (Response<Body>, bool) {
         let inner = &*self.0;
         let routing = routes::routing_path(request.uri().path()).into_owned();
-        let route = routes::route(request.method(), &routing);
+        let route = routes::route(request.method(), &routing, &inner.access);
         let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
         let mut marks = Marks::default();
         if is_traced {
@@ -138,6 +143,8 @@ impl<I: Invoke, O: Observer> Api<I, O> {
                 leave(&inner.metadata, &key, &value)
             }
             Route::Shutdown => Ok(self.shut_down(&request)),
+            Route::OtherMethod(methods) => Ok(errors::wrong_method(&methods)),
+            Route::Nothing => Ok(errors::not_found()),
             Route::OutOfScope(call) => {
                 let body = if call.reads_body() {
                     collect(request.into_body(), max_body).await?

@@ -40,6 +40,8 @@ where
     head.verb = Some(Verb::from_http(&parts.method));
     head.query = bytes::Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
     head.headers = parts.headers;
+    // It names this sidecar; apps are told theirs.
+    head.headers.remove(header::HOST);
     if by_header {
         head.headers.remove(invoke_core::headers::DAPR_APP_ID);
     }

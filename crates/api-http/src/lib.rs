@@ -1,6 +1,6 @@
 //! The HTTP API of the sidecar, and the public server with its health and metadata.
 //!
-//! [`Api`] is the handler of the API port: it finds out what a request asks for (`routes`), checks
+//! [`Api`] is the handler of the API port: it finds out what a request asks for (`routes`, of those that `access` leaves), checks
 //! token and origin, and turns an invocation into a call of [`invoke_core::Invoke`] and its reply (or failure)
 //! into an answer. [`PublicApi`] is the handler of the public port. `transport` serves both.
 //!
@@ -9,8 +9,10 @@
 //! peers, no resolvers and no app protocols. A request for an invocation goes straight from the handler to the
 //! use case, past any router.
 
+mod access;
 mod api;
 mod cors;
+mod details;
 mod errors;
 mod health;
 mod invocation;
@@ -23,6 +25,7 @@ mod routes;
 mod sniff;
 mod target;
 
+pub use access::unknown_apis;
 pub use api::{Api, ApiSettings};
 pub use cors::Cors;
 pub use health::Health;

@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 
+use crate::access::Access;
 use crate::errors::{ApiError, MALFORMED_REQUEST, quoted};
 
 /// How an API answers. `{0}` in a text is the name of the component in the path.
@@ -110,13 +111,42 @@ const ROUTES: &[(&[&str], &[&str], &str, Kind)] = &[
     (ALPHAS, POST, "conversation/{n}/converse", Kind::Conversation),
 ];
 
-/// The API that a request calls, if it is one of these.
-pub(crate) fn find<'a>(method: &str, path: &'a str) -> Option<Call<'a>> {
-    let (version, rest) = path.strip_prefix('/')?.split_once('/')?;
-    ROUTES.iter().find_map(|(versions, methods, pattern, kind)| {
-        let name = matches(pattern, rest)?;
-        (versions.contains(&version) && methods.contains(&method)).then_some(Call { kind: *kind, name })
+/// The API that a request calls, if it is one of these and is there.
+pub(crate) fn find<'a>(method: &str, path: &'a str, access: &Access) -> Option<Call<'a>> {
+    at(path, access)
+        .find(|(methods, _)| methods.contains(&method))
+        .map(|(_, call)| call)
+}
+
+/// The methods by which a path may be called.
+pub(crate) fn methods(path: &str, access: &Access) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for method in at(path, access).flat_map(|(methods, _)| methods) {
+        if !found.contains(method) {
+            found.push(*method);
+        }
+    }
+    found
+}
+
+/// What is at a path, with its methods.
+fn at<'a>(path: &'a str, access: &Access) -> impl Iterator<Item = (&'static [&'static str], Call<'a>)> {
+    let split = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    split.into_iter().flat_map(move |(version, rest)| {
+        ROUTES
+            .iter()
+            .filter_map(move |(versions, methods, pattern, kind)| {
+                let name = matches(pattern, rest)?;
+                let is_there = versions.contains(&version) && access.has(version, pattern);
+                is_there.then_some((*methods, Call { kind: *kind, name }))
+            })
     })
+}
+
+/// Version and path of every API.
+pub(crate) fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let routes = ROUTES.iter();
+    routes.flat_map(|(versions, _, pattern, _)| versions.iter().map(move |version| (*version, *pattern)))
 }
 
 /// Whether a path has this form; the name in it if so.
@@ -269,6 +299,8 @@ pub(crate) fn go_words(error: &serde_json::Error, body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use api_core::ApiLists;
+
     use super::*;
 
     /// Recorded from a Dapr sidecar of the app `oos`.
@@ -283,7 +315,8 @@ mod tests {
                 panic!("{line}")
             };
             let (method, path) = request.split_once(' ').unwrap();
-            let call = find(method, path).unwrap_or_else(|| panic!("{request} has no answer"));
+            let access = Access::new(&ApiLists::default());
+            let call = find(method, path, &access).unwrap_or_else(|| panic!("{request} has no answer"));
             let mut response = call.answer("oos", "default", body.as_bytes()).into_response();
             assert_eq!(response.status().as_str(), status, "{request}");
             let json = response.body_mut().take_full().unwrap();
@@ -303,7 +336,8 @@ mod tests {
             ("GET", "/state/s/k"),
             ("GET", "/"),
         ] {
-            assert_eq!(find(method, path), None, "{method} {path}");
+            let access = Access::new(&ApiLists::default());
+            assert_eq!(find(method, path, &access), None, "{method} {path}");
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use api_core::Metadata;
-use http::header::{self, HeaderValue};
-use http::{Request, Response, StatusCode};
+use api_core::{ApiLists, Metadata};
+use http::{Request, Response};
 use invoke_core::Body;
 use transport::server::{Handler, RequestBody};
 
+use crate::access::Access;
 use crate::api::{collect, leave, show, unescaped_key};
 use crate::errors::{self, ApiError};
 use crate::health::Health;
@@ -21,41 +21,40 @@ const MAX_BODY: u64 = 64 * 1024;
 pub struct PublicApi {
     metadata: Arc<Metadata>,
     health: Health,
+    has_metadata: bool,
+    sets_metadata: bool,
 }
 
 impl PublicApi {
-    /// Puts it together.
-    pub fn new(metadata: Arc<Metadata>, health: Health) -> Self {
-        Self { metadata, health }
+    /// Puts it together. `apis` says whether there is metadata; health there always is.
+    pub fn new(metadata: Arc<Metadata>, health: Health, apis: &ApiLists) -> Self {
+        let access = Access::new(apis);
+        Self {
+            metadata,
+            health,
+            has_metadata: access.metadata,
+            sets_metadata: access.set_metadata,
+        }
     }
 
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
         let path = routes::routing_path(request.uri().path()).into_owned();
-        let key = path
-            .strip_prefix("/v1.0/metadata/")
-            .filter(|key| !key.is_empty() && !key.contains('/'));
+        let key = routes::metadata_key(&path).filter(|_| self.sets_metadata);
         match (request.method().as_str(), path.as_str(), key) {
             ("GET", "/v1.0/healthz", _) => self.health.healthz(self.metadata.app_id(), request.uri().query()),
             ("GET", "/v1.0/healthz/outbound", _) => self.health.outbound(),
-            ("GET", "/v1.0/metadata", _) => Ok(show(&self.metadata)),
+            ("GET", "/v1.0/metadata", _) if self.has_metadata => Ok(show(&self.metadata)),
             ("PUT", _, Some(key)) => {
                 let key = unescaped_key(key)?;
                 let value = collect(request.into_body(), MAX_BODY).await?;
                 leave(&self.metadata, &key, &value)
             }
-            (_, "/v1.0/healthz" | "/v1.0/healthz/outbound" | "/v1.0/metadata", _) => Ok(wrong_method("GET")),
-            (_, _, Some(_)) => Ok(wrong_method("PUT")),
-            _ => Ok(errors::plain(StatusCode::NOT_FOUND, "404 page not found")),
+            (_, "/v1.0/healthz" | "/v1.0/healthz/outbound", _) => Ok(errors::wrong_method(&["GET"])),
+            (_, "/v1.0/metadata", _) if self.has_metadata => Ok(errors::wrong_method(&["GET"])),
+            (_, _, Some(_)) => Ok(errors::wrong_method(&["PUT"])),
+            _ => Ok(errors::not_found()),
         }
     }
-}
-
-fn wrong_method(allowed: &'static str) -> Response<Body> {
-    let mut response = errors::empty(StatusCode::METHOD_NOT_ALLOWED);
-    response
-        .headers_mut()
-        .insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
 }
 
 impl Handler for PublicApi {

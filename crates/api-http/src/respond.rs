@@ -8,6 +8,7 @@ use http::{Response, StatusCode, Version};
 use http_body::Body as _;
 use invoke_core::{Body, Reply, Route, headers};
 
+use crate::details;
 use crate::errors::{ApiError, MALFORMED_RESPONSE, quoted};
 use crate::sniff;
 
@@ -124,17 +125,17 @@ fn of_grpc(reply: &mut Reply) -> Result<(StatusCode, Body), ApiError> {
     if status.code == 0 {
         return Ok((StatusCode::OK, std::mem::take(&mut reply.body)));
     }
-    if let Some(detail) = status.details.first() {
-        let text = format!(
-            "proto: google.protobuf.Any: unable to resolve {:?}: not found",
-            detail.type_url
-        );
-        return Err(ApiError::internal(MALFORMED_RESPONSE, text));
-    }
     let mut json = format!("{{\"code\":{}", status.code);
     if !status.message.is_empty() {
         json.push_str(",\"message\":");
         json.push_str(&quoted(&status.message));
+    }
+    if !status.details.is_empty() {
+        let details: Result<Vec<String>, _> = status.details.iter().map(details::shown).collect();
+        let details = details.map_err(|error| ApiError::internal(MALFORMED_RESPONSE, error.to_string()))?;
+        json.push_str(",\"details\":[");
+        json.push_str(&details.join(","));
+        json.push(']');
     }
     json.push('}');
     Ok((http_of_grpc(status.code), Body::full(json)))

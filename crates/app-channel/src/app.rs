@@ -1,23 +1,25 @@
 //! The app, whatever it speaks.
 
 use http::Response;
-use invoke_core::{AppChannel, Body, Invocation, InvokeError, Proxied, Reply};
+use invoke_core::{AppChannel, Body, Cause, Fault, Invocation, InvokeError, Proxied, Reply};
 
 use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
+use crate::health::AppHealth;
 use crate::limit::Limit;
 
 /// The app of a sidecar. Cloning shares connections and limits.
 ///
-/// Invocations are made in the app's protocol, no more at once than the limit allows. Proxied calls are gRPC, so they
-/// go to the same port over HTTP/2 whatever the protocol (an h2c app may speak gRPC, too), and nothing limits them:
-/// a stream may last as long as the app.
+/// Invocations are made in the app's protocol, while the app is healthy, and no more at once than the limit allows.
+/// Proxied calls are gRPC, so they go to the same port over HTTP/2 whatever the protocol (an h2c app may speak gRPC,
+/// too). Neither health nor limit holds them up, as in Dapr: a stream may last as long as the app.
 #[derive(Clone, Debug)]
 pub struct App {
     /// `None` for an app that is invoked with gRPC.
     http: Option<HttpChannel>,
     grpc: GrpcChannel,
     limit: Option<Limit>,
+    health: AppHealth,
 }
 
 impl App {
@@ -27,6 +29,7 @@ impl App {
             http: Some(http),
             grpc,
             limit: None,
+            health: AppHealth::default(),
         }
     }
 
@@ -36,6 +39,7 @@ impl App {
             http: None,
             grpc,
             limit: None,
+            health: AppHealth::default(),
         }
     }
 
@@ -46,6 +50,11 @@ impl App {
         self
     }
 
+    /// The health of the app. While probes say that it is not well, invocations fail at once.
+    pub fn health(&self) -> &AppHealth {
+        &self.health
+    }
+
     /// The channel of an HTTP app.
     pub fn as_http(&self) -> Option<&HttpChannel> {
         self.http.as_ref()
@@ -54,19 +63,17 @@ impl App {
 
 impl AppChannel for App {
     async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
-        let place = match &self.limit {
-            Some(limit) => Some(limit.enter().await),
-            None => None,
-        };
-        let mut reply = match &self.http {
-            Some(http) => http.invoke(call).await?,
-            None => self.grpc.invoke(call).await?,
-        };
-        if let Some(place) = place {
-            // The app is at work until its answer has ended.
-            reply.body = reply.body.holding(place);
+        if !self.health.admits() {
+            return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
-        Ok(reply)
+        // The app is at work until its answer has ended.
+        Limit::within(self.limit.as_ref(), async {
+            match &self.http {
+                Some(http) => http.invoke(call).await,
+                None => self.grpc.invoke(call).await,
+            }
+        })
+        .await
     }
 
     async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {

@@ -13,6 +13,7 @@ use invoke_core::{
 use lifecycle::Tasks;
 use thiserror::Error;
 use transport::client::{H1Config, H1Pool, H2Origin};
+use transport::tls::OriginTls;
 
 use crate::length::Declared;
 use crate::{failure, request, response, url};
@@ -20,7 +21,7 @@ use crate::{failure, request, response, url};
 /// The protocol of an HTTP app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpProtocol {
-    /// HTTP/1.1 in clear text.
+    /// HTTP/1.1, in clear text or over TLS.
     Http,
     /// HTTP/2 in clear text, by prior knowledge.
     H2c,
@@ -31,8 +32,10 @@ pub enum HttpProtocol {
 pub struct HttpSettings {
     /// The protocol.
     pub protocol: HttpProtocol,
-    /// `http://host:port`, perhaps with a path, without a trailing slash.
+    /// `http://host:port` or `https://host:port`, perhaps with a path, without a trailing slash.
     pub base: String,
+    /// How connections are secured; for `https://` addresses.
+    pub tls: Option<OriginTls>,
     /// What the app knows its sidecar by (`APP_API_TOKEN`).
     pub token: Option<HeaderValue>,
     /// Status line and headers of an answer together, in bytes.
@@ -91,12 +94,22 @@ impl HttpChannel {
             .parse()
             .map_err(|error: http::uri::InvalidUri| invalid(&error.to_string()))?;
         let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+        if authority.as_str().contains('@') {
+            let reason = "a user and a password in the address are not supported".to_owned();
+            let base = "(not shown)".to_owned();
+            return Err(ChannelError { base, reason });
+        }
         if uri.query().is_some() {
             return Err(invalid("a query"));
         }
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("host"))?;
+        let is_https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        if is_https != settings.tls.is_some() {
+            return Err(invalid("the scheme and the security of the connection differ"));
+        }
         let address = match authority.port_u16() {
             Some(_) => authority.to_string(),
+            None if is_https => format!("{authority}:443"),
             None => format!("{authority}:80"),
         };
         let base_path = uri.path().trim_end_matches('/').to_owned();
@@ -104,6 +117,7 @@ impl HttpChannel {
             HttpProtocol::Http => {
                 let config = H1Config {
                     max_header_bytes: settings.max_header_bytes,
+                    tls: settings.tls.clone(),
                     ..H1Config::default()
                 };
                 Client::Http(H1Pool::new(address, config, tasks))
@@ -120,6 +134,11 @@ impl HttpChannel {
 
     /// Sends a request that the sidecar makes by itself and waits for the head of the answer.
     pub(crate) async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        self.exchange(self.prepare(call)?).await
+    }
+
+    /// What a call asks of the app.
+    pub(crate) fn prepare(&self, call: Invocation) -> Result<Prepared, InvokeError> {
         let Invocation { mut head, body } = call;
         let method = method_of(&head)?;
         let inner = &*self.0;
@@ -130,6 +149,25 @@ impl HttpChannel {
         if let Some(token) = &inner.settings.token {
             headers.insert(headers::API_TOKEN, token.clone());
         }
+        Ok(Prepared {
+            method,
+            target,
+            headers,
+            body,
+            declared,
+        })
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn exchange(&self, prepared: Prepared) -> Result<Reply, InvokeError> {
+        let Prepared {
+            method,
+            target,
+            mut headers,
+            body,
+            declared,
+        } = prepared;
+        let inner = &*self.0;
         if matches!(method, Method::POST | Method::PUT | Method::PATCH) && body.as_full() == Some(b"") {
             // An app that expects a body learns at once that there is none.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -154,6 +192,17 @@ impl HttpChannel {
             failure::of_call(&method, &shown(), inner.settings.max_header_bytes, error, broken)
         })
     }
+}
+
+/// A request to an app, but for what its connection adds.
+pub(crate) struct Prepared {
+    pub(crate) method: Method,
+    /// Path and query.
+    pub(crate) target: Bytes,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Body,
+    /// How long the caller said that the body is.
+    pub(crate) declared: Option<u64>,
 }
 
 impl Inner {

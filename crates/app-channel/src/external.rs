@@ -1,88 +1,122 @@
-//! External endpoints: whole URLs.
+//! External endpoints: whole URLs, and endpoints that resources name.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use invoke_core::{Cause, ExternalEndpoints, Fault, InvokeError};
+use http::Response;
+use invoke_core::{
+    AppChannel, Body, Cause, ExternalEndpoints, Fault, Invocation, InvokeError, Proxied, Reply,
+};
 use lifecycle::Tasks;
-use tokio::time::Instant;
 
-use crate::channel::{HttpChannel, HttpProtocol, HttpSettings};
+use crate::cache::{Channels, SystemTls};
+use crate::channel::{ChannelError, HttpChannel};
+use crate::endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
+use crate::limit::Limit;
 
 /// How many URLs are known at once.
 const CAPACITY: usize = 256;
-/// How long the connections to a URL that nobody calls are kept.
-const IDLE: Duration = Duration::from_secs(10 * 60);
 
-/// Channels to the `http://…` addresses that callers name. They share nothing with the channel to the app: no
-/// token of the app is ever sent to a third party.
+/// How external endpoints are called.
+#[derive(Debug, Default)]
+pub struct ExternalSettings {
+    /// Status line and headers of an answer of a URL together, in bytes.
+    pub max_header_bytes: usize,
+    /// How many calls all URLs together get at once, and how many each endpoint; `None` for any number.
+    pub max_concurrency: Option<usize>,
+    /// The endpoints that have a name.
+    pub endpoints: Vec<EndpointSettings>,
+}
+
+/// Channels to the `http://…` and `https://…` addresses that callers name, and to endpoints that have a name. They
+/// share nothing with the channel to the app: no token of the app is ever sent to a third party.
 #[derive(Debug)]
 pub struct External {
-    channels: Mutex<HashMap<String, (HttpChannel, Instant)>>,
-    max_header_bytes: usize,
-    tasks: Tasks,
+    urls: Channels,
+    limit: Option<Limit>,
+    tls: SystemTls,
+    named: HashMap<String, NamedEndpoint>,
 }
 
 impl External {
-    /// No channels; calls make them. `tasks` owns their connections.
-    pub fn new(max_header_bytes: usize, tasks: Tasks) -> Self {
-        Self {
-            channels: Mutex::default(),
-            max_header_bytes,
-            tasks,
+    /// No connections; calls make them. `tasks` owns them. An endpoint that cannot be set up is told, and fails each
+    /// call by itself; the others are as good as ever.
+    pub fn new(settings: ExternalSettings, tasks: &Tasks) -> (Self, Vec<EndpointError>) {
+        let tls = SystemTls::default();
+        let (mut named, mut errors) = (HashMap::new(), Vec::new());
+        for endpoint in settings.endpoints {
+            let name = endpoint.name.clone();
+            let limit = settings.max_concurrency.map(Limit::new);
+            let endpoint = NamedEndpoint::new(endpoint, limit, &tls, tasks);
+            errors.extend(endpoint.broken().cloned());
+            named.insert(name, endpoint);
         }
+        let external = Self {
+            urls: Channels::new(CAPACITY, settings.max_header_bytes, tasks.clone()),
+            limit: settings.max_concurrency.map(Limit::new),
+            tls,
+            named,
+        };
+        (external, errors)
     }
 }
 
 impl ExternalEndpoints for External {
-    type Channel = HttpChannel;
+    type Channel = ExternalChannel;
 
-    fn named(&self, _: &str) -> Option<HttpChannel> {
-        None
+    fn named(&self, name: &str) -> Option<ExternalChannel> {
+        self.named.get(name).cloned().map(ExternalChannel::Named)
     }
 
-    fn url(&self, url: &str) -> Result<HttpChannel, InvokeError> {
-        let now = Instant::now();
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((channel, used)) = channels.get_mut(url) {
-            *used = now;
-            return Ok(channel.clone());
-        }
-        if url.starts_with("https://") {
-            return Err(unsupported(&format!(
-                "{url}: this build calls external endpoints without TLS only"
-            )));
-        }
-        if channels.len() >= CAPACITY {
-            channels.retain(|_, (_, used)| now - *used < IDLE);
-        }
-        if channels.len() >= CAPACITY {
-            let oldest = channels
-                .iter()
-                .min_by_key(|(_, (_, used))| *used)
-                .map(|(url, _)| url.clone());
-            oldest.map(|oldest| channels.remove(&oldest));
-        }
-        let settings = HttpSettings {
-            protocol: HttpProtocol::Http,
-            base: url.trim_end_matches('/').to_owned(),
-            token: None,
-            max_header_bytes: self.max_header_bytes,
+    fn url(&self, url: &str) -> Result<ExternalChannel, InvokeError> {
+        // Addresses on the web are verified, whatever the app speaks.
+        let tls = || {
+            if !url.starts_with("https://") {
+                return Ok(None);
+            }
+            let tls = self.tls.get();
+            tls.map(Some).map_err(|error| Unusable(format!("{url}: {error}")))
         };
-        let channel = HttpChannel::new(settings, self.tasks.clone())
-            .map_err(|error| unsupported(&error.to_string()))?;
-        channels.insert(url.to_owned(), (channel.clone(), now));
-        Ok(channel)
+        match self.urls.get(url, tls) {
+            Ok(channel) => Ok(ExternalChannel::Url(channel, self.limit.clone())),
+            Err(Unusable(text)) => Err(unusable(text)),
+        }
     }
 }
 
-fn unsupported(text: &str) -> InvokeError {
-    InvokeError::unsent(
-        Fault::Caller,
-        Cause::App {
-            text: text.to_owned(),
-            source: None,
-        },
-    )
+/// An address that cannot be called.
+struct Unusable(String);
+
+impl From<ChannelError> for Unusable {
+    fn from(error: ChannelError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A call that cannot be made, to an address that the caller named.
+pub(crate) fn unusable(text: String) -> InvokeError {
+    InvokeError::unsent(Fault::Caller, Cause::App { text, source: None })
+}
+
+/// The channel to an external endpoint. Cloning shares it.
+#[derive(Clone, Debug)]
+pub enum ExternalChannel {
+    /// An address.
+    Url(HttpChannel, Option<Limit>),
+    /// An endpoint that has a name.
+    Named(NamedEndpoint),
+}
+
+impl AppChannel for ExternalChannel {
+    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        match self {
+            Self::Url(channel, limit) => Limit::within(limit.as_ref(), channel.send(call)).await,
+            Self::Named(endpoint) => endpoint.invoke(call).await,
+        }
+    }
+
+    async fn proxy(&self, _: Proxied) -> Result<Response<Body>, InvokeError> {
+        Err(unusable(
+            "an external endpoint is called with HTTP, not with gRPC".to_owned(),
+        ))
+    }
 }

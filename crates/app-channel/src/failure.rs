@@ -54,6 +54,12 @@ pub(crate) fn of_call(
     )
 }
 
+/// A redirect that could not be followed: `Get "http://127.0.0.1:1/m": stopped after 10 redirects`.
+pub(crate) fn of_redirect(method: &http::Method, url: &str, what: &str) -> InvokeError {
+    let text = format!("{} {url:?}: {what}", verb(method));
+    InvokeError::new(Fault::App, Seen::Yes, Cause::App { text, source: None })
+}
+
 /// A proxied call that no answer came to.
 pub(crate) fn of_relay(failure: RelayFailure) -> InvokeError {
     let fault = if failure.is_of_request {

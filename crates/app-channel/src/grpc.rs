@@ -14,15 +14,17 @@ use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use invoke_codec::message::{RequestLens, put_request};
 use invoke_codec::metadata;
+use invoke_core::body::Replay;
 use invoke_core::{
     AppChannel, Body, BodyError, Cause, Fault, Invocation, InvokeError, Proxied, Reply, Seen, error::code,
     headers,
 };
 use lifecycle::Tasks;
-use transport::client::H2Origin;
+use transport::client::{ClientError, ErrorKind, H2Origin};
 use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, format_timeout};
+use transport::tls::OriginTls;
 
-use self::outgoing::Outgoing;
+use self::outgoing::{Message, Outgoing};
 use crate::failure;
 
 const ON_INVOKE: &str = "/dapr.proto.runtime.v1.AppCallback/OnInvoke";
@@ -35,6 +37,8 @@ const JOINED: usize = 8 * 1024;
 pub struct GrpcSettings {
     /// `host:port`; an IPv6 address stands in brackets.
     pub address: String,
+    /// How connections are secured; `None` for clear text.
+    pub tls: Option<OriginTls>,
     /// What the app knows its sidecar by (`APP_API_TOKEN`).
     pub token: Option<HeaderValue>,
     /// The longest message in either direction, in bytes.
@@ -71,8 +75,31 @@ impl fmt::Debug for GrpcChannel {
 impl GrpcChannel {
     /// A channel without connections; calls make them. `tasks` owns the connections.
     pub fn new(settings: GrpcSettings, tasks: Tasks) -> Self {
-        let origin = H2Origin::new(&settings.address, tasks);
+        let origin = match &settings.tls {
+            None => H2Origin::new(&settings.address, tasks),
+            Some(tls) => H2Origin::with_tls(&settings.address, tls, tasks),
+        };
         Self(Arc::new(Inner { settings, origin }))
+    }
+
+    /// Calls a method with an empty message, and tells how that ended.
+    pub(crate) async fn ping(&self, path: &'static str) -> GrpcStatus {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        let empty = BytesMut::from(&[0; MESSAGE_HEAD][..]);
+        let message = Outgoing::message(Message::new(empty, Vec::new(), true));
+        let request = match self.request(PathAndQuery::from_static(path), headers, message) {
+            Ok(request) => request,
+            Err(error) => return GrpcStatus::new(code::UNAVAILABLE, error.to_string()),
+        };
+        match self.0.origin.send(request).await {
+            Ok(response) => {
+                let reply = answer::read(response, self.0.settings.max_message).await;
+                GrpcStatus::new(reply.status.code, reply.status.message)
+            }
+            Err(error) => GrpcStatus::of_failure(&error),
+        }
     }
 
     /// Metadata that the app gets besides what the caller sent.
@@ -97,7 +124,11 @@ impl GrpcChannel {
     ) -> Result<Request<Outgoing>, InvokeError> {
         let address = &self.0.settings.address;
         let uri = Uri::builder()
-            .scheme("http")
+            .scheme(if self.0.settings.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            })
             .authority(address.as_str())
             .path_and_query(path);
         let uri = uri.build().map_err(|error| {
@@ -113,7 +144,7 @@ impl GrpcChannel {
     }
 
     /// The message of an invocation. One that cannot be sent is answered as if the app had refused it.
-    async fn message(&self, call: &mut Invocation) -> Result<Result<Outgoing, GrpcStatus>, InvokeError> {
+    async fn message(&self, call: &mut Invocation) -> Result<Result<Message, GrpcStatus>, InvokeError> {
         let max = self.0.settings.max_message;
         let body = std::mem::take(&mut call.body);
         let Some(pieces) = collect(body, max).await? else {
@@ -135,7 +166,7 @@ impl GrpcChannel {
         };
         out.extend_from_slice(&head.to_bytes());
         put_request(&mut out, &call.head, &lens);
-        Ok(Ok(Outgoing::message(out, pieces, joined > 0)))
+        Ok(Ok(Message::new(out, pieces, joined > 0)))
     }
 }
 
@@ -150,8 +181,14 @@ impl AppChannel for GrpcChannel {
         let mut headers = metadata::for_app(&mut call.head);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         self.complete(&mut headers, deadline);
-        let request = self.request(PathAndQuery::from_static(ON_INVOKE), headers, message)?;
-        match self.0.origin.send(request).await {
+        let path = PathAndQuery::from_static(ON_INVOKE);
+        let request = self.request(path.clone(), headers.clone(), Outgoing::message(message.clone()))?;
+        let mut answered = self.0.origin.send(request).await;
+        if matches!(&answered, Err(error) if was_given_back(error)) {
+            let request = self.request(path, headers, Outgoing::message(message))?;
+            answered = self.0.origin.send(request).await;
+        }
+        match answered {
             Ok(response) => Ok(answer::read(response, self.0.settings.max_message).await),
             Err(error) => Ok(answer::of_status(&GrpcStatus::of_failure(&error))),
         }
@@ -164,11 +201,29 @@ impl AppChannel for GrpcChannel {
             headers.remove(name);
         }
         self.complete(&mut headers, head.deadline);
-        let (relay, body) = Relay::new(body, self.0.settings.max_message, head.deadline);
-        let request = self.request(head.path, headers, Outgoing::relayed(body))?;
-        let answer = relay.answer(self.0.origin.send(request)).await;
-        Ok(answer.map_err(failure::of_relay)?.map(Body::stream))
+        let replay = Replay::new(body, 0);
+        let mut is_again = false;
+        loop {
+            let (relay, body) = Relay::new(replay.attempt(), self.0.settings.max_message, head.deadline);
+            let request = self.request(head.path.clone(), headers.clone(), Outgoing::relayed(body))?;
+            match relay.answer(self.0.origin.send(request)).await {
+                Ok(answer) => {
+                    replay.commit();
+                    return Ok(answer.map(Body::stream));
+                }
+                // The app went away as the call came, and never saw it.
+                Err(failure) if !is_again && failure.was_given_back() && replay.is_possible() => {
+                    is_again = true;
+                }
+                Err(failure) => return Err(failure::of_relay(failure)),
+            }
+        }
     }
+}
+
+/// Whether a connection that was there gave a call back: the app refused it, or went away without having taken it.
+fn was_given_back(error: &ClientError) -> bool {
+    error.seen() == transport::client::Seen::No && error.kind() != ErrorKind::Connect
 }
 
 /// The body in the pieces in which it came; `None` for one of more than `max` bytes, which is not read to its end.

@@ -4,7 +4,7 @@
 //! HTTP/1.1 or HTTP/2 in clear text: it builds the request (URL, headers, framing), sends it over a pool of
 //! connections and turns the answer into a reply whose body streams. [`GrpcChannel`] calls `AppCallback/OnInvoke`
 //! of gRPC apps, and passes proxied calls on to any app. [`External`] implements
-//! [`invoke_core::ExternalEndpoints`] for whole URLs. [`wait_for_app`] holds the start of the sidecar until the app
+//! [`invoke_core::ExternalEndpoints`] for whole URLs and for endpoints that have a name. [`wait_for_app`] holds the start of the sidecar until the app
 //! listens.
 //!
 //! This crate knows app protocols; it knows no peers, no resolvers and no API. Error texts are those that Go's
@@ -12,12 +12,16 @@
 //! limit have their place here, too.
 
 mod app;
+mod cache;
 mod channel;
+mod endpoint;
 mod external;
 mod failure;
 mod grpc;
+mod health;
 mod length;
 mod limit;
+mod redirect;
 mod request;
 mod response;
 mod url;
@@ -25,7 +29,9 @@ mod wait;
 
 pub use app::App;
 pub use channel::{ChannelError, HttpChannel, HttpProtocol, HttpSettings};
-pub use external::External;
+pub use endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
+pub use external::{External, ExternalChannel, ExternalSettings};
 pub use grpc::{GrpcChannel, GrpcSettings};
+pub use health::{AppHealth, Probe, ProbeSettings};
 pub use limit::{Limit, Place};
-pub use wait::{load_app_configuration, wait_for_app};
+pub use wait::{load_app_configuration, load_subscriptions, wait_for_app};

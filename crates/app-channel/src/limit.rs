@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use invoke_core::{InvokeError, Reply};
 use tokio::time::Instant;
 
 /// How long calls may have been waiting without a pause before the newest is let in first.
@@ -59,6 +60,18 @@ impl Limit {
             limit: self.clone(),
             ticket: None,
         }
+    }
+
+    /// Makes a call when there is a place for it, if there is a limit. The place is taken until the answer has ended.
+    pub(crate) async fn within(
+        limit: Option<&Self>,
+        call: impl Future<Output = Result<Reply, InvokeError>>,
+    ) -> Result<Reply, InvokeError> {
+        let Some(limit) = limit else { return call.await };
+        let place = limit.enter().await;
+        let mut reply = call.await?;
+        reply.body = reply.body.holding(place);
+        Ok(reply)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -76,7 +76,10 @@ pub(crate) fn target(
 
 /// The whole URL of a call, for error texts: as Go prints the URL of a request.
 pub(crate) fn shown(base: &str, base_path: &str, target: &str) -> String {
-    let own = target.strip_prefix(base_path).unwrap_or(target);
+    let Some(own) = target.strip_prefix(base_path) else {
+        // Where a redirect led.
+        return format!("{}{target}", base.strip_suffix(base_path).unwrap_or(base));
+    };
     // The root of a base without a path is not printed when the call had no method.
     if own == "/" {
         base.to_owned()
@@ -142,7 +145,7 @@ fn put_query(out: &mut Vec<u8>, query: &[u8]) {
     }
 }
 
-fn put_escaped(out: &mut Vec<u8>, byte: u8, as_it_is: bool) {
+pub(crate) fn put_escaped(out: &mut Vec<u8>, byte: u8, as_it_is: bool) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     if as_it_is {
         out.push(byte);
@@ -226,6 +229,7 @@ mod tests {
         assert_eq!(target, "/base/m");
         assert_eq!(shown("http://h/base", "/base", "/base/m"), "http://h/base/m");
         assert_eq!(shown("http://h:1", "", "/"), "http://h:1");
+        assert_eq!(shown("http://h/base", "/base", "/other"), "http://h/other");
     }
 
     proptest! {

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::HeaderValue;
 use invoke_core::{AppId, Body, Head, Invocation, MethodPath, Origin, Verb};
 use lifecycle::Shutdown;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use transport::client::probe;
+use transport::tls::OriginTls;
 
 use crate::channel::HttpChannel;
 
@@ -15,10 +16,17 @@ const ATTEMPT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 const REMINDER: u64 = 100;
 /// An app that accepts and never answers must not hold the start for ever.
-const CONFIGURATION: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(30);
 
-/// Waits until something listens at `address` (`host:port`). `false` when the drain begins before.
-pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &Shutdown) -> bool {
+/// Waits until something listens at `address` (`host:port`), and shakes hands if TLS is given. `false` when the drain
+/// begins before.
+pub async fn wait_for_app(
+    protocol: &str,
+    address: &str,
+    port: u16,
+    tls: Option<&OriginTls>,
+    shutdown: &Shutdown,
+) -> bool {
     tracing::info!(
         target: "dapr.runtime",
         "application protocol: {protocol}. waiting on port {port}.  \
@@ -26,11 +34,12 @@ pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &S
     );
     let waiting = async {
         for failures in 1_u64.. {
-            if let Ok(Ok(_)) = timeout(ATTEMPT, TcpStream::connect(address)).await {
+            let Err(error) = probe(address, tls, ATTEMPT).await else {
                 return;
-            }
+            };
             if failures % REMINDER == 0 {
                 tracing::info!(target: "dapr.runtime", "waiting for application to listen on port {port}");
+                tracing::debug!(target: "dapr.runtime", "the application cannot be reached: {error}");
             }
             sleep(PAUSE).await;
         }
@@ -45,8 +54,21 @@ pub async fn wait_for_app(protocol: &str, address: &str, port: u16, shutdown: &S
 
 /// Asks the app for `/dapr/config`. Its content concerns actors alone, so any answer will do, and none will.
 pub async fn load_app_configuration(channel: &HttpChannel, app_id: &AppId) {
-    let Ok(method) = MethodPath::parse(Bytes::from_static(b"dapr/config")) else {
-        return;
+    if ask(channel, app_id, "dapr/config").await {
+        tracing::info!(target: "dapr.runtime", "Application configuration loaded");
+    }
+}
+
+/// Asks the app for `/dapr/subscribe`, as it expects it of a sidecar that has a message bus. Its answer is not used:
+/// this sidecar delivers no messages.
+pub async fn load_subscriptions(channel: &HttpChannel, app_id: &AppId) {
+    ask(channel, app_id, "dapr/subscribe").await;
+}
+
+/// Whether the app answered at all.
+async fn ask(channel: &HttpChannel, app_id: &AppId, path: &'static str) -> bool {
+    let Ok(method) = MethodPath::parse(Bytes::from_static(path.as_bytes())) else {
+        return false;
     };
     let mut head = Head::new(method, Origin::Http);
     head.verb = Some(Verb::GET);
@@ -58,12 +80,18 @@ pub async fn load_app_configuration(channel: &HttpChannel, app_id: &AppId) {
         head,
         body: Body::empty(),
     });
-    match timeout(CONFIGURATION, call).await {
-        Ok(Ok(_)) => tracing::info!(target: "dapr.runtime", "Application configuration loaded"),
-        Ok(Err(error)) => tracing::debug!(target: "dapr.runtime", "no application configuration: {error}"),
-        Err(_) => tracing::warn!(
-            target: "dapr.runtime",
-            "the application did not answer /dapr/config within {CONFIGURATION:?}"
-        ),
+    match timeout(ANSWER, call).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
+            tracing::debug!(target: "dapr.runtime", "no answer to /{path} of the application: {error}");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(
+                target: "dapr.runtime",
+                "the application did not answer /{path} within {ANSWER:?}"
+            );
+            false
+        }
     }
 }

@@ -21,6 +21,41 @@ pub struct Environment {
     pub purge: internal_grpc::PurgeConfig,
 }
 
+/// What the environment says about identity. Unset and empty are not the same everywhere.
+#[derive(Clone, Default)]
+pub struct SecurityVariables {
+    /// `DAPR_TRUST_ANCHORS`: PEM.
+    pub trust_anchors: Option<String>,
+    /// `DAPRD_TRUST_ANCHORS_FILE`: a file with PEM that is watched. Dapr's daprd does not know it.
+    pub trust_anchors_file: Option<String>,
+    /// `DAPR_SENTRY_TOKEN_FILE`.
+    pub token_file: Option<String>,
+    /// `SENTRY_LOCAL_IDENTITY`.
+    pub local_identity: Option<String>,
+    /// `DAPR_CONTROLPLANE_TRUST_DOMAIN`.
+    pub control_plane_trust_domain: Option<String>,
+    /// `DAPR_CONTROLPLANE_NAMESPACE`.
+    pub control_plane_namespace: Option<String>,
+    /// `DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK`.
+    pub skips_user_check: bool,
+}
+
+impl SecurityVariables {
+    /// Reads them.
+    pub fn read() -> Self {
+        let text = |name: &str| std::env::var(name).ok();
+        Self {
+            trust_anchors: text("DAPR_TRUST_ANCHORS"),
+            trust_anchors_file: text("DAPRD_TRUST_ANCHORS_FILE").filter(|file| !file.is_empty()),
+            token_file: text("DAPR_SENTRY_TOKEN_FILE"),
+            local_identity: text("SENTRY_LOCAL_IDENTITY"),
+            control_plane_trust_domain: text("DAPR_CONTROLPLANE_TRUST_DOMAIN"),
+            control_plane_namespace: text("DAPR_CONTROLPLANE_NAMESPACE"),
+            skips_user_check: text("DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK").as_deref() == Some("true"),
+        }
+    }
+}
+
 impl Environment {
     /// Reads it. Values that cannot be are told in the log and replaced by the default.
     pub fn read() -> Self {
@@ -38,6 +73,11 @@ impl Environment {
             },
         }
     }
+}
+
+/// `NAMESPACE` as it is given; empty for none.
+pub fn given_namespace() -> String {
+    std::env::var("NAMESPACE").unwrap_or_default()
 }
 
 fn is_truthy(text: &str) -> bool {

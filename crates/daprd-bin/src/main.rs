@@ -15,6 +15,7 @@
 mod environment;
 mod flags;
 mod observer;
+mod process;
 mod servers;
 mod sidecar;
 mod signals;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
             );
         }
     };
+    process::prepare();
     let level = level.unwrap_or(Level::Info);
     tracing::info!(
         target: SCOPE,

@@ -11,7 +11,7 @@ use transport::listen::{Listener, Patience};
 use transport::server::{H2Config, Handler, HttpServerConfig, RequestBody, serve_http};
 
 use crate::flags::{Options, Settings};
-use crate::sidecar::Fatal;
+use crate::sidecar::{Fatal, SCOPE};
 
 /// How long an address that is in use is waited for.
 pub const PATIENCE: Patience = Patience::For(Duration::from_secs(10));
@@ -35,7 +35,7 @@ pub async fn listeners(
         let address = format!("{address}:{port}");
         match Listener::tcp(&address, PATIENCE).await {
             Ok(listener) => bound.push((address, listener)),
-            Err(error) => tracing::debug!(target: "dapr.runtime.http", "Failed to listen: {error}"),
+            Err(error) => tell_unusable(&format!("dapr-{socket}-port"), &error),
         }
     }
     if bound.is_empty() {
@@ -43,6 +43,11 @@ pub async fn listeners(
     } else {
         Ok(bound)
     }
+}
+
+/// Says which flag chose an address that cannot be used. The error that ends the start names neither.
+pub fn tell_unusable(flag: &str, error: &dyn std::error::Error) {
+    tracing::error!(target: SCOPE, "{error} (chosen by --{flag})");
 }
 
 /// The limits of the API port.
@@ -84,8 +89,12 @@ pub async fn profiling(settings: &Settings, shutdown: &Shutdown, tasks: &Tasks) 
     let mut is_open = false;
     for address in &settings.listen_addresses {
         let address = format!("{address}:{port}");
-        let Ok(listener) = Listener::tcp(&address, PATIENCE).await else {
-            continue;
+        let listener = match Listener::tcp(&address, PATIENCE).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                tell_unusable("profile-port", &error);
+                continue;
+            }
         };
         tracing::info!(target: "dapr.runtime.http", "HTTP profiling server listening on: {address}");
         tasks.spawn(serve_http(

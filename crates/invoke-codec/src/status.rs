@@ -70,9 +70,12 @@ pub fn error_info(reason: &str, domain: &str, metadata: &[(&str, &str)]) -> Stat
     wire::put_bytes(&mut out, 1, reason.as_bytes());
     wire::put_bytes(&mut out, 2, domain.as_bytes());
     for (key, value) in metadata {
-        wire::put_len(&mut out, 3, bytes_len(key.len()) + bytes_len(value.len()));
-        wire::put_bytes(&mut out, 1, key.as_bytes());
-        wire::put_bytes(&mut out, 2, value.as_bytes());
+        // Entries of maps are written whole, empty values too, as Go does.
+        wire::put_len(&mut out, 3, len_len(key.len()) + len_len(value.len()));
+        for (field, text) in [(1, key), (2, value)] {
+            wire::put_len(&mut out, field, text.len());
+            out.extend_from_slice(text.as_bytes());
+        }
     }
     StatusDetail {
         type_url: ERROR_INFO.to_owned(),
@@ -113,5 +116,7 @@ mod tests {
         let detail = error_info("Not Found", "dapr.io", &[("http.code", "404")]);
         let wanted = b"\x0a\x09Not Found\x12\x07dapr.io\x1a\x10\x0a\x09http.code\x12\x03404";
         assert_eq!(&detail.value[..], wanted);
+        let detail = error_info("", "", &[("k", "")]);
+        assert_eq!(&detail.value[..], b"\x1a\x05\x0a\x01k\x12\x00");
     }
 }

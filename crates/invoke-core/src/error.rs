@@ -12,7 +12,8 @@ use thiserror::Error;
 
 use crate::body::{BodyError, BoxError};
 use crate::id::TargetError;
-use crate::method::MethodError;
+use crate::method::{MethodError, MethodPath};
+use crate::verb::Verb;
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +154,24 @@ impl ResolveError {
     }
 }
 
+/// Why access control denies a call, printed as Dapr prints it.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Denied {
+    /// The policy says so.
+    #[error("access control policy has denied access to id: {id} operation: {operation} verb: {verb}")]
+    Policy {
+        /// The SPIFFE id of the caller, empty when it has none.
+        id: Box<str>,
+        /// The normalised method.
+        operation: MethodPath,
+        /// The verb; [`Verb::NONE`] where verbs mean nothing.
+        verb: Verb,
+    },
+    /// The caller has an identity, but not of the form that Dapr gives.
+    #[error("malformed SPIFFE ID: {0}")]
+    Malformed(Box<str>),
+}
+
 /// What happened, printed as Dapr prints it after `err: `.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -176,15 +195,8 @@ pub enum Cause {
     #[error("app channel is not initialized")]
     NoApp,
     /// The access control policy denies the call.
-    #[error("access control policy has denied access to id: {id} operation: {operation} verb: {verb}")]
-    Denied {
-        /// The SPIFFE id of the caller, empty when it has none.
-        id: String,
-        /// The normalised method.
-        operation: String,
-        /// The verb.
-        verb: String,
-    },
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The other sidecar, or gRPC on the way to it, answered with a status.
     #[error(transparent)]
     Rpc(#[from] RpcStatus),
@@ -268,12 +280,18 @@ impl InvokeError {
         }
     }
 
+    /// Whether a peer was to get the call and certainly did not: it may be sent elsewhere without harm.
+    pub fn is_unseen_by_peer(&self) -> bool {
+        self.seen == Seen::No && self.fault == Fault::Peer
+    }
+
     /// The gRPC code of the failure, if it is a gRPC status.
     pub fn rpc_code(&self) -> Option<i32> {
         match &self.cause {
             Cause::Rpc(status) => Some(status.code),
             Cause::Method(_) | Cause::MissingVerb | Cause::InvalidVerb => Some(code::INVALID_ARGUMENT),
             Cause::Unhealthy => Some(code::INTERNAL),
+            Cause::Denied(_) => Some(code::PERMISSION_DENIED),
             _ => None,
         }
     }
@@ -288,7 +306,7 @@ impl InvokeError {
             Cause::Method(method) => {
                 RpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {method}"))
             }
-            Cause::Denied { .. } => RpcStatus::new(code::PERMISSION_DENIED, text),
+            Cause::Denied(_) => RpcStatus::new(code::PERMISSION_DENIED, text),
             Cause::NoApp => RpcStatus::new(code::UNAVAILABLE, text),
             Cause::DeadlineExceeded => RpcStatus::new(code::DEADLINE_EXCEEDED, text),
             Cause::Cancelled => RpcStatus::new(code::CANCELLED, text),
@@ -337,6 +355,19 @@ mod tests {
                  Error: rpc error: code = Unavailable desc = connection error",
             ),
             (BodyError::TooLarge.into(), "stream too large"),
+            (
+                Denied::Policy {
+                    id: "spiffe://public/ns/default/c".into(),
+                    operation: MethodPath::parse("a//B").unwrap(),
+                    verb: Verb::GET,
+                }
+                .into(),
+                "access control policy has denied access to id: spiffe://public/ns/default/c operation: a/B verb: GET",
+            ),
+            (
+                Denied::Malformed("spiffe://public/x".into()).into(),
+                "malformed SPIFFE ID: spiffe://public/x",
+            ),
         ];
         for (cause, wanted) in cases {
             assert_eq!(cause.to_string(), wanted);

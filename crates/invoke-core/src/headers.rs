@@ -4,6 +4,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::id::{AppId, Namespace};
+use crate::inbound::Caller;
 
 /// The id of the calling app, stamped by its sidecar.
 pub const CALLER_APP_ID: HeaderName = HeaderName::from_static("dapr-caller-app-id");
@@ -147,6 +148,36 @@ impl Identity {
     }
 }
 
+impl Caller {
+    /// Replaces what a call says about its caller by what the connection proved. Without a proof it stays as it
+    /// is; when what was proved is no app of Dapr, nothing is said.
+    pub fn replace_claims(&self, headers: &mut HeaderMap) {
+        let Some(id) = self.spiffe_id.as_deref() else {
+            return;
+        };
+        let proved = app_of(id);
+        let proved = [
+            (CALLER_APP_ID, proved.map(|(_, app)| app)),
+            (CALLER_NAMESPACE, proved.map(|(namespace, _)| namespace)),
+        ];
+        for (name, proved) in proved {
+            let proved = proved.and_then(|proved| HeaderValue::from_str(proved).ok());
+            match proved {
+                Some(proved) if headers.contains_key(&name) => headers.insert(name, proved),
+                _ => headers.remove(name),
+            };
+        }
+    }
+}
+
+/// Namespace and id of an app, by its SPIFFE id: `spiffe://<trust domain>/ns/<namespace>/<app id>`.
+fn app_of(id: &str) -> Option<(&str, &str)> {
+    let (_, path) = id.strip_prefix("spiffe://")?.split_once('/')?;
+    let (namespace, app) = path.strip_prefix("ns/")?.split_once('/')?;
+    let is_one = |segment: &str| !segment.is_empty() && !segment.contains('/');
+    (is_one(namespace) && is_one(app)).then_some((namespace, app))
+}
+
 impl Forwarded {
     fn new(address: &str, host: &str) -> Self {
         let value = |text: &str| {
@@ -191,6 +222,29 @@ mod tests {
 
     fn identity(address: &str) -> Identity {
         Identity::new("me".into(), "ns".into(), address, "node1")
+    }
+
+    #[test]
+    fn claims_are_replaced_by_what_was_proved() {
+        let claims = &[("dapr-caller-app-id", "evil"), ("Dapr-Caller-Namespace", "evil")];
+        for (id, wanted) in [
+            (None, [Some("evil"), Some("evil")]),
+            (Some("spiffe://public/ns/prod/app"), [Some("app"), Some("prod")]),
+            (Some("spiffe://public/ns/prod/app/x"), [None, None]),
+            (Some("spiffe://public/app"), [None, None]),
+            (Some("spiffe://public"), [None, None]),
+        ] {
+            let caller = Caller {
+                spiffe_id: id.map(Into::into),
+            };
+            let mut headers = map(claims);
+            caller.replace_claims(&mut headers);
+            let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!([text(CALLER_APP_ID), text(CALLER_NAMESPACE)], wanted, "{id:?}");
+            let mut nothing = HeaderMap::new();
+            caller.replace_claims(&mut nothing);
+            assert!(nothing.is_empty());
+        }
     }
 
     #[test]

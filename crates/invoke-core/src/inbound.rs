@@ -73,14 +73,7 @@ impl<A: AppChannel, P: Authorize> Inbound<A, P> {
     fn judge(&self, caller: &Caller, method: &MethodPath, verb: Option<Verb>) -> Result<(), InvokeError> {
         match self.policy.authorize(caller, method, verb) {
             Decision::Allow => Ok(()),
-            Decision::Deny { id } => Err(InvokeError::unsent(
-                Fault::Caller,
-                Cause::Denied {
-                    id,
-                    operation: method.to_string(),
-                    verb: verb.and_then(Verb::name).unwrap_or("NONE").to_owned(),
-                },
-            )),
+            Decision::Deny(denied) => Err(InvokeError::unsent(Fault::Caller, denied)),
         }
     }
 

@@ -26,7 +26,7 @@ pub mod trace;
 mod verb;
 
 pub use body::{Body, BodyError, BoxError};
-pub use error::{Cause, Fault, InvokeError, RpcStatus, Seen, StatusDetail};
+pub use error::{Cause, Denied, Fault, InvokeError, RpcStatus, Seen, StatusDetail};
 pub use id::{AppId, AppRef, Namespace, Target, TargetError};
 pub use inbound::{Caller, Inbound};
 pub use invocation::{Head, Invocation, Origin};

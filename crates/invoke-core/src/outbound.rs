@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::balance::{Directory, Endpoint, InFlight};
 use crate::body::{Body, Replay};
-use crate::error::{Cause, Fault, InvokeError, Seen, code};
+use crate::error::{Cause, Fault, InvokeError, code};
 use crate::headers::Identity;
 use crate::id::{AppRef, Target};
 use crate::inbound::Inbound;
@@ -151,7 +151,17 @@ where
         let replay = Replay::new(body, 0);
         let (peers, target, head) = (&self.peers, &app, &head);
         let send = |to: Endpoint, body| async move { peers.proxy(target, &to, head, body).await };
-        let (answer, in_flight) = attempt_once(directory, target, &replay, send).await?;
+        let (answer, in_flight) = match attempt_once(directory, target, &replay, send).await {
+            // The one sidecar there is went away as the call came, or just came back at another address.
+            Err(error)
+                if error.is_unseen_by_peer()
+                    && matches!(error.cause, Cause::Rpc(_))
+                    && replay.is_possible() =>
+            {
+                attempt_once(directory, target, &replay, send).await?
+            }
+            other => other?,
+        };
         replay.commit();
         Ok(answer.map(|body| body.counting(in_flight)))
     }
@@ -213,8 +223,7 @@ where
             Ok(sent) => return Ok((sent, picked.succeeded())),
             Err(error) => error,
         };
-        let is_unseen = error.seen == Seen::No && error.fault == Fault::Peer;
-        if !is_unseen {
+        if !error.is_unseen_by_peer() {
             return Err(error);
         }
         directory.unreachable(app, &picked);

@@ -9,7 +9,7 @@ use http::Response;
 
 use crate::balance::{Endpoint, EndpointWatch};
 use crate::body::Body;
-use crate::error::InvokeError;
+use crate::error::{Denied, InvokeError};
 use crate::id::AppRef;
 use crate::inbound::Caller;
 use crate::invocation::{Head, Invocation};
@@ -113,11 +113,8 @@ pub trait Resolver: Send + Sync + 'static {
 pub enum Decision {
     /// The app may be called.
     Allow,
-    /// It may not. The text is the caller's SPIFFE id, empty when it has none.
-    Deny {
-        /// The SPIFFE id of the caller.
-        id: String,
-    },
+    /// It may not.
+    Deny(Denied),
 }
 
 /// The access control policy of the callee's sidecar.

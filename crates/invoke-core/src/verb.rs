@@ -1,5 +1,7 @@
 //! The verb of an invocation.
 
+use std::fmt;
+
 /// The HTTP verb that an invocation carries, with the numbers of `dapr.proto.common.v1.HTTPExtension.Verb`.
 ///
 /// It is not an [`http::Method`]: a gRPC caller may send none ([`Verb::NONE`]), and a peer may send a number
@@ -78,6 +80,16 @@ impl Verb {
     }
 }
 
+/// The name, or the number where there is none.
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +112,7 @@ mod tests {
         assert_eq!(Verb::from_number(12).to_http().unwrap().as_str(), "12");
         assert_eq!(Verb::TRACE.name(), Some("TRACE"));
         assert_eq!(Verb::from_number(-1).name(), None);
+        assert_eq!(Verb::NONE.to_string(), "NONE");
+        assert_eq!(Verb::from_number(12).to_string(), "12");
     }
 }

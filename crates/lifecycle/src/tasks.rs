@@ -27,7 +27,7 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let abort = self.abort.clone();
-        // In a box, since what wraps it here would otherwise have room for it several times.
+        // Without the box each layer around the task would have room for all of it.
         let task = Box::pin(task);
         let task = self.tracker.spawn(async move {
             let _ = abort.run_until_cancelled(task).await;

@@ -8,6 +8,8 @@
 //! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
 
 pub mod host;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 #[cfg(feature = "nameformat")]

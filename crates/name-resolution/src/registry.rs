@@ -102,6 +102,14 @@ pub async fn build(
                 registration: Registration::Sqlite(resolver),
             })
         }
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => {
+            let resolver = Arc::new(crate::kubernetes::Kubernetes::new(configuration, instance)?);
+            Ok(Built {
+                resolver,
+                registration: Registration::None,
+            })
+        }
         #[cfg(feature = "nameformat")]
         "nameformat" => {
             let resolver = Arc::new(crate::nameformat::NameFormat::new(configuration)?);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::access::{AccessControl, Api, without_empty_scalars};
 use crate::expand::expand_environment;
 use crate::lenient;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
@@ -36,6 +37,14 @@ pub enum ConfigurationError {
         /// Why.
         #[source]
         source: YamlError,
+    },
+    /// What was received is no JSON object.
+    #[error("{origin}: {reason}")]
+    Received {
+        /// Which configuration, and of whom.
+        origin: String,
+        /// Why.
+        reason: String,
     },
     /// A field has the wrong type; the text names it and its file.
     #[error("{0}")]
@@ -79,6 +88,7 @@ pub struct Configuration {
     #[serde(deserialize_with = "lenient::section")]
     pub name_resolution: NameResolution,
     /// `spec.accessControl`; `None` when it is set to nothing.
+    #[serde(deserialize_with = "lenient::optional_section")]
     pub access_control: Option<AccessControl>,
     /// `spec.api`.
     #[serde(deserialize_with = "lenient::section")]
@@ -190,58 +200,6 @@ pub struct NameResolution {
     pub configuration: Value,
 }
 
-/// Who may call this app.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct AccessControl {
-    /// For callers that no policy names.
-    #[serde(deserialize_with = "lenient::text")]
-    pub default_action: String,
-    /// Not part of any decision.
-    #[serde(deserialize_with = "lenient::text")]
-    pub trust_domain: String,
-    /// The policies, as they are written.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub policies: Vec<Value>,
-}
-
-impl Default for AccessControl {
-    fn default() -> Self {
-        Self {
-            default_action: "allow".to_owned(),
-            trust_domain: "public".to_owned(),
-            policies: Vec::new(),
-        }
-    }
-}
-
-/// Which APIs there are.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Api {
-    /// Nothing but these.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub allowed: Vec<ApiRule>,
-    /// All but these.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub denied: Vec<ApiRule>,
-}
-
-/// A group of APIs.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct ApiRule {
-    /// The group.
-    #[serde(deserialize_with = "lenient::text")]
-    pub name: String,
-    /// Its version.
-    #[serde(deserialize_with = "lenient::text")]
-    pub version: String,
-    /// `http` or `grpc`.
-    #[serde(deserialize_with = "lenient::text")]
-    pub protocol: String,
-}
-
 /// A feature that is on or off.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -315,19 +273,24 @@ pub fn load_configuration(
     paths: &[String],
     lookup: impl Fn(&str) -> Option<String>,
 ) -> Result<Configuration, ConfigurationError> {
+    let mut documents = Vec::new();
+    for path in paths {
+        documents.push((path.clone(), read(Path::new(path), &lookup)?));
+    }
+    of_documents(documents)
+}
+
+/// Lays documents over the defaults, one over the other; each comes with the name that errors give it.
+pub(crate) fn of_documents(documents: Vec<(String, Value)>) -> Result<Configuration, ConfigurationError> {
     let defaults = serde_json::json!({
-        "spec": { "accessControl": { "defaultAction": "allow", "trustDomain": "public" } }
+        "spec": { "accessControl": { "trustDomain": "public" } }
     });
     let mut figment = Figment::from(Layer {
         name: "defaults".to_owned(),
         value: defaults,
     });
-    for path in paths {
-        let value = read(Path::new(path), &lookup)?;
-        figment = figment.merge(Layer {
-            name: path.clone(),
-            value,
-        });
+    for (name, value) in documents {
+        figment = figment.merge(Layer { name, value });
     }
     let document: Document = figment
         .extract()
@@ -355,21 +318,24 @@ fn read(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Value, C
     }
     let text = fs::read_to_string(path).map_err(failed("read"))?;
     match first_document(&expand_environment(&text, lookup)).map_err(invalid)? {
-        object @ Value::Object(_) => Ok(object),
+        mut object @ Value::Object(_) => {
+            without_empty_scalars(&mut object);
+            Ok(object)
+        }
         Value::Null => Ok(Value::Object(serde_json::Map::new())),
         _ => Err(invalid(YamlError::Invalid("the document is no map".to_owned()))),
     }
 }
 
 /// One file as a layer of the configuration.
-struct Layer {
-    name: String,
-    value: Value,
+pub(crate) struct Layer {
+    pub(crate) name: String,
+    pub(crate) value: Value,
 }
 
 impl figment::Provider for Layer {
     fn metadata(&self) -> figment::Metadata {
-        figment::Metadata::named(self.name.clone())
+        figment::Metadata::named(self.name.clone()).interpolater(|_, path| path.join("."))
     }
 
     fn data(&self) -> Result<Map<figment::Profile, Dict>, figment::Error> {
@@ -398,6 +364,11 @@ impl Configuration {
                 above.rules.clone()
             },
         }
+    }
+
+    /// The components that must not be loaded: a type, or a type and a version after a slash.
+    pub fn denied_components(&self) -> &[String] {
+        &self.components.deny
     }
 
     /// How calls of the API are logged.
@@ -449,30 +420,8 @@ impl Configuration {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn load(files: &[&str]) -> Result<Configuration, String> {
-        let files: Vec<_> = files
-            .iter()
-            .map(|text| {
-                let mut file = tempfile::NamedTempFile::new().unwrap();
-                file.write_all(text.as_bytes()).unwrap();
-                file
-            })
-            .collect();
-        let paths: Vec<String> = files
-            .iter()
-            .map(|file| file.path().display().to_string())
-            .collect();
-        let lookup = |name: &str| (name == "COMPONENT").then(|| "sqlite".to_owned());
-        load_configuration(&paths, lookup).map_err(|error| {
-            paths
-                .iter()
-                .fold(error.to_string(), |text, path| text.replace(path, "FILE"))
-        })
-    }
+    use crate::testing::load;
 
     #[test]
     fn nothing_is_a_configuration() {
@@ -524,8 +473,8 @@ mod tests {
         );
         let access = configuration.access_control.unwrap();
         assert_eq!(
-            (access.trust_domain.as_str(), access.default_action.as_str()),
-            ("td", "deny")
+            (access.trust_domain.as_str(), access.default_action.as_deref()),
+            ("td", Some("deny"))
         );
         assert_eq!(load(&["spec:\n  accessControl:\n"]).unwrap().access_control, None);
     }

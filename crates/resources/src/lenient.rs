@@ -22,6 +22,20 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     }
 }
 
+/// A text that may be left out, which then is not the same as an empty one.
+pub(crate) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    text(deserializer).map(Some)
+}
+
+/// A list of texts; `null` is an empty one.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text(#[serde(deserialize_with = "text")] String);
+
+    let texts: Vec<Text> = or_default(deserializer)?;
+    Ok(texts.into_iter().map(|text| text.0).collect())
+}
+
 /// A boolean, also as YAML 1.1 writes it (`yes`, `off`); `None` when it is not given.
 pub(crate) fn boolean<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     match Value::deserialize(deserializer)? {
@@ -57,6 +71,43 @@ where
     T: Deserialize<'de> + Default,
 {
     deserializer.deserialize_any(Section(PhantomData))
+}
+
+/// A section that may be left out, which then is not the same as an empty one.
+pub(crate) fn optional_section<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<Item<T>>::deserialize(deserializer)?.map(|item| item.0))
+}
+
+/// A list of sections, or nothing.
+pub(crate) fn sections<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(optional_sections(deserializer)?.unwrap_or_default())
+}
+
+/// A list of sections that may be left out, which then is not the same as an empty one.
+pub(crate) fn optional_sections<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    let items: Option<Vec<Item<T>>> = Option::deserialize(deserializer)?;
+    Ok(items.map(|items| items.into_iter().map(|item| item.0).collect()))
+}
+
+/// A section as an item of a list.
+struct Item<T>(T);
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Item<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        section(deserializer).map(Self)
+    }
 }
 
 struct Section<T>(PhantomData<T>);

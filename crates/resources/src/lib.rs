@@ -5,17 +5,35 @@
 //! is not decided here: the crates that implement it take the typed value. Reading is bounded in size, depth
 //! and aliases, because a file may come from anybody who can write to a volume.
 //!
-//! Later this crate also loads components, HTTP endpoints and resiliency policies from folders and from the
-//! operator, and watches them. It knows serde and figment, no servers.
+//! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s and [`HttpEndpoint`]s;
+//! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] puts secrets and variables
+//! where they are referred to. Resiliency policies and watching have their place here, too. This crate knows serde and
+//! figment, no servers.
 
+mod access;
+mod component;
 mod configuration;
 mod expand;
+mod http_endpoint;
+mod item;
 mod lenient;
+mod manifest;
+mod received;
+mod secrets;
+#[cfg(test)]
+mod testing;
 mod yaml;
 
+pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
+pub use component::Component;
 pub use configuration::{
-    AccessControl, Api, ApiLogging, ApiRule, Configuration, ConfigurationError, Feature, Handler, Metric,
-    NameResolution, Pipeline, Tracing, load_configuration,
+    ApiLogging, Configuration, ConfigurationError, Feature, Handler, Metric, NameResolution, Pipeline,
+    Tracing, load_configuration,
 };
 pub use expand::expand_environment;
+pub use http_endpoint::{EndpointTls, HttpEndpoint};
+pub use item::{Item, SecretRef};
+pub use manifest::{Filter, Head, LoadError, Loaded, Resource, load_resources};
+pub use received::{DecodeError, decode_configuration, decode_resources};
+pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

@@ -5,8 +5,6 @@ use thiserror::Error;
 
 /// The longest file that is read, in bytes.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024;
-/// How deep a document may be nested.
-const MAX_DEPTH: usize = 64;
 
 /// A text that is no YAML, or more of it than is reasonable.
 #[derive(Debug, Error)]
@@ -14,9 +12,6 @@ pub enum YamlError {
     /// The text is longer than [`MAX_FILE`].
     #[error("yaml: the file has {0} bytes, at most {MAX_FILE} are read")]
     TooLarge(u64),
-    /// The document is nested too deeply.
-    #[error("yaml: nested deeper than {MAX_DEPTH} levels")]
-    TooDeep,
     /// The text is no YAML, or breaks another bound.
     #[error("yaml: {0}")]
     Invalid(String),
@@ -28,20 +23,55 @@ pub fn first_document(text: &str) -> Result<Value, YamlError> {
         return Err(YamlError::TooLarge(text.len() as u64));
     }
     let document = first(text);
-    if is_too_deep(document) {
-        return Err(YamlError::TooDeep);
-    }
-    let is_empty = |line: &str| {
-        let line = line.trim();
-        line.is_empty() || line.starts_with('#') || line == "---"
-    };
-    if document.lines().all(is_empty) {
+    if is_empty(document) {
         return Ok(Value::Null);
     }
+    // The parser bounds depth, nodes and aliases while it reads, before it builds anything.
     // YAML 1.2: `y` and `on` are texts; typed booleans take them all the same.
     let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_str_with_options(document, options)
-        .map_err(|error| YamlError::Invalid(error.to_string()))
+    serde_saphyr::from_str_with_options(document, options).map_err(|error| {
+        // The first line tells place and reason; the others draw a picture of it, which no log line has room for.
+        let text = error.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        YamlError::Invalid(line.strip_prefix("error: ").unwrap_or(line).to_owned())
+    })
+}
+
+/// The documents of a file of resources, each by itself: one that is no YAML does not spoil the others. Of a key that
+/// stands twice the last one counts.
+pub(crate) fn resource_documents(text: &str) -> impl Iterator<Item = Result<Value, YamlError>> + '_ {
+    split(text)
+        .into_iter()
+        .filter(|document| !is_empty(document))
+        .map(|document| {
+            let options = serde_saphyr::options! {
+                strict_booleans: true,
+                duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+            };
+            serde_saphyr::from_str_with_options(document, options)
+                .map_err(|error| YamlError::Invalid(error.to_string()))
+        })
+}
+
+/// The parts between lines that begin with three hyphens.
+fn split(text: &str) -> Vec<&str> {
+    let (mut documents, mut begin, mut offset) = (Vec::new(), 0, 0);
+    for line in text.split_inclusive('\n') {
+        if line.starts_with("---") {
+            documents.push(&text[begin..offset]);
+            begin = offset + line.len();
+        }
+        offset += line.len();
+    }
+    documents.push(&text[begin..]);
+    documents
+}
+
+fn is_empty(document: &str) -> bool {
+    document.lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line == "---"
+    })
 }
 
 /// The text up to the second document.
@@ -57,28 +87,6 @@ fn first(text: &str) -> &str {
         offset += line.len();
     }
     text
-}
-
-/// A bound that costs one look at the text, before any parser builds anything: indentation and brackets.
-fn is_too_deep(text: &str) -> bool {
-    let mut open = 0_usize;
-    for line in text.lines() {
-        let indentation = line.len() - line.trim_start_matches([' ', '-', '?']).len();
-        if indentation > MAX_DEPTH * 4 {
-            return true;
-        }
-        for byte in line.bytes() {
-            match byte {
-                b'[' | b'{' => open += 1,
-                b']' | b'}' => open = open.saturating_sub(1),
-                _ => {}
-            }
-            if open > MAX_DEPTH {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 #[cfg(test)]
@@ -100,6 +108,24 @@ mod tests {
         }
         assert!(first_document("a: b: c\n").is_err());
         assert!(first_document("a: 1\na: 2\n").is_err(), "a key may stand once");
+    }
+
+    #[test]
+    fn a_bracket_opens_nothing_where_it_is_text() {
+        let comments = "# [ { (\n".repeat(1000);
+        let texts = "- x[0\n- '{'\n".repeat(1000);
+        let block = format!("{}[\n", " ".repeat(400)).repeat(100);
+        let document = format!("{comments}a:\n{texts}b: |\n{block}");
+        assert!(first_document(&document).is_ok());
+    }
+
+    #[test]
+    fn nesting_is_bounded_in_every_style() {
+        let nested = |open: &str, close: &str, depth: usize| open.repeat(depth) + "x" + &close.repeat(depth);
+        for (open, close) in [("[", "]"), ("{a: ", "}"), ("- ", ""), ("[\"]\",", "]")] {
+            assert!(first_document(&nested(open, close, 30)).is_ok(), "{open}");
+            assert!(first_document(&nested(open, close, 100)).is_err(), "{open}");
+        }
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! call broke: [`client::ClientError`] tells whether the other side may have seen it, and errors of bodies keep
 //! their source, so that reset codes survive.
 //!
-//! This is the only crate that knows `hyper` and `h2`; TLS gets its place here too. Bodies stream, are never
-//! copied and never collected without a bound.
+//! This is the only crate that knows `hyper` and `h2`. [`tls`] secures connections by configurations that are
+//! given from outside: it does not know what an identity is. Bodies stream, are never copied and never collected
+//! without a bound.
 
 pub mod client;
 pub mod grpc;
@@ -17,6 +18,7 @@ pub mod server;
 mod socket;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 
 pub use socket::Socket;
 

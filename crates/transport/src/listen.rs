@@ -28,7 +28,7 @@ pub enum Patience {
 
 /// An address that cannot be bound; printed as Go prints it.
 #[derive(Debug, Error)]
-#[error("listen {network} {address}: {}", go_words(.source))]
+#[error("{}", self.text())]
 pub struct BindError {
     network: &'static str,
     address: String,
@@ -40,6 +40,16 @@ impl BindError {
     /// Whether somebody else has the address.
     pub fn is_in_use(&self) -> bool {
         self.source.kind() == io::ErrorKind::AddrInUse
+    }
+
+    fn text(&self) -> String {
+        let Self { network, address, .. } = self;
+        let words = go_words(&self.source);
+        if self.source.kind() == io::ErrorKind::InvalidInput {
+            format!("listen {network}: address {address}: {words}")
+        } else {
+            format!("listen {network} {address}: {words}")
+        }
     }
 }
 
@@ -164,6 +174,13 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 fn bind_tcp(address: &str) -> io::Result<TcpListener> {
+    let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+    let (host, _) = address
+        .rsplit_once(':')
+        .ok_or_else(|| invalid("missing port in address"))?;
+    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+        return Err(invalid("too many colons in address"));
+    }
     if let Some(port) = address.strip_prefix(':') {
         let port = port
             .parse()
@@ -210,6 +227,21 @@ mod tests {
             error.to_string(),
             format!("listen tcp {address}: bind: address already in use")
         );
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_told_as_go_tells_it() {
+        for (address, wanted) in [
+            ("::1:1", "too many colons in address"),
+            ("a:b:1", "too many colons in address"),
+            ("localhost", "missing port in address"),
+        ] {
+            let error = Listener::tcp(address, Patience::None).await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("listen tcp: address {address}: {wanted}")
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

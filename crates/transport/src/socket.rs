@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
-/// A connected byte stream. TLS streams will be a variant of their own.
+/// A connected byte stream.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Socket {
@@ -15,6 +16,8 @@ pub enum Socket {
     Tcp(TcpStream),
     /// A Unix domain socket.
     Unix(UnixStream),
+    /// TLS on another socket. Boxed once, since a session is large.
+    Tls(Box<TlsStream<Socket>>),
 }
 
 macro_rules! each {
@@ -22,6 +25,7 @@ macro_rules! each {
         match $socket.get_mut() {
             Socket::Tcp($inner) => $call,
             Socket::Unix($inner) => $call,
+            Socket::Tls($inner) => $call,
         }
     };
 }

@@ -1,9 +1,10 @@
 //! Recorded calls and ours in one form: ports, host, dates and trace ids have names.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use integration_tests::RawResponse;
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub(super) fn latin1(text: &str) -> Vec<u8> {
     text.chars().map(|character| character as u8).collect()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
@@ -39,6 +40,12 @@ impl Ports {
     pub(super) fn put(&self, text: &str) -> String {
         let put = |text: String, (name, port): &(&str, String)| text.replace(name, port);
         self.0.iter().fold(text.to_owned(), put)
+    }
+
+    /// The same for JSON, where a port is a number.
+    fn put_numbers(&self, json: &str) -> String {
+        let put = |json: String, (name, port): &(&str, String)| json.replace(&format!("\"{name}\""), port);
+        self.put(&self.0.iter().fold(json.to_owned(), put))
     }
 }
 
@@ -84,12 +91,14 @@ impl<'a> Normal<'a> {
     fn is_invented(&self, name: &str, value: &str) -> bool {
         let is_go = matches!(
             (name, value),
-            ("user-agent", "Go-http-client/1.1") | ("accept-encoding", "gzip")
+            ("user-agent", "Go-http-client/1.1" | "<grpc client>")
+                | ("accept-encoding", "gzip")
+                | ("grpc-accept-encoding", _)
         );
         is_go && !self.request.contains(&format!("\r\n{name}:"))
     }
 
-    fn recorded(&self, name: &str, value: &str) -> String {
+    pub(super) fn recorded(&self, name: &str, value: &str) -> String {
         if name == "traceparent" || name == "grpc-trace-bin" {
             return value.to_owned();
         }
@@ -127,10 +136,11 @@ impl<'a> Normal<'a> {
         seen
     }
 
-    fn header(&self, name: &str, value: &str) -> String {
+    pub(super) fn header(&self, name: &str, value: &str) -> String {
         match name {
             "date" => "<date>".to_owned(),
             "traceparent" => self.trace(value),
+            "grpc-trace-bin" => self.trace(&traceparent_of(value)),
             _ if self.host.is_empty() => value.to_owned(),
             _ if matches!(name, "x-forwarded-host" | "forwarded") => value.replace(&self.host, "<hostname>"),
             _ => value.to_owned(),
@@ -184,7 +194,8 @@ impl<'a> Normal<'a> {
                     seen.insert(format!("{prefix}framing"), framing.to_owned());
                 }
                 None if key == "body" && value.starts_with("json ") => {
-                    let json: Value = serde_json::from_str(&value[5..]).expect("recorded JSON");
+                    let json: Value =
+                        serde_json::from_str(&self.ports.put_numbers(&value[5..])).expect("recorded JSON");
                     seen.insert(format!("{prefix}body"), json.to_string());
                 }
                 None => {
@@ -226,7 +237,9 @@ impl<'a> Normal<'a> {
         let mut put = |key: &str, value: String| seen.insert(format!("{prefix}{key}"), value);
         put("line", answer.status_line.clone());
         let body = text(&answer.body);
-        let json = answer.header("content-type") == Some("application/json") && body.starts_with("{\"id\"");
+        let is_metadata =
+            answer.header("content-type") == Some("application/json") && body.starts_with("{\"id\"");
+        let json = is_metadata || body.starts_with("{\"code\":");
         let json = json.then(|| serde_json::from_str::<Value>(&body).ok()).flatten();
         put("body", json.map_or(body, |json| json.to_string()));
         let is_head = self.request.starts_with("head ");
@@ -243,6 +256,27 @@ impl<'a> Normal<'a> {
         for (name, values) in joined(&answer.headers) {
             put(&format!("header {name}"), self.header(&name, &values));
         }
+    }
+}
+
+/// A binary trace context as text. It has a version and three fields with a number before each.
+fn traceparent_of(value: &str) -> String {
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    };
+    match STANDARD_NO_PAD.decode(value.trim_end_matches('=')) {
+        Ok(bytes) if bytes.len() == 29 => {
+            format!(
+                "00-{}-{}-{:02x}",
+                hex(&bytes[2..18]),
+                hex(&bytes[19..27]),
+                bytes[28]
+            )
+        }
+        _ => value.to_owned(),
     }
 }
 
@@ -274,7 +308,7 @@ pub(super) fn is_abbreviated(recorded: &str, got: &str) -> bool {
 }
 
 /// Names in lower case; several values of one name together.
-fn joined(headers: &[(String, String)]) -> BTreeMap<String, String> {
+pub(super) fn joined(headers: &[(String, String)]) -> BTreeMap<String, String> {
     let mut joined = BTreeMap::<String, Vec<&str>>::new();
     for (name, value) in headers {
         joined.entry(name.to_ascii_lowercase()).or_default().push(value);

@@ -1,5 +1,7 @@
 //! The API over a real connection, with an app that is made up.
 
+mod lists;
+
 use std::sync::Mutex;
 
 use api_core::MetadataSettings;
@@ -87,11 +89,16 @@ struct Got {
 
 impl Fixture {
     fn new(token: &str) -> Self {
+        Self::with_lists(token, ApiLists::default())
+    }
+
+    fn with_lists(token: &str, apis: ApiLists) -> Self {
         let (requests, asked) = lifecycle::shutdown_requests();
         let (app, calls) = (Arc::<App>::default(), Arc::<Calls>::default());
         let settings = ApiSettings {
             max_message: 100,
             token: ApiToken::new(token),
+            apis,
             tracing: true,
         };
         let metadata = Metadata::new(MetadataSettings {
@@ -397,6 +404,7 @@ async fn a_deadline_ends_the_call() {
     let settings = ApiSettings {
         max_message: 1000,
         token: None,
+        apis: ApiLists::default(),
         tracing: false,
     };
     let metadata = Arc::new(Metadata::new(MetadataSettings::default()));

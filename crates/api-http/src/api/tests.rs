@@ -1,5 +1,8 @@
 //! The API as its callers see it, without sockets.
 
+mod lists;
+mod token;
+
 use std::sync::Mutex;
 
 use http_body_util::{Either, Full};
@@ -67,6 +70,7 @@ fn settings() -> ApiSettings {
     ApiSettings {
         max_body: Some(10),
         token: None,
+        apis: ApiLists::default(),
         cors: None,
         tracing: true,
     }

@@ -14,6 +14,7 @@ async fn listen() -> (TcpListener, HttpChannel, String) {
     let settings = HttpSettings {
         protocol: HttpProtocol::Http,
         base: base.clone(),
+        tls: None,
         token: Some(HeaderValue::from_static("secret")),
         max_header_bytes: 4096,
     };

@@ -165,6 +165,7 @@ async fn fixture() -> Fixture {
 fn settings(address: String) -> GrpcSettings {
     GrpcSettings {
         address,
+        tls: None,
         token: Some(HeaderValue::from_static("secret")),
         max_message: 2000,
     }

@@ -103,6 +103,8 @@ pub struct Settings {
     pub socket_folder: Option<String>,
     /// Whether the app is asked for its configuration.
     pub asks_app_config: bool,
+    /// Whether the app is asked for its subscriptions, where there is a message bus.
+    pub asks_subscriptions: bool,
     /// Seconds that the stop may take; `None` for any time.
     pub grace: Option<Duration>,
     /// How long to go on after a signal.
@@ -202,7 +204,9 @@ impl Settings {
         }
         let mut warnings = Vec::new();
         let protocol = protocol(flags, &mut warnings)?;
-        let asks_app_config = !disabled_endpoints(flags)?.contains(&"config".to_owned());
+        let disabled = disabled_endpoints(flags)?;
+        let is_on = |endpoint: &str| !disabled.iter().any(|name| name == endpoint);
+        let (asks_app_config, asks_subscriptions) = (is_on("config"), is_on("subscribe"));
         let health = health(flags)?;
         if flags.int("scheduler-job-streams") == 0 {
             return Err("must define at least 1 scheduler stream, got 0".to_owned());
@@ -250,6 +254,7 @@ impl Settings {
             socket_folder: Some(flags.text("unix-domain-socket").to_owned())
                 .filter(|folder| !folder.is_empty()),
             asks_app_config,
+            asks_subscriptions,
             grace,
             block_shutdown: flags.is_given("dapr-block-shutdown-duration").then(|| {
                 Duration::from_nanos(

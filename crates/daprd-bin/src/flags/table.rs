@@ -385,4 +385,45 @@ mod tests {
         assert!(usage.contains("--enable-metrics "), "{usage}");
         assert!(usage.lines().all(|line| line.len() < 140), "{usage}");
     }
+
+    const PAGE: &str = include_str!("../../../../docs/src/flags.md");
+
+    /// The rows of the page that begin with a flag: its name and its default.
+    fn rows() -> Vec<(&'static str, &'static str)> {
+        let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `--"));
+        let mut found = Vec::new();
+        for row in rows {
+            let mut cells = row.split('|');
+            let (names, default) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
+            let default = default.split('`').nth(1).unwrap_or_default();
+            for name in names.split("`--") {
+                let name = name.split('`').next().unwrap_or_default();
+                found.push((name, default));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_page_tells_every_flag_and_its_default() {
+        let rows = rows();
+        for flag in FLAGS {
+            let Some((_, default)) = rows.iter().find(|(name, _)| *name == flag.name) else {
+                panic!("docs/src/flags.md has no row for --{}", flag.name);
+            };
+            let is_shown = *default == flag.default || flag.deprecated.is_some() || flag.kind == Kind::Bool;
+            assert!(
+                is_shown,
+                "--{}: the default is {:?}, the page says {default:?}",
+                flag.name, flag.default
+            );
+        }
+        for (name, _) in rows {
+            let is_mode = matches!(name, "version" | "build-info" | "wait" | "help");
+            assert!(
+                is_mode || FLAGS.iter().any(|flag| flag.name == name),
+                "docs/src/flags.md tells of --{name}, which is none"
+            );
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! The APIs on their listeners.
 
-use api_core::{ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
+use access_control::Policy;
+use api_core::{ApiLists, ApiToken, AppConnection, AppHealth, Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Cors, PublicApi};
 use app_channel::App;
 use internal_grpc::Server;
-use invoke_core::{Inbound, Open};
-use resources::Configuration;
+use invoke_core::Inbound;
+use resources::{Component, Configuration, HttpEndpoint};
 use transport::listen::{Listener, Patience};
 use transport::server::{GrpcServerConfig, serve_grpc, serve_http};
 
+use super::components::listed;
 use super::parts::Parts;
 use super::{Fatal, SCOPE, Sidecar};
 use crate::environment::Environment;
@@ -20,6 +22,8 @@ pub(super) fn metadata(
     settings: &Settings,
     configuration: &Configuration,
     environment: &Environment,
+    components: &[Component],
+    endpoints: &[HttpEndpoint],
 ) -> Metadata {
     let app = &settings.app;
     let health = app.health.as_ref().map(|health| AppHealth {
@@ -37,8 +41,11 @@ pub(super) fn metadata(
         namespace: environment.namespace.clone(),
         version: crate::flags::VERSION.to_owned(),
         features: configuration.enabled_features(),
-        components: Vec::new(),
-        http_endpoints: Vec::new(),
+        components: components.iter().map(listed).collect(),
+        http_endpoints: endpoints
+            .iter()
+            .map(|endpoint| endpoint.head.name.clone())
+            .collect(),
         resiliencies: Vec::new(),
         app: AppConnection {
             port: app.port_shown,
@@ -55,6 +62,7 @@ pub(super) fn api_settings(
     options: &Options,
     configuration: &Configuration,
     environment: &Environment,
+    apis: ApiLists,
 ) -> ApiSettings {
     let token = ApiToken::new(&environment.api_token);
     if token.is_some() {
@@ -63,6 +71,7 @@ pub(super) fn api_settings(
     ApiSettings {
         max_body: options.max_body,
         token,
+        apis,
         cors: Cors::parse(flags.text("allowed-origins")),
         tracing: is_traced(configuration),
     }
@@ -80,7 +89,7 @@ pub(super) fn max_message(options: &Options) -> usize {
 }
 
 /// The limits of both gRPC ports.
-fn grpc_limits(options: &Options) -> GrpcServerConfig {
+pub(super) fn grpc_limits(options: &Options) -> GrpcServerConfig {
     let header_list = options.read_buffer.map_or(u64::from(u32::MAX), |size| size << 10);
     GrpcServerConfig {
         max_header_list: u32::try_from(header_list).unwrap_or(u32::MAX),
@@ -92,6 +101,7 @@ pub(super) fn grpc_settings(
     options: &Options,
     configuration: &Configuration,
     environment: &Environment,
+    apis: ApiLists,
 ) -> api_grpc::ApiSettings {
     let token = ApiToken::new(&environment.api_token);
     if token.is_some() {
@@ -100,6 +110,7 @@ pub(super) fn grpc_settings(
     api_grpc::ApiSettings {
         max_message: max_message(options),
         token,
+        apis,
         tracing: is_traced(configuration),
     }
 }
@@ -167,7 +178,9 @@ pub(super) async fn public(
         return Ok(());
     };
     let address = format!("{}:{port}", flags.text("dapr-public-listen-address"));
-    let listener = Listener::tcp(&address, Patience::None).await?;
+    let listener = Listener::tcp(&address, Patience::None)
+        .await
+        .inspect_err(|error| servers::tell_unusable("dapr-public-port", error))?;
     tracing::info!(target: "dapr.runtime.http", "HTTP public server listening on: {address}");
     parts.tasks.spawn(serve_http(
         listener,
@@ -182,8 +195,8 @@ pub(super) async fn internal_api(
     flags: &Flags,
     reserved: Option<Listener>,
     port: u16,
-    calls: Server<Inbound<App, Open>>,
-    options: &Options,
+    calls: Server<Inbound<App, Policy>>,
+    limits: GrpcServerConfig,
     parts: &mut Parts,
 ) -> Result<(), Fatal> {
     let address = format!("{}:{port}", flags.text("dapr-internal-grpc-listen-address"));
@@ -192,9 +205,9 @@ pub(super) async fn internal_api(
         Some(listener) => listener,
         None => Listener::tcp(&address, PATIENCE)
             .await
+            .inspect_err(|error| servers::tell_unusable("dapr-internal-grpc-port", error))
             .map_err(|_| Fatal::NoListener)?,
     };
-    let limits = grpc_limits(options);
     parts
         .tasks
         .spawn(serve_grpc(listener, limits, calls, parts.shutdown.clone()));

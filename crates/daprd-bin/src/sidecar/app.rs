@@ -1,9 +1,10 @@
 //! The way to the app.
 
-use std::sync::atomic::Ordering;
-
-use app_channel::{App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit};
+use app_channel::{
+    App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit, Probe, ProbeSettings,
+};
 use http::HeaderValue;
+use transport::tls::{OriginTls, Trust};
 
 use super::apis::max_message;
 use super::parts::Parts;
@@ -36,30 +37,44 @@ pub(super) fn app_channel(
     let address = format!("{}:{port}", bracketed(&app.address));
     let grpc = GrpcSettings {
         address: address.clone(),
+        tls: app_tls(app.protocol)?,
         token: token.clone(),
         max_message: max_message(options),
     };
     let grpc = GrpcChannel::new(grpc, parts.connections.clone());
     let limit = app.max_concurrency.map(|places| Limit::new(places as usize));
     let protocol = match app.protocol {
-        AppProtocol::Http => HttpProtocol::Http,
+        AppProtocol::Http | AppProtocol::Https => HttpProtocol::Http,
         AppProtocol::H2c => HttpProtocol::H2c,
-        AppProtocol::Grpc => return Ok(Some(App::grpc(grpc).limited(limit))),
-        AppProtocol::Https | AppProtocol::Grpcs => {
-            return Err(Fatal::Unsupported(format!(
-                "--app-protocol={}",
-                app.protocol.name()
-            )));
-        }
+        AppProtocol::Grpc | AppProtocol::Grpcs => return Ok(Some(App::grpc(grpc).limited(limit))),
     };
     let settings = HttpSettings {
         protocol,
-        base: format!("http://{address}"),
+        base: base(app.protocol, &address),
+        tls: app_tls(app.protocol)?,
         token,
         max_header_bytes: app_header_limit(options),
     };
     let http = HttpChannel::new(settings, parts.connections.clone())?;
     Ok(Some(App::http(http, grpc).limited(limit)))
+}
+
+fn base(protocol: AppProtocol, address: &str) -> String {
+    let scheme = if protocol == AppProtocol::Https {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{address}")
+}
+
+/// TLS to the app, which may have any certificate: it is on the same host, as in Dapr.
+fn app_tls(protocol: AppProtocol) -> Result<Option<OriginTls>, Fatal> {
+    Ok(match protocol {
+        AppProtocol::Https => Some(OriginTls::http1(Trust::Anyone, None)?),
+        AppProtocol::Grpcs => Some(OriginTls::http2(Trust::Anyone)?),
+        AppProtocol::Http | AppProtocol::H2c | AppProtocol::Grpc => None,
+    })
 }
 
 /// An IPv6 address needs brackets in front of a port.
@@ -71,30 +86,110 @@ pub(super) fn bracketed(address: &str) -> String {
 }
 
 /// Waits for the app, if there is one. `false` when the sidecar stops before.
-pub(super) async fn wait_for_app(settings: &Settings, app_channel: Option<&App>, parts: &Parts) -> bool {
-    if settings.app.port_shown == 0 {
-        return true;
-    }
+pub(super) async fn wait_for_app(settings: &Settings, parts: &Parts) -> Result<bool, Fatal> {
     let app = &settings.app;
+    if app.port_shown == 0 {
+        return Ok(true);
+    }
     let address = format!("{}:{}", bracketed(&app.address), app.port_shown);
     let port = app.port.unwrap_or(0);
-    if !app_channel::wait_for_app(app.protocol.name(), &address, port, &parts.shutdown).await {
-        return false;
+    let (name, tls) = (app.protocol.name(), app_tls(app.protocol)?);
+    if !app_channel::wait_for_app(name, &address, port, tls.as_ref(), &parts.shutdown).await {
+        return Ok(false);
     }
     if let Some(places) = app.max_concurrency {
         tracing::info!(target: SCOPE, "app max concurrency set to {places}");
     }
-    parts.is_app_up.store(true, Ordering::Relaxed);
-    let Some(channel) = app_channel.and_then(App::as_http) else {
-        return true;
+    Ok(true)
+}
+
+/// Begins to look after the app: with probes, or by taking it for healthy. What is asked of the app by itself is
+/// asked when it is healthy for the first time.
+pub(super) async fn attend(
+    settings: &Settings,
+    options: &Options,
+    app: &App,
+    asks_subscriptions: bool,
+    parts: &Parts,
+) -> Result<(), Fatal> {
+    let health = app.health().clone();
+    let first = first_questions(settings, app.clone(), asks_subscriptions);
+    let Some(wanted) = &settings.app.health else {
+        health.assume_healthy();
+        first.await;
+        return Ok(());
     };
-    if settings.asks_app_config {
-        app_channel::load_app_configuration(channel, &settings.app_id.as_str().into()).await;
-    } else {
-        tracing::warn!(
-            target: SCOPE,
-            "Skipping programmatic dapr configuration loading (see 'disable-init-endpoints' flag/annotation)"
-        );
+    let probe = probe(settings, options, &wanted.path, parts)?;
+    let probes = ProbeSettings {
+        interval: wanted.interval,
+        timeout: wanted.timeout,
+        threshold: wanted.threshold,
+    };
+    health.await_first_probe();
+    let (healthy, shutdown) = (health.clone(), parts.shutdown.clone());
+    parts.tasks.spawn(async move {
+        let asking = async {
+            healthy.healthy().await;
+            first.await;
+        };
+        tokio::select! {
+            () = shutdown.draining() => {}
+            () = asking => {}
+        }
+    });
+    parts
+        .tasks
+        .spawn(health.watch(probe, probes, parts.shutdown.clone()));
+    Ok(())
+}
+
+/// A probe with a connection of its own, and without the app's token.
+fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> Result<Probe, Fatal> {
+    let app = &settings.app;
+    let address = format!("{}:{}", bracketed(&app.address), app.port_shown);
+    let protocol = match app.protocol {
+        AppProtocol::Http | AppProtocol::Https => HttpProtocol::Http,
+        AppProtocol::H2c => HttpProtocol::H2c,
+        AppProtocol::Grpc | AppProtocol::Grpcs => {
+            let settings = GrpcSettings {
+                address,
+                tls: app_tls(app.protocol)?,
+                token: None,
+                max_message: max_message(options),
+            };
+            return Ok(Probe::grpc(GrpcChannel::new(settings, parts.connections.clone())));
+        }
+    };
+    let settings = HttpSettings {
+        protocol,
+        base: base(app.protocol, &address),
+        tls: app_tls(app.protocol)?,
+        token: None,
+        max_header_bytes: app_header_limit(options),
+    };
+    let channel = HttpChannel::new(settings, parts.connections.clone())?;
+    Ok(Probe::http(channel, path))
+}
+
+/// What the sidecar asks an HTTP app by itself.
+fn first_questions(
+    settings: &Settings,
+    app: App,
+    asks_subscriptions: bool,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (app_id, asks) = (settings.app_id.as_str().into(), settings.asks_app_config);
+    async move {
+        let Some(channel) = app.as_http() else { return };
+        if asks {
+            app_channel::load_app_configuration(channel, &app_id).await;
+        } else {
+            tracing::warn!(
+                target: SCOPE,
+                "Skipping programmatic dapr configuration loading (see 'disable-init-endpoints' flag/annotation)"
+            );
+        }
+        if asks_subscriptions {
+            app_channel::load_subscriptions(channel, &app_id).await;
+        }
     }
-    true
 }

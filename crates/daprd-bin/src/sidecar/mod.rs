@@ -1,19 +1,28 @@
 //! A sidecar from its start to its end.
 
+mod access;
 mod apis;
 mod app;
+mod components;
+mod endpoints;
+mod kube_store;
 mod names;
 mod parts;
+mod security;
+mod source;
 mod start;
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use access_control::{BrokenPolicies, Policy};
 use app_channel::{App, External};
+use identity::{IdentityError, SpiffeError};
 use internal_grpc::Client;
-use invoke_core::{Open, Outbound};
+use invoke_core::Outbound;
 use lifecycle::{ShutdownRequest, shutdown_requests};
 use name_resolution::host;
+use operator::OperatorError;
 use resources::ConfigurationError;
 use telemetry::log::Log;
 use telemetry::server::MetricsError;
@@ -23,9 +32,11 @@ use transport::listen::BindError;
 use crate::flags::{Flags, Options, Settings};
 use crate::signals::{Request, Signals};
 use parts::Parts;
+pub use security::check_security;
 use start::start;
 
-const SCOPE: &str = "dapr.runtime";
+/// The scope of log lines about the sidecar as a whole.
+pub const SCOPE: &str = "dapr.runtime";
 
 /// What keeps a sidecar from running, printed after `Fatal error from runtime: `.
 #[derive(Debug, Error)]
@@ -36,12 +47,36 @@ pub enum Fatal {
     /// The flags contradict each other, or a value cannot be.
     #[error("{0}")]
     Settings(String),
-    /// Something is asked for that this version does not have. To go on without it would be unsafe.
-    #[error("{0} is not supported by this version of daprd-rs")]
-    Unsupported(String),
+    /// Sidecars in Kubernetes must not be root.
+    #[error(
+        "current user UID(0) is root. Dapr must be run as a non-root user in Kubernetes environments. To override \
+         this check, set the environment variable 'DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK=true'"
+    )]
+    Root,
+    /// The control plane has no trust domain.
+    #[error("control plane trust domain is required")]
+    NoTrustDomain,
+    /// It has one that cannot be.
+    #[error("invalid control plane trust domain: {0}")]
+    TrustDomain(#[source] SpiffeError),
+    /// The operator is to be asked by a sidecar that cannot prove who it is.
+    #[error("the operator cannot be asked without an identity")]
+    NoIdentity,
+    /// There is no certificate to show, or nobody to trust.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The configuration cannot be used.
     #[error("error loading configuration: {0}")]
     Configuration(#[from] ConfigurationError),
+    /// The operator cannot be reached.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// The operator has no such configuration.
+    #[error("error loading configuration: {0}")]
+    OperatorConfiguration(#[source] OperatorError),
+    /// The access control policies of the configuration cannot be used.
+    #[error(transparent)]
+    Policies(#[from] BrokenPolicies),
     /// The address of the host is not known.
     #[error("failed to determine host address: {0}")]
     HostAddress(#[from] host::NoAddress),
@@ -65,6 +100,12 @@ pub enum Fatal {
         /// Why not.
         source: Box<Fatal>,
     },
+    /// TLS to the app cannot be set up.
+    #[error("failed to set up TLS to the app: {0}")]
+    AppTls(#[from] transport::tls::OriginTlsError),
+    /// Components keep the sidecar from starting.
+    #[error(transparent)]
+    Components(#[from] components::ComponentsError),
     /// The services of a server cannot be described.
     #[error("failed to describe gRPC services: {0}")]
     Reflection(String),
@@ -86,33 +127,7 @@ pub enum Ended {
     BySignalDuringShutdown(String),
 }
 
-type Sidecar = Outbound<App, Open, Client, External>;
-
-/// Refuses what would be unsafe to ignore. A sidecar that was told to use mTLS never runs without it.
-pub fn check_security(flags: &Flags) -> Result<(), Fatal> {
-    let trust_domain = if flags.is_given("control-plane-trust-domain") {
-        flags.text("control-plane-trust-domain").to_owned()
-    } else {
-        let fallback = flags.text("control-plane-trust-domain").to_owned();
-        std::env::var("DAPR_CONTROLPLANE_TRUST_DOMAIN").unwrap_or(fallback)
-    };
-    if trust_domain.is_empty() {
-        return Err(Fatal::Settings(
-            "control plane trust domain is required".to_owned(),
-        ));
-    }
-    if flags.text("mode") == "kubernetes" {
-        return Err(Fatal::Unsupported("--mode=kubernetes".to_owned()));
-    }
-    if flags.is_on("enable-mtls") {
-        return Err(Fatal::Unsupported("--enable-mtls".to_owned()));
-    }
-    tracing::warn!(
-        target: "dapr.runtime.security",
-        "mTLS is disabled. Skipping certificate request and tls validation"
-    );
-    Ok(())
-}
+type Sidecar = Outbound<App, Policy, Client, External>;
 
 /// Runs a sidecar until it ends; `None` asks for another one.
 pub async fn run(

@@ -40,14 +40,15 @@ pub(super) fn advertised(flags: &Flags, host_address: &str) -> String {
 /// A resolver that cannot be set up is no reason not to start: the app can still be called.
 pub(super) async fn resolver(
     configuration: &Configuration,
+    is_kubernetes: bool,
     instance: &Instance,
     parts: &mut Parts,
 ) -> Option<Arc<Directory>> {
     let wanted = &configuration.name_resolution;
-    let name = if wanted.component.is_empty() {
-        "mdns"
-    } else {
-        &wanted.component
+    let name = match wanted.component.as_str() {
+        "" if is_kubernetes => "kubernetes",
+        "" => "mdns",
+        name => name,
     };
     let version = if wanted.version.is_empty() {
         "v1"

@@ -1,9 +1,8 @@
 //! What runs in a sidecar, and how it ends.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use app_channel::AppHealth;
 use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks};
 use name_resolution::Built;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,7 +21,8 @@ pub(super) struct Parts {
     trigger: ShutdownTrigger,
     pub(super) shutdown: Shutdown,
     pub(super) names: Option<Built>,
-    pub(super) is_app_up: Arc<AtomicBool>,
+    /// The health of the app, once the start is over.
+    pub(super) app: Option<AppHealth>,
     pub(super) server_latches: Vec<Latch>,
 }
 
@@ -37,7 +37,7 @@ impl Parts {
             trigger,
             shutdown,
             names: None,
-            is_app_up: Arc::default(),
+            app: None,
             server_latches: Vec::new(),
         }
     }
@@ -98,13 +98,23 @@ impl Parts {
             target: SCOPE,
             "Blocking graceful shutdown for {shown} or until app reports unhealthy..."
         );
-        let has_app = settings.app.port.is_some();
-        if has_app && !self.is_app_up.load(Ordering::Relaxed) {
-            tracing::info!(target: SCOPE, "App reported unhealthy, entering shutdown...");
-            return;
+        let unhealthy = async {
+            match (&self.app, settings.app.port) {
+                (Some(app), _) => app.unhealthy().await,
+                // An app that was never there is not healthy.
+                (None, Some(_)) => {}
+                (None, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = unhealthy => {
+                tracing::info!(target: SCOPE, "App reported unhealthy, entering shutdown...");
+            }
+            () = tokio::time::sleep(duration) => {
+                tracing::info!(target: SCOPE, "Block shutdown period expired, entering shutdown...");
+            }
         }
-        tokio::time::sleep(duration).await;
-        tracing::info!(target: SCOPE, "Block shutdown period expired, entering shutdown...");
     }
 
     /// Others are told first; then nothing new is accepted; then what is in flight ends. The grace period bounds

@@ -4,25 +4,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use api_http::{Api, Health, PublicApi};
-use app_channel::External;
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
 use invoke_core::headers::Identity;
-use invoke_core::{Inbound, Open, Outbound, OutboundSettings};
+use invoke_core::{Inbound, Outbound, OutboundSettings};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Configuration, load_configuration};
+use resources::{Configuration, SecretSource};
 use telemetry::log::Log;
 use telemetry::metrics::Metrics;
 use telemetry::server::{MetricsError, MetricsServer};
 use transport::client::H2PoolConfig;
 use transport::listen::Listener;
+use transport::server::GrpcServerConfig;
 
+use super::access::{api_lists, policy};
 use super::apis::{
-    api_settings, grpc_api, grpc_settings, http_api, internal_api, is_traced, max_message, metadata, public,
+    api_settings, grpc_api, grpc_limits, grpc_settings, http_api, internal_api, is_traced, max_message,
+    metadata, public,
 };
-use super::app::{app_channel, app_header_limit, wait_for_app};
+use super::app::{app_channel, attend, wait_for_app};
+use super::components::{self, has_message_bus};
+use super::endpoints;
 use super::names::{advertised, reserve_internal, resolver};
 use super::parts::Parts;
+use super::security::Security;
+use super::source::Source;
 use super::{Fatal, SCOPE};
 use crate::environment::{self, Environment};
 use crate::flags::{Flags, Options, Settings, go};
@@ -44,16 +50,24 @@ pub(super) async fn start(
     }
     let runtime = parts.readiness.register("runtime");
     let environment = Environment::read();
+    let security = Security::establish(flags, settings, &environment, parts).await?;
     let host_name = host::host_name();
     let internal_port = settings
         .internal_port
         .unwrap_or_else(|| stable_port(settings, &host_name));
     let host_address = host::host_address(environment.host_ip.as_deref())?;
-    let configuration = configuration(flags, settings, internal_port, &host_address)?;
-    metrics(flags, &configuration, parts).await?;
-    tracing::info!(target: SCOPE, "standalone mode configured");
+    let source = Source::of(flags, &security, &environment.namespace).await?;
+    let metrics_port = flags.text("metrics-port");
+    let lookup = environment::lookup(settings, metrics_port, internal_port, &host_address);
+    let configuration = source.configuration(flags, lookup).await?;
+    let registry = Metrics::new();
+    security.register(&registry, &settings.app_id);
+    let policy = policy(flags, settings, &configuration, &registry)?;
+    let apis = api_lists(&configuration);
+    metrics(flags, &configuration, registry, parts).await?;
+    tracing::info!(target: SCOPE, "{} mode configured", flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
-    say_what_is_not_there(flags, settings, &configuration);
+    say_what_is_not_there(flags, &configuration);
 
     let internal = reserve_internal(flags, internal_port).await;
     let internal_port = internal
@@ -67,13 +81,24 @@ pub(super) async fn start(
         internal_port,
         host_name: host_name.clone(),
     };
-    let directory = resolver(&configuration, &instance, parts).await;
+    let directory = resolver(&configuration, source.is_kubernetes(), &instance, parts).await;
+    let accepted = components::accept(source.components(settings).await?, &configuration)?;
+    let components = accepted.components;
+    let secrets = SecretSource {
+        stores: accepted.stores,
+        is_kubernetes: source.is_kubernetes(),
+        allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
+    };
+    let endpoints = endpoints::process(source.http_endpoints(settings).await, &secrets);
 
-    let (metadata, health) = (
-        metadata(settings, &configuration, &environment),
-        Health::new(parts.readiness.clone()),
-    );
-    let metadata = Arc::new(metadata);
+    let health = Health::new(parts.readiness.clone());
+    let metadata = Arc::new(metadata(
+        settings,
+        &configuration,
+        &environment,
+        &components,
+        &endpoints,
+    ));
     let max_message = max_message(options);
     let channel = app_channel(settings, options, &environment, parts)?;
     let identity = Arc::new(Identity::new(
@@ -82,13 +107,16 @@ pub(super) async fn start(
         &host_address,
         &host_name,
     ));
-    let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), Open));
+    let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), policy));
     let pool = ClientConfig {
         max_message,
-        pool: H2PoolConfig::default(),
+        pool: H2PoolConfig {
+            tls: security.of_client(),
+            ..H2PoolConfig::default()
+        },
     };
     let client = Client::new(pool, parts.connections.clone());
-    let external = External::new(app_header_limit(options), parts.connections.clone());
+    let external = endpoints::external(&endpoints, settings, options, parts);
     let outbound = Outbound::new(
         identity,
         Arc::clone(&inbound),
@@ -107,7 +135,7 @@ pub(super) async fn start(
     let api = api_grpc::Api::new(
         Arc::clone(&outbound),
         Arc::clone(&observer),
-        grpc_settings(options, &configuration, &environment),
+        grpc_settings(options, &configuration, &environment, apis.clone()),
         Arc::clone(&metadata),
         requests.clone(),
         reflection(api_grpc::SERVICES)?,
@@ -118,7 +146,7 @@ pub(super) async fn start(
     let api = Api::new(
         outbound,
         observer,
-        api_settings(flags, options, &configuration, &environment),
+        api_settings(flags, options, &configuration, &environment, apis.clone()),
         Arc::clone(&metadata),
         health.clone(),
         requests,
@@ -129,11 +157,13 @@ pub(super) async fn start(
     public(
         flags,
         settings,
-        PublicApi::new(Arc::clone(&metadata), health.clone()),
+        PublicApi::new(Arc::clone(&metadata), health.clone(), &apis),
         parts,
     )
     .await?;
-    servers::profiling(settings, &parts.shutdown, &parts.tasks).await?;
+    servers::profiling(settings, &parts.shutdown, &parts.tasks)
+        .await
+        .map_err(|error| server("HTTP server", error))?;
     tracing::info!(
         target: SCOPE,
         "The request body size parameter is: {} bytes", options.max_body_shown
@@ -146,7 +176,11 @@ pub(super) async fn start(
         },
         reflection(internal_grpc::SERVICES)?,
     );
-    internal_api(flags, internal, internal_port, calls, options, parts)
+    let limits = GrpcServerConfig {
+        tls: security.of_server(),
+        ..grpc_limits(options)
+    };
+    internal_api(flags, internal, internal_port, calls, limits, parts)
         .await
         .map_err(|error| server("internal gRPC server", error))?;
     parts
@@ -154,8 +188,13 @@ pub(super) async fn start(
         .spawn(purge_idle(client, environment.purge, parts.shutdown.clone()));
     health.outbound_is_ready();
 
-    if !wait_for_app(settings, channel.as_ref(), parts).await {
+    if !wait_for_app(settings, parts).await? {
         return Ok(());
+    }
+    if let Some(app) = &channel {
+        let asks_subscriptions = settings.asks_subscriptions && has_message_bus(&components);
+        attend(settings, options, app, asks_subscriptions, parts).await?;
+        parts.app = Some(app.health().clone());
     }
     metadata.app_is_ready();
     runtime.ready();
@@ -189,34 +228,8 @@ pub(super) fn stable_port(settings: &Settings, host_name: &str) -> u16 {
     )
 }
 
-pub(super) fn configuration(
-    flags: &Flags,
-    settings: &Settings,
-    internal_port: u16,
-    host_address: &str,
-) -> Result<Configuration, Fatal> {
-    let files = flags.list("config");
-    if files.is_empty() {
-        tracing::info!(target: SCOPE, "loading default configuration");
-    }
-    let lookup = environment::lookup(settings, flags.text("metrics-port"), internal_port, host_address);
-    let configuration = load_configuration(&files, lookup)?;
-    tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
-    if let Some(access) = &configuration.access_control
-        && (!access.policies.is_empty() || !access.default_action.eq_ignore_ascii_case("allow"))
-    {
-        return Err(Fatal::Unsupported(
-            "spec.accessControl of the configuration".to_owned(),
-        ));
-    }
-    if !configuration.api.allowed.is_empty() || !configuration.api.denied.is_empty() {
-        return Err(Fatal::Unsupported("spec.api of the configuration".to_owned()));
-    }
-    Ok(configuration)
-}
-
 /// Says plainly which parts of the configuration have no effect yet.
-pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configuration: &Configuration) {
+pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration) {
     let not_there = |what: &str| {
         tracing::warn!(target: SCOPE, "{what} is not supported by this version of daprd-rs and has no effect");
     };
@@ -228,13 +241,6 @@ pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configur
     let tracing = &configuration.tracing;
     if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
         not_there("spec.tracing of the configuration");
-    }
-    if settings.app.health.is_some() {
-        not_there("--enable-app-health-check");
-    }
-    let paths = flags.list("resources-path");
-    if !paths.is_empty() || flags.is_given("components-path") {
-        not_there("resources in folders");
     }
     if flags
         .text("placement-host-address")
@@ -257,6 +263,7 @@ pub(super) fn say_what_is_not_there(flags: &Flags, settings: &Settings, configur
 pub(super) async fn metrics(
     flags: &Flags,
     configuration: &Configuration,
+    registry: Metrics,
     parts: &Parts,
 ) -> Result<(), Fatal> {
     if configuration.metric().enabled == Some(true) {
@@ -267,7 +274,9 @@ pub(super) async fn metrics(
     }
     let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
     let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
-    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, Metrics::new()).await?;
+    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry)
+        .await
+        .inspect_err(|error| servers::tell_unusable("metrics-port", error))?;
     parts.tasks.spawn(server.serve(parts.shutdown.clone()));
     Ok(())
 }

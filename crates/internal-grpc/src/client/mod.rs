@@ -36,7 +36,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct ClientConfig {
     /// The longest message that is accepted, in bytes.
     pub max_message: usize,
-    /// The connections.
+    /// The connections. With TLS, the identity that its configuration is asked for is `/ns/<namespace>/<app id>`.
     pub pool: H2PoolConfig,
 }
 
@@ -57,6 +57,8 @@ type Outgoing = Either<Frames, RelayedRequest<Body>>;
 pub struct Client {
     pool: Arc<H2Pool<Outgoing>>,
     max_message: usize,
+    /// Whether peers must prove who they are.
+    is_secured: bool,
 }
 
 impl std::fmt::Debug for Client {
@@ -71,8 +73,18 @@ impl Client {
     /// A client without connections; calls make them. `tasks` owns the connections.
     pub fn new(config: ClientConfig, tasks: Tasks) -> Self {
         Self {
+            is_secured: config.pool.tls.is_some(),
             pool: Arc::new(H2Pool::new(config.pool, tasks)),
             max_message: config.max_message,
+        }
+    }
+
+    /// Which connection leads to the app: over TLS its sidecar must prove the path of its SPIFFE id.
+    fn key(&self, app: &AppRef, endpoint: &Endpoint) -> PeerKey {
+        let path = || format!("/ns/{}/{}", app.namespace, app.id).into();
+        PeerKey {
+            address: Arc::clone(endpoint.address()),
+            identity: self.is_secured.then(path),
         }
     }
 
@@ -124,7 +136,7 @@ impl Peers for Client {
         head: &Head,
         mut body: Body,
     ) -> Result<Reply, InvokeError> {
-        let key = PeerKey::new(Arc::clone(endpoint.address()));
+        let key = self.key(app, endpoint);
         let at_hand = body.take_full();
         let body = match &at_hand {
             Some(data) => Body::full(data.clone()),
@@ -147,28 +159,26 @@ impl Peers for Client {
                 _ => Err(error),
             }
         });
-        match head.deadline {
-            None => call.await,
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(InvokeError::new(
-                        Fault::Caller,
-                        Seen::Maybe,
-                        Cause::DeadlineExceeded,
-                    ))
-                }),
+        let Some(deadline) = head.deadline else {
+            return call.await;
+        };
+        let late = InvokeError::new(Fault::Caller, Seen::Maybe, Cause::DeadlineExceeded);
+        match tokio::time::timeout_at(deadline.into(), call).await {
+            Err(_) => Err(late),
+            // The same time ran out at the other side, which was first to tell.
+            Ok(Err(error)) if is_late(&error) && Instant::now() >= deadline => Err(late),
+            Ok(done) => done,
         }
     }
 
     async fn proxy(
         &self,
-        _: &AppRef,
+        app: &AppRef,
         endpoint: &Endpoint,
         head: &ProxiedHead,
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
-        let key = PeerKey::new(Arc::clone(endpoint.address()));
+        let key = self.key(app, endpoint);
         let (relay, body) = Relay::new(body, self.max_message, head.deadline);
         let request = post(
             &key,
@@ -181,14 +191,19 @@ impl Peers for Client {
     }
 }
 
+fn is_late(error: &InvokeError) -> bool {
+    error.rpc_code() == Some(code::DEADLINE_EXCEEDED)
+}
+
 fn post(
     key: &PeerKey,
     path: PathAndQuery,
     headers: HeaderMap,
     body: Outgoing,
 ) -> Result<Request<Outgoing>, InvokeError> {
+    let scheme = if key.identity.is_some() { "https" } else { "http" };
     let uri = Uri::builder()
-        .scheme("http")
+        .scheme(scheme)
         .authority(&*key.address)
         .path_and_query(path)
         .build()

@@ -19,6 +19,7 @@ use invoke_core::{Body, Caller, Invocation, Proxied, ProxiedHead, Reply, error::
 use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, trailers_only};
 use transport::server::{Handler, RequestBody};
+use transport::tls::PeerIdentity;
 
 use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
 use crate::frames::Frames;
@@ -89,8 +90,10 @@ impl<R: Receive> Server<R> {
         body: RequestBody,
         head: &CallHead,
     ) -> Result<Response<Body>, GrpcStatus> {
-        let headers = metadata::of_proxied(parts.headers)
+        let caller = caller_of(&parts.extensions);
+        let mut headers = metadata::of_proxied(parts.headers)
             .map_err(|error| GrpcStatus::new(code::INTERNAL, error.to_string()))?;
+        caller.replace_claims(&mut headers);
         let target = metadata::peer_target(&headers)
             .ok_or_else(|| refusals::no_target(parts.uri.path(), self.config.tracing))?;
         let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
@@ -105,9 +108,8 @@ impl<R: Receive> Server<R> {
                 trace: None,
                 deadline: head.deadline,
             },
-            body: Body::stream(body),
+            body: Body::take_in(body).await,
         };
-        let caller = Caller::default();
         let answer = self.inbound.receive_proxied(&caller, &target, call).await;
         answer.map_err(refusals::proxied)
     }
@@ -118,6 +120,7 @@ impl<R: Receive> Server<R> {
             body,
             head,
             trace: self.config.tracing.then(|| trace_of(&parts.headers)),
+            caller: caller_of(&parts.extensions),
         };
         // Pinned here: to hand such a large future on would be to copy it.
         let call = pin!(async {
@@ -147,7 +150,7 @@ impl<R: Receive> Server<R> {
         call.head.deadline = hop.head.deadline;
         call.head.trace = hop.trace;
         let wants_events = call.head.origin == invoke_core::Origin::Http && call.head.wants_events();
-        let reply = self.receive(call).await?;
+        let reply = self.receive(&hop.caller, call).await?;
         if wants_events {
             events::answer(reply)
         } else {
@@ -161,7 +164,7 @@ impl<R: Receive> Server<R> {
         let mut call = request::of_unary(hop.body, hop.head.encoding, max).await?;
         call.head.deadline = hop.head.deadline;
         call.head.trace = hop.trace;
-        let mut reply = self.receive(call).await?;
+        let mut reply = self.receive(&hop.caller, call).await?;
         let data = request::collect(std::mem::take(&mut reply.body), max).await?;
         let mut message = BytesMut::with_capacity(256 + data.len());
         begin_message(&mut message);
@@ -170,10 +173,10 @@ impl<R: Receive> Server<R> {
         Ok(Frames::of_server(message, Body::empty(), false))
     }
 
-    async fn receive(&self, call: Invocation) -> Result<Reply, GrpcStatus> {
-        let caller = Caller::default();
+    async fn receive(&self, caller: &Caller, mut call: Invocation) -> Result<Reply, GrpcStatus> {
+        caller.replace_claims(&mut call.head.headers);
         self.inbound
-            .receive(&caller, call)
+            .receive(caller, call)
             .await
             .map_err(|error| refusals::status(&error))
     }
@@ -193,6 +196,14 @@ struct Hop<'a> {
     body: RequestBody,
     head: &'a CallHead,
     trace: Option<TraceContext>,
+    caller: Caller,
+}
+
+/// Who calls, as far as the connection proved it.
+fn caller_of(extensions: &http::Extensions) -> Caller {
+    Caller {
+        spiffe_id: extensions.get().map(|PeerIdentity(id)| Arc::clone(id)),
+    }
 }
 
 /// The trace context of the hop; zeros stand for none, and are passed on as such.

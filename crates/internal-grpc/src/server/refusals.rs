@@ -70,7 +70,7 @@ pub(super) fn proxied(error: InvokeError) -> GrpcStatus {
 pub(super) fn status(error: &InvokeError) -> GrpcStatus {
     match &error.cause {
         Cause::NoApp => GrpcStatus::new(code::INTERNAL, error.to_string()),
-        Cause::Denied { .. } => GrpcStatus::new(code::PERMISSION_DENIED, error.to_string()),
+        Cause::Denied(_) => GrpcStatus::new(code::PERMISSION_DENIED, error.to_string()),
         Cause::Method(method) => GrpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {method}")),
         _ => GrpcStatus::new(code::INTERNAL, format!("error invoking app channel: {error}")),
     }

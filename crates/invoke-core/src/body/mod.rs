@@ -100,14 +100,42 @@ impl Body {
         match frame.into_data() {
             Ok(data) if data.len() as u64 >= declared && body.is_end_stream() => Ok(Self::full(data)),
             Ok(data) => Ok(Self::stream(Prefixed {
-                first: Some(Frame::data(data)),
+                first: Some(Ok(Frame::data(data))),
                 rest: body,
             })),
             Err(trailers) => Ok(Self::stream(Prefixed {
-                first: Some(trailers),
+                first: Some(Ok(trailers)),
                 rest: body,
             })),
         }
+    }
+
+    /// Takes in a body of unknown length without waiting for it: if all of it has come already (that of a call with
+    /// one small message mostly has) it is one piece, as above.
+    pub async fn take_in<B>(mut body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+        let first = match first {
+            Poll::Ready(None) if body.is_end_stream() => return Self::empty(),
+            // What shows no more and is not at its end was broken off: the stream tells.
+            Poll::Pending | Poll::Ready(None) => return Self::stream(body),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if body.is_end_stream() => return Self::full(data),
+                Ok(data) => Ok(Frame::data(data)),
+                Err(trailers) => Ok(trailers),
+            },
+            Poll::Ready(Some(Err(error))) => Err(BodyError::transport(error)),
+        };
+        Self::stream(Prefixed {
+            first: Some(first),
+            rest: body,
+        })
     }
 
     /// The whole body, if it is at hand without reading anything.
@@ -263,24 +291,27 @@ where
 
 /// A body whose first frame was read already.
 struct Prefixed<B> {
-    first: Option<Frame<Bytes>>,
+    first: Option<Result<Frame<Bytes>, BodyError>>,
     rest: B,
 }
 
 impl<B> http_body::Body for Prefixed<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
 {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.first.take() {
-            Some(frame) => Poll::Ready(Some(Ok(frame))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(&mut self.rest)
+                .poll_frame(cx)
+                .map_err(BodyError::transport),
         }
     }
 
@@ -289,11 +320,8 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        let read = self
-            .first
-            .as_ref()
-            .and_then(Frame::data_ref)
-            .map_or(0, Bytes::len) as u64;
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok());
+        let read = first.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
         let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
         // The upper bound first: the lower one may never exceed it.
@@ -322,6 +350,26 @@ mod tests {
                 .unwrap();
         }
         body
+    }
+
+    #[tokio::test]
+    async fn what_has_come_already_is_one_piece() {
+        let whole = Body::take_in(Full::new(Bytes::from_static(b"abc"))).await;
+        assert_eq!(whole.as_full(), Some(&b"abc"[..]));
+        assert_eq!(
+            Body::take_in(Full::new(Bytes::new())).await.as_full(),
+            Some(&b""[..])
+        );
+        let late = Body::take_in(pieces(&["a", "b"]).await).await;
+        assert_eq!(late.as_full(), None, "an end that has not come is not guessed");
+        assert_eq!(late.collect().await.unwrap().to_bytes(), "ab");
+        let (sender, body) = Channel::<Bytes, BodyError>::new(1);
+        let nothing = Body::take_in(body).await;
+        sender.abort(BodyError::TooLarge);
+        assert!(
+            nothing.collect().await.is_err(),
+            "nobody waits for what has not come"
+        );
     }
 
     #[tokio::test]

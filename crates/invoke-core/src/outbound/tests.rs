@@ -10,7 +10,8 @@ use crate::balance::{DirectorySettings, EndpointWatch, Resolution};
 use crate::error::{ResolveError, RpcStatus};
 use crate::headers::{CALLEE_APP_ID, CALLER_APP_ID};
 use crate::{
-    Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, WireStatus,
+    Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, Seen,
+    WireStatus,
 };
 
 struct Known(Vec<&'static str>);

@@ -1,8 +1,8 @@
 //! The table of hosts.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use super::SqliteSettings;
 
@@ -10,6 +10,9 @@ const LEVEL: &str = "nr-migrations";
 const CLEANED: &str = "nr-last-cleanup";
 /// A row that is renewed a little late is not dead.
 const SLACK: Duration = Duration::from_secs(1);
+/// For how long a start tries what others keep it from, and how long it pauses in between.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// The database, with this sidecar's row.
 pub(super) struct Database {
@@ -35,12 +38,8 @@ impl Database {
             is_registered: false,
             cleaned,
         };
-        database
-            .migrate()
-            .map_err(|error| format!("failed to perform migrations: {error}"))?;
-        database
-            .register()
-            .map_err(|error| format!("failed to register host: {error}"))?;
+        patiently(|| database.migrate()).map_err(|error| format!("failed to perform migrations: {error}"))?;
+        patiently(|| database.register()).map_err(|error| format!("failed to register host: {error}"))?;
         Ok(database)
     }
 
@@ -211,10 +210,28 @@ fn connect(settings: &SqliteSettings) -> Result<Connection, String> {
     connection
         .busy_timeout(settings.busy_timeout)
         .map_err(|error| error.to_string())?;
-    connection
-        .pragma_update(None, "journal_mode", journal)
+    patiently(|| connection.pragma_update(None, "journal_mode", journal))
         .map_err(|error| error.to_string())?;
     Ok(connection)
+}
+
+/// Tries again while somebody else has the file. SQLite does not wait by itself where it fears a deadlock: when two
+/// change the journal mode of a new file at once, one is told at once that it is locked.
+fn patiently<T>(mut work: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(error) if is_locked(&error) && begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// Seconds since 1970.

@@ -52,6 +52,16 @@ async fn sidecars_share_a_file() {
 }
 
 #[tokio::test]
+async fn sidecars_that_start_at_once_do_not_keep_each_other_from_it() {
+    for _ in 0..60 {
+        let folder = tempfile::tempdir().unwrap();
+        let starts = (1..=4).map(|port| resolver(&folder, "a", port));
+        let all = futures_util::future::join_all(starts).await;
+        assert_eq!(find(&all[0], "a").await.map(|found| found.len()), Ok(4));
+    }
+}
+
+#[tokio::test]
 async fn a_lost_row_is_put_back() {
     let folder = tempfile::tempdir().unwrap();
     let a = resolver(&folder, "a", 1).await;

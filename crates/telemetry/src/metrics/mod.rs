@@ -1,9 +1,12 @@
 //! The metrics: families that are gathered when somebody asks.
 
+mod access;
 mod process;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use access::{AccessCounters, Decided};
 
 /// The kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +86,21 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
     }
+}
+
+/// A label as the text exposition writes it.
+fn label(name: &str, value: &str) -> String {
+    let mut text = format!("{name}=\"");
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+    text.push('"');
+    text
 }
 
 /// The shortest decimal that reads as the same number, with an exponent where Go writes one.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::connect::ConnectError;
-use crate::BoxError;
+use crate::{BoxError, tls};
 
 /// Whether the other side may have begun to act on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Seen {
 pub enum ErrorKind {
     /// No connection could be made.
     Connect,
+    /// A connection was made, but the TLS handshake failed.
+    Handshake,
     /// The connection ended before an answer came.
     Closed,
     /// The other side reset the connection.
@@ -50,14 +52,21 @@ impl ErrorKind {
 pub struct ClientError {
     kind: ErrorKind,
     seen: Seen,
+    /// Whether the other side had shown that it speaks HTTP/2.
+    is_greeted: bool,
     source: BoxError,
 }
 
 impl ClientError {
     pub(super) fn connect(error: ConnectError) -> Self {
+        let kind = match error {
+            ConnectError::Dial { .. } => ErrorKind::Connect,
+            ConnectError::Handshake(_) => ErrorKind::Handshake,
+        };
         Self {
-            kind: ErrorKind::Connect,
+            kind,
             seen: Seen::No,
+            is_greeted: true,
             source: error.into(),
         }
     }
@@ -73,8 +82,29 @@ impl ClientError {
         Self {
             kind,
             seen,
+            is_greeted: true,
             source: error.into(),
         }
+    }
+
+    /// The same failure, on a connection on which the other side may not have said a word of HTTP/2.
+    pub(super) fn on_connection(mut self, is_greeted: bool) -> Self {
+        self.is_greeted = is_greeted;
+        self
+    }
+
+    /// When the connection ended before the other side had shown that it speaks HTTP/2: how, in Go's words. It
+    /// may want TLS, or speak another protocol, or refuse our certificate.
+    pub fn without_preface(&self) -> Option<String> {
+        if self.is_greeted || self.kind == ErrorKind::RequestBody {
+            return None;
+        }
+        let cause = causes(self.source.as_ref()).find_map(|cause| cause.downcast_ref());
+        Some(match (cause, self.kind) {
+            (Some(cause), _) => tls::go_words(cause),
+            (None, ErrorKind::Malformed) => self.to_string(),
+            (None, _) => "EOF".to_owned(),
+        })
     }
 
     /// What happened.
@@ -102,9 +132,20 @@ impl fmt::Display for ClientError {
                 Some(cause) => write!(f, "{cause}"),
                 None => write!(f, "{}", self.source),
             },
-            _ => write!(f, "{}", self.source),
+            _ => match alert(self.source.as_ref()) {
+                Some(words) => f.write_str(&words),
+                None => write!(f, "{}", self.source),
+            },
         }
     }
+}
+
+/// What the other side said of TLS after the handshake, which for it was not over: in TLS 1.3 a client hears of a
+/// certificate that is refused or missing only when it reads (RFC 8446, section 4.4.2.4).
+fn alert(error: &(dyn StdError + 'static)) -> Option<String> {
+    let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    let inner = io.get_ref()?;
+    inner.is::<rustls::Error>().then(|| tls::go_words(io))
 }
 
 impl StdError for ClientError {

@@ -19,9 +19,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use self::sending::{Sending, Sent};
-use super::connect::connect;
+use super::connect::connect_origin;
 use super::error::{ClientError, ErrorKind};
 use crate::BoxError;
+use crate::tls::OriginTls;
 
 /// The bounds of a pool.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct H1Config {
     pub connect_timeout: Duration,
     /// Status line and headers of an answer together, in bytes.
     pub max_header_bytes: usize,
+    /// How connections are secured; `None` for clear text.
+    pub tls: Option<OriginTls>,
 }
 
 impl Default for H1Config {
@@ -46,6 +49,7 @@ impl Default for H1Config {
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
+            tls: None,
         }
     }
 }
@@ -184,9 +188,13 @@ where
     B::Error: Into<BoxError>,
 {
     async fn dial(&self) -> Result<Connection<B>, ClientError> {
-        let socket = connect(&self.address, self.config.connect_timeout)
-            .await
-            .map_err(ClientError::connect)?;
+        let socket = connect_origin(
+            &self.address,
+            self.config.tls.as_ref(),
+            self.config.connect_timeout,
+        )
+        .await
+        .map_err(ClientError::connect)?;
         let mut builder = http1::Builder::new();
         builder
             .title_case_headers(true)

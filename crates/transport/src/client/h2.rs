@@ -1,5 +1,6 @@
 //! A pool of HTTP/2 connections to many peers.
 
+mod greeting;
 mod peer;
 
 use std::collections::HashMap;
@@ -16,9 +17,11 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::Tasks;
 
+use self::greeting::Greeting;
 use self::peer::{Connection, Peer, User};
-use super::connect::connect;
+use super::connect::{ConnectError, connect, connect_tls};
 use super::error::ClientError;
+use crate::tls::ClientTls;
 use crate::{BoxError, Socket};
 
 /// How many calls go out on a connection before the peer has told how many it takes; the others wait for that.
@@ -31,7 +34,7 @@ const STREAMS_BEFORE_SETTINGS: usize = 100;
 pub struct PeerKey {
     /// `host:port`.
     pub address: Arc<str>,
-    /// The identity expected of the peer.
+    /// The identity expected of the peer. With one, the connection is secured by [`H2PoolConfig::tls`].
     pub identity: Option<Arc<str>>,
 }
 
@@ -63,6 +66,8 @@ pub struct H2PoolConfig {
     pub connection_window: u32,
     /// The longest header list that is accepted, in bytes.
     pub max_header_list: u32,
+    /// How connections to peers that must prove an identity are secured.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for H2PoolConfig {
@@ -75,6 +80,7 @@ impl Default for H2PoolConfig {
             stream_window: 256 * 1024,
             connection_window: 64 * 1024 * 1024,
             max_header_list: 4 * 1024 * 1024,
+            tls: None,
         }
     }
 }
@@ -134,7 +140,8 @@ where
             };
             let unsent = error.take_message();
             let was_unsent = unsent.is_some();
-            let error = ClientError::from_hyper(error.into_error(), was_unsent);
+            let error = ClientError::from_hyper(error.into_error(), was_unsent)
+                .on_connection(connection.is_greeted());
             match unsent {
                 Some(unsent) if !is_retry => {
                     peer.forget(&connection);
@@ -144,6 +151,11 @@ where
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Makes a connection if there is none, so that time limits of calls need not cover that.
+    pub async fn connect(&self, key: &PeerKey) -> Result<(), ClientError> {
+        self.connection(&self.peer(key), key).await.map(drop)
     }
 
     /// Closes connections that had no call for `max_idle`.
@@ -196,11 +208,16 @@ where
         match peer.free(self.config.max_users) {
             Some(found) => Ok(found),
             // Rare, and large: a call must not carry room for it.
-            None => Box::pin(self.dial(peer, key)).await,
+            None => Box::pin(self.shared_dial(peer, key)).await,
         }
     }
 
-    async fn dial(&self, peer: &Peer<B>, key: &PeerKey) -> Result<(Arc<Connection<B>>, User), ClientError> {
+    /// Makes a connection, or takes the one that another call made meanwhile.
+    async fn shared_dial(
+        &self,
+        peer: &Peer<B>,
+        key: &PeerKey,
+    ) -> Result<(Arc<Connection<B>>, User), ClientError> {
         let failures = peer.failures();
         let mut last_failure = peer.dialling.lock().await;
         if let Some(found) = peer.free(self.config.max_users) {
@@ -209,7 +226,7 @@ where
         if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
             return Err(ClientError::connect(error));
         }
-        let socket = match connect(&key.address, self.config.connect_timeout).await {
+        let socket = match self.dial(key).await {
             Ok(socket) => socket,
             Err(error) => {
                 peer.failed(&mut last_failure, &error);
@@ -221,6 +238,14 @@ where
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
         Ok((connection, user.expect("no limit")))
+    }
+
+    async fn dial(&self, key: &PeerKey) -> Result<Socket, ConnectError> {
+        let limit = self.config.connect_timeout;
+        match &key.identity {
+            None => connect(&key.address, limit).await,
+            Some(identity) => connect_tls(&key.address, identity, self.config.tls.as_ref(), limit).await,
+        }
     }
 
     async fn handshake(&self, socket: Socket) -> Result<Connection<B>, ClientError> {
@@ -239,6 +264,7 @@ where
                 .keep_alive_timeout(patience)
                 .keep_alive_while_idle(true);
         }
+        let (socket, is_greeted) = Greeting::await_on(socket);
         let (sender, connection) = builder
             .handshake(TokioIo::new(socket))
             .await
@@ -248,7 +274,7 @@ where
                 tracing::trace!(target: "dapr.runtime.grpc.manager", "connection ended: {error}");
             }
         });
-        Ok(Connection::new(sender))
+        Ok(Connection::new(sender, is_greeted))
     }
 }
 

@@ -9,7 +9,9 @@ mod h1;
 mod h2;
 mod origin;
 
-pub use connect::ConnectError;
+#[cfg(test)]
+pub(crate) use connect::connect_origin;
+pub use connect::{ConnectError, probe};
 pub use error::{ClientError, ErrorKind, Seen};
 pub use h1::{H1Config, H1Pool, PooledBody};
 pub use h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};

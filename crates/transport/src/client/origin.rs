@@ -10,6 +10,7 @@ use lifecycle::Tasks;
 use super::error::ClientError;
 use super::h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey};
 use crate::BoxError;
+use crate::tls::{ClientTls, OriginTls};
 
 /// An HTTP/2 client of one `host:port`, by prior knowledge. Cloning shares the connection.
 #[derive(Debug)]
@@ -42,6 +43,24 @@ where
         Self {
             pool: Arc::new(H2Pool::new(config, tasks)),
             key: PeerKey::new(address),
+        }
+    }
+
+    /// The same over TLS; the origin must agree to HTTP/2.
+    pub fn with_tls(address: &str, tls: &OriginTls, tasks: Tasks) -> Self {
+        let config = Arc::clone(tls.config());
+        let config = H2PoolConfig {
+            keep_alive: None,
+            tls: Some(ClientTls::new(move |_| Arc::clone(&config))),
+            ..H2PoolConfig::default()
+        };
+        let key = PeerKey {
+            identity: Some(Arc::from(address)),
+            ..PeerKey::new(address)
+        };
+        Self {
+            pool: Arc::new(H2Pool::new(config, tasks)),
+            key,
         }
     }
 

@@ -16,14 +16,18 @@ const UNAVAILABLE: i32 = 14;
 impl GrpcStatus {
     /// The status of a call that failed before the head of its answer was there, in the words of gRPC for Go.
     pub fn of_failure(error: &ClientError) -> Self {
+        if let Some(words) = error.without_preface() {
+            let text = format!("connection error: desc = \"error reading server preface: {words}\"");
+            return Self::new(UNAVAILABLE, text);
+        }
         let text = match error.kind() {
             ErrorKind::StreamReset(reason) => return Self::of_reset(reason),
             ErrorKind::Closed | ErrorKind::Reset => format!("error reading from server: {error}"),
             ErrorKind::Connect => {
                 format!("connection error: desc = \"transport: Error while dialing: {error}\"")
             }
-            ErrorKind::Malformed => {
-                format!("connection error: desc = \"error reading server preface: {error}\"")
+            ErrorKind::Handshake => {
+                format!("connection error: desc = \"transport: authentication handshake failed: {error}\"")
             }
             _ => format!("connection error: desc = \"{error}\""),
         };

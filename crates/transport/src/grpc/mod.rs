@@ -11,6 +11,7 @@ mod relay;
 mod scanner;
 mod status;
 mod timeout;
+mod unary;
 
 pub use call::{CallHead, Refusal, trailers_only};
 pub use compression::Encoding;
@@ -18,3 +19,4 @@ pub use message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
 pub use relay::{Relay, RelayFailure, RelayedAnswer, RelayedRequest};
 pub use status::{GrpcStatus, status_of_http};
 pub use timeout::{format_timeout, parse_timeout};
+pub use unary::Unary;

@@ -22,7 +22,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::GrpcStatus;
 use super::scanner::Scanner;
 use crate::BoxError;
-use crate::client::{ClientError, CountedBody, Seen};
+use crate::client::{ClientError, CountedBody, ErrorKind, Seen};
 
 const DEADLINE_EXCEEDED: i32 = 4;
 const RESOURCE_EXHAUSTED: i32 = 8;
@@ -73,6 +73,16 @@ pub struct RelayFailure {
     pub seen: Seen,
     /// Whether it was the request that broke.
     pub is_of_request: bool,
+    /// Whether a connection was there.
+    is_connected: bool,
+}
+
+impl RelayFailure {
+    /// Whether a connection that was there gave the call back: the other side refused it, or went away without
+    /// having taken it. It may be sent again at once.
+    pub fn was_given_back(&self) -> bool {
+        self.seen == Seen::No && self.is_connected
+    }
 }
 
 /// The request was broken off. hyper finds the reset code in the source.
@@ -111,29 +121,32 @@ impl Relay {
             None => answer.await,
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(answered) => answered,
-                Err(_) => return Err(self.fails(deadline_exceeded(), Seen::Maybe)),
+                Err(_) => return Err(self.fails(deadline_exceeded(), Seen::Maybe, true)),
             },
         };
         match answered {
             Ok(response) => Ok(self.relayed(response)),
             Err(error) => {
                 let status = GrpcStatus::of_failure(&error);
-                Err(self.fails(status, error.seen()))
+                let is_connected = error.kind() != ErrorKind::Connect;
+                Err(self.fails(status, error.seen(), is_connected))
             }
         }
     }
 
-    fn fails(&self, status: GrpcStatus, seen: Seen) -> RelayFailure {
+    fn fails(&self, status: GrpcStatus, seen: Seen, is_connected: bool) -> RelayFailure {
         match self.shared.0.refused.get() {
             Some(refused) => RelayFailure {
                 status: refused.clone(),
                 seen: Seen::Maybe,
                 is_of_request: true,
+                is_connected,
             },
             None => RelayFailure {
                 status,
                 seen,
                 is_of_request: false,
+                is_connected,
             },
         }
     }
@@ -203,6 +216,10 @@ where
                 // Requests of gRPC have no trailers.
                 continue;
             };
+            if data.is_empty() {
+                // Frames without data say nothing, and peers close connections that have too many of them.
+                continue;
+            }
             if let Err(error) = this.scanner.feed(&data) {
                 let status = GrpcStatus::new(RESOURCE_EXHAUSTED, error.to_string());
                 let _ = this.shared.refused.set(status);
@@ -217,7 +234,8 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // A length is nothing that the caller said, even where it is known.
+        SizeHint::new()
     }
 }
 
@@ -310,7 +328,13 @@ impl Body for RelayedAnswer {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        let polled = Pin::new(body).poll_frame(cx);
+        let polled = loop {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                // As in the other direction, frames without data are left out.
+                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                polled => break polled,
+            }
+        };
         let next = match polled {
             Poll::Ready(next) => this.next(next),
             Poll::Pending if this.is_late(cx) => Some(this.end(deadline_exceeded())),

@@ -34,6 +34,10 @@ pub(super) struct Watch {
     expected: AtomicU64,
     /// Whether the next head starts where reading stands.
     aligned: AtomicBool,
+    /// Whether all that was written is out.
+    flushed: AtomicBool,
+    /// How many requests were parsed.
+    calls: AtomicU64,
 }
 
 /// `expected` for a chunked body.
@@ -62,12 +66,30 @@ impl Watch {
             tail: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             aligned: AtomicBool::new(true),
+            flushed: AtomicBool::new(true),
+            calls: AtomicU64::new(0),
         })
+    }
+
+    /// How many requests were parsed so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last answer is complete, all of its request was read, and nothing beyond.
+    pub(super) fn is_between_calls(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == IDLE && self.aligned.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing of a call is left anywhere on this side.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.is_between_calls() && self.flushed.load(Ordering::Relaxed)
     }
 
     /// A request was parsed. `length` is the length of its body, `None` when it is chunked.
     pub(super) fn begin(&self, length: Option<u64>) -> HeadFraming {
         self.phase.store(BUSY, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         self.expected.store(length.unwrap_or(CHUNKED), Ordering::Relaxed);
         if !self.whole.swap(false, Ordering::Relaxed) {
             return HeadFraming::Unknown;
@@ -245,6 +267,7 @@ impl<S> Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.watch.flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -253,6 +276,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.watch.flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -261,7 +285,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.watch.flushed.store(true, Ordering::Relaxed);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

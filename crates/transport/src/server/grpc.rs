@@ -11,11 +11,13 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::{Shutdown, Tasks};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::handshake::Handshaking;
 use super::{Handler, drive};
+use crate::Socket;
 use crate::listen::Listener;
+use crate::tls::{self, PeerIdentity, ServerTls};
 
 /// The limits of a gRPC server.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct GrpcServerConfig {
     /// How many bytes of all streams together may be on the way unread. Large, so that readers that lag do not
     /// stop their neighbours on the connection.
     pub connection_window: u32,
+    /// How connections are secured; `None` for clear text. The handshake counts towards `handshake_timeout`.
+    pub tls: Option<ServerTls>,
 }
 
 impl Default for GrpcServerConfig {
@@ -41,6 +45,7 @@ impl Default for GrpcServerConfig {
             keep_alive: (Duration::from_secs(10), Duration::from_secs(5)),
             stream_window: 256 * 1024,
             connection_window: 64 * 1024 * 1024,
+            tls: None,
         }
     }
 }
@@ -63,12 +68,19 @@ pub async fn serve_grpc<H: Handler>(
         };
         let (config, handler, shutdown) = (Arc::clone(&config), handler.clone(), shutdown.clone());
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
+            let limit = Instant::now() + config.handshake_timeout;
+            let Some((socket, peer)) = secured(socket, config.tls.as_ref(), limit, &shutdown).await else {
+                return;
+            };
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                if let Some(peer) = &peer {
+                    request.extensions_mut().insert(peer.clone());
+                }
                 let handler = handler.clone();
                 // In a box from the start: hyper moves it several times, and it is large.
                 Box::pin(async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) })
             });
-            let (limit, draining) = (sleep(config.handshake_timeout), shutdown.clone());
+            let (limit, draining) = (sleep_until(limit), shutdown.clone());
             let io = Handshaking::new(socket, async move {
                 tokio::select! {
                     () = limit => {}
@@ -87,6 +99,29 @@ pub async fn serve_grpc<H: Handler>(
             connections.wait().await;
         }
     }
+}
+
+/// The connection after its TLS handshake, if there is to be one: `None` when it failed, or was not done in time.
+async fn secured(
+    socket: Socket,
+    tls: Option<&ServerTls>,
+    limit: Instant,
+    shutdown: &Shutdown,
+) -> Option<(Socket, Option<PeerIdentity>)> {
+    let Some(tls) = tls else {
+        return Some((socket, None));
+    };
+    let accepted = tokio::select! {
+        accepted = timeout_at(limit, tls.accept(socket)) => accepted,
+        () = shutdown.draining() => return None,
+    };
+    let error = match accepted {
+        Ok(Ok((socket, peer))) => return Some((socket, Some(peer))),
+        Ok(Err(error)) => tls::go_words(&error),
+        Err(_) => "it was not done in time".to_owned(),
+    };
+    tracing::debug!(target: "dapr.runtime.security", "TLS handshake with a client failed: {error}");
+    None
 }
 
 fn builder(config: &GrpcServerConfig) -> http2::Builder<TokioExecutor> {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::{Shutdown, Tasks};
@@ -19,11 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 use super::ended::Ended;
-use super::framing::{Watch, Watched};
+use super::framing::Watch;
 use super::handshake::Handshaking;
+use super::http1;
 use super::upgrade::{self, Kept, WithFirstStream};
 use super::vetting::{self, Verdict};
-use super::{Answer, Drain, Handler, drive, preface, reason};
+use super::{Drain, Handler, drive, preface, reason};
 use crate::listen::Listener;
 
 /// The limits of an HTTP server.
@@ -66,7 +67,6 @@ pub async fn serve_http<H: Handler>(
     let server = Arc::new(Server {
         config,
         handler,
-        connections: connections.clone(),
         shutdown: shutdown.clone(),
     });
     loop {
@@ -88,11 +88,11 @@ pub async fn serve_http<H: Handler>(
     }
 }
 
-struct Server<H> {
-    config: HttpServerConfig,
+/// A server on one listener.
+pub(super) struct Server<H> {
+    pub(super) config: HttpServerConfig,
     handler: H,
-    connections: Tasks,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
 }
 
 impl<H: Handler> Server<H> {
@@ -111,7 +111,6 @@ impl<H: Handler> Server<H> {
         match detected {
             Ok((true, socket)) => {
                 let connection = http2(h2c, socket, self.handler.clone(), None);
-                // Most connections are none of HTTP/2 and need no room for it.
                 Box::pin(drive(connection, self.shutdown.clone())).await;
             }
             Ok((false, socket)) => self.http1(socket).await,
@@ -123,32 +122,24 @@ impl<H: Handler> Server<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let watch = Watch::new();
-        let io = Watched::new(socket, Arc::clone(&watch), self.config.header_timeout);
-        let server = Arc::clone(&self);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let server = Arc::clone(&server);
-            let watch = Arc::clone(&watch);
-            // In a box of its own: an idle connection must not keep room for it.
-            Box::pin(async move { Answer::Ok(server.answer(request, watch).await) })
-        });
-        let mut builder = http1::Builder::new();
-        builder
-            .max_header_size(self.config.max_header_bytes)
-            .max_buf_size(self.config.max_header_bytes.max(64 * 1024))
-            .title_case_headers(true)
-            .header_read_timeout(None)
-            .half_close(false);
-        let connection = builder
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
-        drive(connection, self.shutdown.clone()).await;
+        let Some((kept, io)) = http1::serve(&self, socket).await else {
+            return;
+        };
+        if let Some(h2c) = &self.config.h2c {
+            let io = Handshaking::new(io, sleep(self.config.header_timeout));
+            let io = WithFirstStream::new(io);
+            // In a box, so that connections that are not upgraded have no room for it.
+            let connection = http2(h2c, io, self.handler.clone(), Some(kept));
+            Box::pin(drive(connection, self.shutdown.clone())).await;
+        }
     }
 
-    async fn answer(
+    /// Answers a request of HTTP/1. One that asks for HTTP/2 is kept in the slot.
+    pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         watch: Arc<Watch>,
+        upgrade: Arc<OnceLock<Kept>>,
     ) -> Response<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
         let framing = watch.begin(request.body().size_hint().exact());
         let verdict = vetting::judge(&request, framing);
@@ -159,8 +150,14 @@ impl<H: Handler> Server<H> {
             && upgrade::is_asked_for(request.headers())
         {
             // No head of HTTP/1 follows, so nothing is to be watched.
-            let upgrading = Box::pin(self.upgrade(request, h2c.clone()));
-            return upgrading.await.map(Either::Right);
+            let answer = match upgrade::accept(request, h2c.max_upgrade_body).await {
+                Ok((answer, kept)) => {
+                    let _ = upgrade.set(kept);
+                    answer
+                }
+                Err(refusal) => refusal,
+            };
+            return answer.map(Either::Right);
         }
         let answer = self.handler.call(request.map(Either::Left)).await;
         let mut answer = answer.map(|body| Either::Left(Ended::new(Either::Left(body), watch)));
@@ -170,27 +167,6 @@ impl<H: Handler> Server<H> {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        answer
-    }
-
-    async fn upgrade(&self, mut request: Request<Incoming>, h2c: H2Config) -> Response<Full<Bytes>> {
-        let upgraded = hyper::upgrade::on(&mut request);
-        let (answer, kept) = match upgrade::accept(request, h2c.max_upgrade_body).await {
-            Ok(accepted) => accepted,
-            Err(refusal) => return refusal,
-        };
-        let (handler, shutdown) = (self.handler.clone(), self.shutdown.clone());
-        let limit = self.config.header_timeout;
-        self.connections.spawn(async move {
-            match upgraded.await {
-                Ok(upgraded) => {
-                    let io = Handshaking::new(TokioIo::new(upgraded), sleep(limit));
-                    let io = WithFirstStream::new(io);
-                    drive(http2(&h2c, io, handler, Some(kept)), shutdown).await;
-                }
-                Err(error) => tracing::trace!(target: "dapr.runtime", "upgrade failed: {error}"),
-            }
-        });
         answer
     }
 }
@@ -217,19 +193,6 @@ where
         .initial_stream_window_size(config.stream_window)
         .initial_connection_window_size(config.connection_window);
     builder.serve_connection(TokioIo::new(io), service)
-}
-
-impl<I, S, B> Drain for http1::UpgradeableConnection<I, S>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<crate::BoxError>,
-    B: http_body::Body + 'static,
-    B::Error: Into<crate::BoxError>,
-{
-    fn drain(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
 }
 
 impl<I, S, E, B> Drain for http2::Connection<I, S, E>

@@ -5,6 +5,7 @@ mod framing;
 mod grpc;
 mod handshake;
 mod http;
+mod http1;
 mod preface;
 mod reason;
 mod upgrade;

@@ -7,6 +7,7 @@ mod h2c;
 mod heads;
 mod http1;
 mod listeners;
+mod silence;
 mod smuggling;
 mod time_limits;
 mod upgrade;

@@ -1,6 +1,6 @@
 //! The connections to one peer, and the calls on them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub(super) struct Failure {
 pub(super) struct Connection<B> {
     pub(super) sender: http2::SendRequest<B>,
     pub(super) usage: Arc<Usage>,
+    is_greeted: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Failure {
 }
 
 impl<B> Connection<B> {
-    pub(super) fn new(sender: http2::SendRequest<B>) -> Self {
+    pub(super) fn new(sender: http2::SendRequest<B>, is_greeted: Arc<AtomicBool>) -> Self {
         let usage = Usage {
             epoch: Instant::now(),
             users: AtomicUsize::new(0),
@@ -81,7 +82,13 @@ impl<B> Connection<B> {
         Self {
             sender,
             usage: Arc::new(usage),
+            is_greeted,
         }
+    }
+
+    /// Whether the peer has shown that it speaks HTTP/2.
+    pub(super) fn is_greeted(&self) -> bool {
+        self.is_greeted.load(Ordering::Acquire)
     }
 }
 

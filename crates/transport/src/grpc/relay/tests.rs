@@ -312,3 +312,23 @@ async fn a_call_that_was_refused_was_not_seen() {
     let failure = call.answered().await.unwrap_err();
     assert_eq!((failure.seen, failure.status.code), (Seen::No, 14));
 }
+
+#[tokio::test]
+async fn frames_without_data_are_left_out() {
+    let mut call = call(100, None).await;
+    soon(call.sender.send_data(Bytes::new())).await.unwrap();
+    soon(call.sender.send_data(message(1).into())).await.unwrap();
+    assert_eq!(
+        next_frame(&mut call.peer, &[DATA]).await.unwrap().payload,
+        message(1)
+    );
+    call.head().await;
+    call.data(&[]).await;
+    call.data(&message(2)).await;
+    call.data(&[]).await;
+    call.trailers(&[("grpc-status", "0")]).await;
+    let mut answer = call.answered().await.unwrap().into_body();
+    let first = soon(answer.frame()).await.unwrap().unwrap();
+    assert_eq!(first.into_data().unwrap(), message(2));
+    assert!(soon(answer.frame()).await.unwrap().unwrap().is_trailers());
+}

@@ -121,12 +121,11 @@ async fn of_too_many_peers_an_idle_one_is_let_go() {
     peer.answer(stream).await;
     assert_eq!(ended(call).await.unwrap(), 200);
     let other = PeerKey {
-        address: Arc::clone(&client.key.address),
-        identity: Some("somebody else".into()),
+        address: address.replace("127.0.0.1", "localhost").into(),
+        identity: None,
     };
     let pool = Arc::clone(&client.pool);
     let call = tokio::spawn(async move { pool.send(&other, get()).await });
-    // Connections are not shared between identities.
     let mut second = Peer::accept(&listener, &[]).await;
     let stream = second.request().await;
     second.answer(stream).await;

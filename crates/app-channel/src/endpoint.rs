@@ -1,0 +1,241 @@
+//! An external endpoint that has a name (`HTTPEndpoint`).
+
+mod settings;
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap};
+use http::{Method, StatusCode};
+use invoke_core::body::Replay;
+use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, headers};
+use lifecycle::Tasks;
+use transport::tls::OriginTls;
+
+use crate::cache::{Channels, SystemTls};
+use crate::channel::{ChannelError, HttpChannel, Prepared};
+use crate::failure;
+use crate::limit::Limit;
+use crate::redirect::{Next, Place, next};
+
+pub use settings::{EndpointError, EndpointSettings};
+
+/// Status line and headers of an answer together, in bytes.
+const MAX_HEADER_BYTES: usize = 10 << 20;
+/// How many addresses redirects may lead to at once.
+const REDIRECT_CAPACITY: usize = 16;
+/// As many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+/// How many bytes of a body of known length are kept for a redirect.
+const REPLAY_BOUND: u64 = 64 * 1024;
+
+/// An endpoint that apps call by its name. Cloning shares its connections and its limit.
+///
+/// Redirects are followed, as Dapr follows them for named endpoints: ten at most. What the resource adds and what
+/// proves who the caller is does not go to another origin than the one that the resource names.
+#[derive(Clone, Debug)]
+pub struct NamedEndpoint(Arc<Result<Ready, EndpointError>>);
+
+#[derive(Debug)]
+struct Ready {
+    name: String,
+    channel: HttpChannel,
+    origin: Place,
+    headers: HeaderMap,
+    limit: Option<Limit>,
+    /// What the resource says; otherwise the authorities of the system are trusted.
+    own_tls: Option<OriginTls>,
+    system: SystemTls,
+    redirects: Channels,
+}
+
+impl NamedEndpoint {
+    pub(crate) fn new(
+        settings: EndpointSettings,
+        limit: Option<Limit>,
+        system: &SystemTls,
+        tasks: &Tasks,
+    ) -> Self {
+        Self(Arc::new(Ready::new(settings, limit, system, tasks)))
+    }
+
+    /// Why it cannot be called, if it cannot.
+    pub fn broken(&self) -> Option<&EndpointError> {
+        self.0.as_ref().as_ref().err()
+    }
+
+    /// Calls it and waits for the head of the answer.
+    pub(crate) async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        match &*self.0 {
+            Ok(ready) => Limit::within(ready.limit.as_ref(), ready.send(call)).await,
+            Err(error) => Err(InvokeError::unsent(
+                Fault::Us,
+                Cause::App {
+                    text: error.to_string(),
+                    source: Some(error.clone().into()),
+                },
+            )),
+        }
+    }
+}
+
+impl Ready {
+    fn new(
+        settings: EndpointSettings,
+        limit: Option<Limit>,
+        system: &SystemTls,
+        tasks: &Tasks,
+    ) -> Result<Self, EndpointError> {
+        let headers = settings.added_headers()?;
+        let own_tls = settings.own_tls()?;
+        let name = settings.name;
+        let base_url = |reason: String| EndpointError::BaseUrl {
+            name: name.clone(),
+            reason,
+        };
+        let origin = Place::parse(&settings.base_url).map_err(|error| base_url(error.to_string()))?;
+        let redirects = Channels::new(REDIRECT_CAPACITY, MAX_HEADER_BYTES, tasks.clone());
+        let tls = match (origin.is_https, &own_tls) {
+            (false, _) => None,
+            (true, Some(own)) => Some(own.clone()),
+            (true, None) => Some(system.get().map_err(|error| EndpointError::Tls {
+                name: name.clone(),
+                reason: error.to_string(),
+            })?),
+        };
+        let channel = redirects
+            .channel(&settings.base_url, tls)
+            .map_err(|error| base_url(error.to_string()))?;
+        Ok(Self {
+            name,
+            channel,
+            origin,
+            headers,
+            limit,
+            own_tls,
+            system: system.clone(),
+            redirects,
+        })
+    }
+
+    async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
+        let mut prepared = self.channel.prepare(call)?;
+        for (name, value) in &self.headers {
+            prepared.headers.insert(name.clone(), value.clone());
+        }
+        let mut place = self.origin.at(&prepared.target);
+        let bound = if prepared.body.has_known_length() {
+            REPLAY_BOUND
+        } else {
+            0
+        };
+        let first = prepared.method.clone();
+        let mut replay = Replay::new(std::mem::take(&mut prepared.body), bound);
+        let mut channel = self.channel.clone();
+        for followed in 0.. {
+            let attempt = Prepared {
+                method: prepared.method.clone(),
+                target: place.target.clone(),
+                headers: prepared.headers.clone(),
+                body: replay.attempt(),
+                declared: prepared.declared,
+            };
+            let reply = channel.exchange(attempt).await?;
+            let status = u16::try_from(reply.status.code)
+                .ok()
+                .and_then(|code| StatusCode::from_u16(code).ok())
+                .unwrap_or_default();
+            let led = |text: String| failure::of_redirect(&first, &place.url(), &text);
+            let location = reply.headers.get(header::LOCATION);
+            let next = next(status, location, &prepared.method, replay.is_possible(), &place)
+                .map_err(|error| led(error.to_string()))?;
+            let Next::Follow { to, as_get } = next else {
+                replay.commit();
+                return Ok(reply);
+            };
+            if followed == MAX_REDIRECTS {
+                return Err(led(format!("stopped after {MAX_REDIRECTS} redirects")));
+            }
+            drop(reply);
+            if as_get {
+                without_body(&mut prepared);
+                replay = Replay::new(invoke_core::Body::empty(), 0);
+            }
+            if !to.is_same_origin(&place) {
+                self.forget_secrets(&mut prepared.headers);
+                channel = self.channel_to(&to).map_err(|error| led(error.to_string()))?;
+            }
+            place = to;
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// What another origin must not learn.
+    fn forget_secrets(&self, headers: &mut HeaderMap) {
+        for name in self.headers.keys() {
+            headers.remove(name);
+        }
+        for name in [
+            header::AUTHORIZATION,
+            header::COOKIE,
+            header::WWW_AUTHENTICATE,
+            headers::API_TOKEN,
+        ] {
+            headers.remove(name);
+        }
+    }
+
+    fn channel_to(&self, place: &Place) -> Result<HttpChannel, EndpointError> {
+        if place.is_same_origin(&self.origin) {
+            return Ok(self.channel.clone());
+        }
+        let name = || self.name.clone();
+        let tls = || match (place.is_https, &self.own_tls) {
+            (false, _) => Ok(None),
+            (true, Some(own)) => Ok(Some(own.clone())),
+            (true, None) => self.system.get().map(Some).map_err(|error| EndpointError::Tls {
+                name: name(),
+                reason: error.to_string(),
+            }),
+        };
+        self.redirects
+            .get(&place.origin(), || tls().map_err(Redirected::Tls))
+            .map_err(|error| match error {
+                Redirected::Tls(error) => error,
+                Redirected::Address(error) => EndpointError::BaseUrl {
+                    name: name(),
+                    reason: error.to_string(),
+                },
+            })
+    }
+}
+
+/// An origin that a redirect named and that cannot be called.
+enum Redirected {
+    Tls(EndpointError),
+    Address(ChannelError),
+}
+
+impl From<ChannelError> for Redirected {
+    fn from(error: ChannelError) -> Self {
+        Self::Address(error)
+    }
+}
+
+/// A redirect that makes a GET of a call leaves behind what belongs to the body.
+fn without_body(prepared: &mut Prepared) {
+    if prepared.method != Method::HEAD {
+        prepared.method = Method::GET;
+    }
+    prepared.declared = None;
+    for name in [
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::CONTENT_LOCATION,
+    ] {
+        prepared.headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests;

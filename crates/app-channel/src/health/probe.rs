@@ -1,0 +1,97 @@
+//! One look at an app.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use invoke_core::{Body, Head, Invocation, MethodPath, Origin, Verb};
+use tokio::time::timeout;
+
+use super::SCOPE;
+use crate::channel::HttpChannel;
+use crate::grpc::GrpcChannel;
+
+const HEALTH_CHECK: &str = "/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck";
+
+/// Looks whether an app is well. It should have connections of its own, so that calls that wait for the app do not
+/// make it look unwell.
+#[derive(Debug)]
+pub struct Probe(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Http {
+        channel: HttpChannel,
+        method: MethodPath,
+        query: Bytes,
+    },
+    Grpc(GrpcChannel),
+}
+
+impl Probe {
+    /// Asks an HTTP app for `path`, which may have a query; any 2xx is well.
+    pub fn http(channel: HttpChannel, path: &str) -> Self {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let method = path.strip_prefix('/').unwrap_or(path);
+        Self(Kind::Http {
+            channel,
+            method: MethodPath::parse(method.to_owned()).unwrap_or_default(),
+            query: Bytes::copy_from_slice(query.as_bytes()),
+        })
+    }
+
+    /// Calls `AppCallbackHealthCheck/HealthCheck` of a gRPC app.
+    pub fn grpc(channel: GrpcChannel) -> Self {
+        Self(Kind::Grpc(channel))
+    }
+
+    /// The look; the error says what is wrong.
+    pub(super) async fn run(&self, limit: Duration) -> Result<(), String> {
+        match &self.0 {
+            Kind::Http {
+                channel,
+                method,
+                query,
+            } => {
+                let mut head = Head::new(method.clone(), Origin::Http);
+                head.verb = Some(Verb::GET);
+                head.query = query.clone();
+                let looked = timeout(limit, ask(channel, head)).await;
+                looked.unwrap_or_else(|_| Err("Network error: context deadline exceeded".to_owned()))
+            }
+            Kind::Grpc(channel) => {
+                let looked = match timeout(limit, channel.ping(HEALTH_CHECK)).await {
+                    Ok(status) if status.code == 0 => return Ok(()),
+                    Ok(status) => invoke_core::RpcStatus::new(status.code, status.message).to_string(),
+                    Err(_) => {
+                        "rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned()
+                    }
+                };
+                tracing::error!(target: SCOPE, "App health probe could not complete with error: {looked}");
+                Err(format!("Probe error: {looked}"))
+            }
+        }
+    }
+}
+
+async fn ask(channel: &HttpChannel, head: Head) -> Result<(), String> {
+    let call = Invocation {
+        head,
+        body: Body::empty(),
+    };
+    let reply = channel
+        .send(call)
+        .await
+        .map_err(|error| format!("Network error: {error}"))?;
+    let code = reply.status.code;
+    // The connection is used again only when the answer was read to its end.
+    let mut body = reply.body;
+    while let Some(frame) = body.frame().await {
+        frame.map_err(|error| format!("Network error: {error}"))?;
+    }
+    if (200..300).contains(&code) {
+        Ok(())
+    } else {
+        Err(format!("Health check failed with status code: {code}"))
+    }
+}

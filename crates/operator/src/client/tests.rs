@@ -1,0 +1,160 @@
+//! The client against an operator that speaks the protocol.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use identity::{AnchorSource, ControlPlane, Identity, Mode, TokenSource, TrustDomain};
+use integration_tests::operator::{Asked, Operator as Fake, OperatorAnswer};
+use integration_tests::pki::Authority;
+use integration_tests::sentry::Sentry;
+
+use super::*;
+
+/// The identity of a sidecar that this sentry knows.
+async fn tls(sentry: &Sentry) -> ClientTls {
+    let settings = identity::Settings {
+        app_id: "app".to_owned(),
+        namespace: "default".to_owned(),
+        sentry_address: sentry.address.clone(),
+        control_plane: ControlPlane {
+            trust_domain: TrustDomain::parse("localhost").unwrap(),
+            namespace: "default".to_owned(),
+        },
+        anchors: AnchorSource {
+            value: Some(sentry.anchors()),
+            file: None,
+        },
+        token: TokenSource::new(Mode::Standalone, None),
+        jwt_audiences: Vec::new(),
+    };
+    let identity = Identity::obtain(settings, Arc::default()).await.unwrap();
+    identity.control_plane_tls("dapr-operator").unwrap()
+}
+
+async fn connected(
+    sentry: &Sentry,
+    behaviour: impl Fn(&Asked) -> OperatorAnswer + Send + Sync + 'static,
+) -> (Fake, Operator) {
+    let fake = Fake::start(sentry.authority(), behaviour).await;
+    let settings = Settings {
+        address: fake.address.clone(),
+        tls: tls(sentry).await,
+    };
+    let operator = Operator::connect(settings).await.unwrap();
+    (fake, operator)
+}
+
+#[tokio::test]
+async fn resources() {
+    let sentry = Sentry::start().await;
+    let (fake, operator) = connected(&sentry, |asked| match asked.method.as_str() {
+        "GetConfiguration" if asked.fields[&1] == "c" => OperatorAnswer::Resources(vec!["{}".to_owned()]),
+        "GetConfiguration" => OperatorAnswer::Resources(Vec::new()),
+        "ListHTTPEndpoints" => OperatorAnswer::Resources(vec!["1".to_owned(), "2".to_owned()]),
+        _ => OperatorAnswer::Status(7, "not yours"),
+    })
+    .await;
+    assert_eq!(operator.configuration("c", "ns").await.unwrap(), "{}");
+    let missing = operator.configuration("d", "").await.unwrap_err();
+    assert_eq!(missing.to_string(), "configuration d not found");
+    assert_eq!(operator.http_endpoints("ns").await.unwrap(), ["1", "2"]);
+    let denied = operator.components("ns").await.unwrap_err();
+    assert_eq!(
+        denied.to_string(),
+        "rpc error: code = PermissionDenied desc = not yours"
+    );
+    let seen = fake.seen();
+    assert_eq!(seen.len(), 4, "what is refused is not asked for again: {seen:?}");
+    assert_eq!(seen[0].fields[&2], "ns");
+    assert!(!seen[1].fields.contains_key(&2), "an empty namespace is not sent");
+}
+
+#[tokio::test]
+async fn an_operator_that_is_busy_is_asked_again() {
+    let sentry = Sentry::start().await;
+    let count = AtomicU32::new(0);
+    let (fake, operator) = connected(&sentry, move |_| {
+        if count.fetch_add(1, Ordering::SeqCst) < 3 {
+            OperatorAnswer::Status(14, "starting")
+        } else {
+            OperatorAnswer::Resources(vec!["x".to_owned()])
+        }
+    })
+    .await;
+    assert_eq!(operator.components("").await.unwrap(), ["x"]);
+    assert_eq!(fake.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn rubbish_is_refused() {
+    let sentry = Sentry::start().await;
+    let (_fake, operator) = connected(&sentry, |_| OperatorAnswer::Bytes(vec![0x0a, 0xff, 1])).await;
+    let error = operator.components("").await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("rpc error: code = Internal desc = grpc: failed to unmarshal"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn only_the_operator_is_believed() {
+    let sentry = Sentry::start().await;
+    let tls = tls(&sentry).await;
+    let stranger = Authority::new();
+    let id = "spiffe://localhost/ns/default/dapr-operator";
+    let limit = Duration::from_millis(100);
+    for (shown, wanted) in [
+        (
+            sentry
+                .authority()
+                .issue("spiffe://localhost/ns/default/dapr-placement"),
+            "unexpected ID",
+        ),
+        (
+            sentry
+                .authority()
+                .issue("spiffe://public/ns/default/dapr-operator"),
+            "unexpected ID",
+        ),
+        (stranger.issue(id), "could not verify leaf certificate"),
+    ] {
+        let fake = Fake::start_as(sentry.authority(), shown.certified(), |_| {
+            OperatorAnswer::Resources(Vec::new())
+        })
+        .await;
+        let settings = Settings {
+            address: fake.address.clone(),
+            tls: tls.clone(),
+        };
+        let error = Operator::connect_within(settings, limit)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(wanted), "{error}");
+        assert!(fake.seen().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_operator_that_is_not_there() {
+    let sentry = Sentry::start().await;
+    let tls = tls(&sentry).await;
+    let of = |address: &str| {
+        let settings = Settings {
+            address: address.to_owned(),
+            tls: tls.clone(),
+        };
+        Operator::connect_within(settings, Duration::from_millis(100))
+    };
+    let error = of("127.0.0.1:1").await.unwrap_err().to_string();
+    assert!(
+        error.contains("Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"),
+        "{error}"
+    );
+    for address in ["", "a b", "/"] {
+        assert!(
+            matches!(of(address).await, Err(OperatorError::Address)),
+            "{address:?}"
+        );
+    }
+}

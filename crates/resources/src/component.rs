@@ -1,0 +1,140 @@
+//! Components: what the sidecar tells of building blocks, and what it takes from them.
+
+use serde::Deserialize;
+
+use crate::item::Item;
+use crate::lenient;
+use crate::manifest::{Head, Resource};
+
+/// A `Component`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "Document")]
+pub struct Component {
+    /// Name, namespace and scopes.
+    pub head: Head,
+    /// `spec.type`, like `state.redis`.
+    pub kind: String,
+    /// `spec.version`; empty for the first.
+    pub version: String,
+    /// Whether the sidecar goes on when the component cannot be used.
+    pub ignore_errors: bool,
+    /// `spec.metadata`.
+    pub metadata: Vec<Item>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Document {
+    #[serde(deserialize_with = "lenient::section")]
+    metadata: Metadata,
+    #[serde(deserialize_with = "lenient::section")]
+    auth: Auth,
+    #[serde(deserialize_with = "lenient::texts")]
+    scopes: Vec<String>,
+    #[serde(deserialize_with = "lenient::section")]
+    spec: Spec,
+}
+
+/// `metadata` of a manifest.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Metadata {
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) name: String,
+    #[serde(deserialize_with = "lenient::text")]
+    pub(crate) namespace: String,
+}
+
+/// `auth` of a manifest.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Auth {
+    #[serde(deserialize_with = "lenient::text", rename = "secretstore")]
+    pub(crate) secret_store: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    #[serde(deserialize_with = "lenient::text", rename = "type")]
+    kind: String,
+    #[serde(deserialize_with = "lenient::text")]
+    version: String,
+    #[serde(deserialize_with = "lenient::boolean", rename = "ignoreerrors")]
+    ignore_errors: Option<bool>,
+    #[serde(deserialize_with = "lenient::or_default")]
+    metadata: Vec<Item>,
+}
+
+impl From<Document> for Component {
+    fn from(document: Document) -> Self {
+        let Document {
+            metadata,
+            auth,
+            scopes,
+            spec,
+        } = document;
+        Self {
+            head: head(metadata, auth, scopes),
+            kind: spec.kind,
+            version: spec.version,
+            ignore_errors: spec.ignore_errors.unwrap_or(false),
+            metadata: spec.metadata,
+        }
+    }
+}
+
+pub(crate) fn head(metadata: Metadata, auth: Auth, scopes: Vec<String>) -> Head {
+    Head {
+        name: metadata.name,
+        namespace: metadata.namespace,
+        scopes,
+        secret_store: auth.secret_store,
+    }
+}
+
+impl Resource for Component {
+    const KIND: &'static str = "Component";
+
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn log_name(&self) -> String {
+        let (name, kind, version) = (&self.head.name, &self.kind, &self.version);
+        if version.is_empty() {
+            format!("{name} ({kind})")
+        } else {
+            format!("{name} ({kind}/{version})")
+        }
+    }
+}
+
+/// The categories of components that Dapr knows.
+const CATEGORIES: [&str; 9] = [
+    "bindings",
+    "configuration",
+    "crypto",
+    "lock",
+    "middleware",
+    "pubsub",
+    "secretstores",
+    "state",
+    "conversation",
+];
+
+impl Component {
+    /// What stands before the first dot of the type, if Dapr has components of this category.
+    pub fn category(&self) -> Option<&str> {
+        let (category, _) = self.kind.split_once('.')?;
+        CATEGORIES.contains(&category).then_some(category)
+    }
+
+    /// A value of `spec.metadata`; names are compared without regard to case.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.metadata
+            .iter()
+            .find(|item| item.name.eq_ignore_ascii_case(name))
+            .and_then(|item| item.value.as_deref())
+    }
+}

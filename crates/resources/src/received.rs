@@ -1,0 +1,141 @@
+//! Resources as the operator of Kubernetes sends them: JSON, one by one.
+
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::access::without_empty_scalars;
+use crate::configuration::{Configuration, ConfigurationError, of_documents};
+use crate::manifest::{Filter, Resource, lower_keys, typed};
+
+/// A resource that was received and cannot be read; the text names what it is, where it came from, and the field.
+#[derive(Debug, Error)]
+#[error("{origin}: {reason}")]
+pub struct DecodeError {
+    origin: String,
+    reason: String,
+}
+
+/// Reads received resources and leaves out what is not for this sidecar. Kind and version are not looked at: the
+/// operator leaves them out of lists.
+///
+/// # Errors
+/// The first resource that cannot be read, by its position and its field.
+pub fn decode_resources<R: Resource>(
+    documents: &[impl AsRef<[u8]>],
+    filter: Filter<'_>,
+) -> Result<Vec<R>, DecodeError> {
+    let mut resources = Vec::new();
+    for (index, document) in documents.iter().enumerate() {
+        let origin = format!("{} {} of the operator", R::KIND, index + 1);
+        let failed = |reason: String| DecodeError {
+            origin: origin.clone(),
+            reason,
+        };
+        let document = parse(document.as_ref()).map_err(failed)?;
+        let resource: R = typed(&origin, lower_keys(document)).map_err(failed)?;
+        if filter.admits(resource.head()) {
+            resources.push(resource);
+        }
+    }
+    Ok(resources)
+}
+
+/// Reads the configuration of this name, as the operator sends it: laid over the defaults, without variables.
+pub fn decode_configuration(name: &str, document: &[u8]) -> Result<Configuration, ConfigurationError> {
+    let origin = format!("Configuration {name} of the operator");
+    match parse(document) {
+        Ok(mut document) => {
+            without_empty_scalars(&mut document);
+            of_documents(vec![(origin, document)])
+        }
+        Err(reason) => Err(ConfigurationError::Received { origin, reason }),
+    }
+}
+
+/// A JSON object. The parser bounds its depth; the length is bounded by who received it.
+fn parse(document: &[u8]) -> Result<Value, String> {
+    let value: Value = serde_json::from_slice(document).map_err(|error| format!("no JSON: {error}"))?;
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err("the JSON is no object".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HttpEndpoint;
+
+    const FILTER: Filter<'_> = Filter {
+        namespace: "here",
+        app_id: "me",
+    };
+
+    #[test]
+    fn what_is_for_others_is_left_out() {
+        let documents = [
+            r#"{"metadata":{"name":"a","namespace":"here"},"spec":{"baseUrl":"http://a"}}"#,
+            r#"{"metadata":{"name":"b","namespace":"there"}}"#,
+            r#"{"metadata":{"name":"c"},"scopes":["you"]}"#,
+            r#"{"metadata":{"name":"d"},"SPEC":{"BASEURL":"http://d"},"scopes":["me"]}"#,
+        ];
+        let endpoints: Vec<HttpEndpoint> = decode_resources(&documents, FILTER).unwrap();
+        let names: Vec<_> = endpoints.iter().map(Resource::log_name).collect();
+        assert_eq!(names, ["a (http://a)", "d (http://d)"]);
+    }
+
+    #[test]
+    fn mistakes_tell_where_they_are() {
+        let of = |document: &str| {
+            let documents = [r#"{"metadata":{"name":"a"}}"#, document];
+            decode_resources::<HttpEndpoint>(&documents, FILTER)
+                .unwrap_err()
+                .to_string()
+        };
+        for (document, field) in [
+            ("{", "no JSON"),
+            ("[]", "no object"),
+            (r#"{"spec":{"headers":1}}"#, "headers"),
+            (r#"{"metadata":{"name":"a/b"}}"#, "metadata.name"),
+        ] {
+            let error = of(document);
+            assert!(
+                error.starts_with("HTTPEndpoint 2 of the operator: ") && error.contains(field),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn configurations() {
+        let text = br#"{"kind":"Configuration","spec":{"nameResolution":{"component":"mdns"},"metric":{"enabled":true},
+            "accessControl":{"defaultAction":"deny","policies":[{"appId":"a","operations":null}]},"features":null}}"#;
+        let configuration = decode_configuration("c", text).unwrap();
+        assert_eq!(configuration.name_resolution.component, "mdns");
+        let access = configuration.access_control.unwrap();
+        assert_eq!(
+            (access.trust_domain.as_str(), access.policies.unwrap().len()),
+            ("public", 1)
+        );
+        for (text, wanted) in [
+            (&b"x"[..], "no JSON"),
+            (br#"{"spec":{"metric":{"enabled":"maybe"}}}"#, "enabled"),
+            (br#"{"spec":{"tracing":5}}"#, "tracing"),
+        ] {
+            let error = decode_configuration("c", text).unwrap_err().to_string();
+            assert!(
+                error.contains("Configuration c of the operator") && error.contains(wanted),
+                "{error}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_judged(bytes in "[\\[\\]{}:,a-c\"0-9 ]{0,40}") {
+            let _ = decode_configuration("c", bytes.as_bytes());
+            let _ = decode_resources::<HttpEndpoint>(&[bytes], FILTER);
+        }
+    }
+}

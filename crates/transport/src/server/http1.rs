@@ -1,0 +1,224 @@
+//! A connection of HTTP/1: its calls, the silence between them, and its end.
+//!
+//! Most connections are silent most of the time, and hyper holds buffers for each of them. So a connection that had
+//! no call for a while is taken out of hyper's hands, and given back with the first bytes that come.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use lifecycle::Shutdown;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::framing::{Watch, Watched};
+use super::http::Server;
+use super::upgrade::Kept;
+use super::{Answer, Handler};
+
+/// A connection that had no call for so long gives its buffers back.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long a client that was answered before it had sent everything may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection, with bytes that were read from it and are read again first.
+pub(super) struct Again<S> {
+    first: Bytes,
+    io: S,
+}
+
+/// What a while of serving came to.
+enum Outcome<S> {
+    /// There was no call for a while.
+    Quiet(Again<S>),
+    /// hyper is done with the connection.
+    Ended(Again<S>),
+    /// Waiting is over.
+    Forced,
+}
+
+/// Serves a connection to its end, which may be the beginning of HTTP/2: then the request that asked for it and
+/// the connection come back.
+pub(super) async fn serve<H, S>(server: &Arc<Server<H>>, socket: S) -> Option<(Kept, Again<Watched<S>>)>
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let watch = Watch::new();
+    let upgrade = Arc::<OnceLock<Kept>>::default();
+    let mut io = Again {
+        first: Bytes::new(),
+        io: Watched::new(socket, Arc::clone(&watch), server.config.header_timeout),
+    };
+    loop {
+        match while_busy(server, io, &watch, &upgrade).await {
+            Outcome::Quiet(quiet) => io = woken(quiet, &server.shutdown).await?,
+            Outcome::Ended(io) => {
+                if let Some(kept) = upgrade.get() {
+                    return Some((kept.clone(), io));
+                }
+                end(io, &watch).await;
+                return None;
+            }
+            Outcome::Forced => return None,
+        }
+    }
+}
+
+/// Leaves the connection to hyper, as long as there are calls.
+async fn while_busy<H, S>(
+    server: &Arc<Server<H>>,
+    io: Again<Watched<S>>,
+    watch: &Arc<Watch>,
+    upgrade: &Arc<OnceLock<Kept>>,
+) -> Outcome<Watched<S>>
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        // hyper keeps room for this future as long as it has the connection. That of a call is large.
+        let answer = Arc::clone(server).answer(request, Arc::clone(watch), Arc::clone(upgrade));
+        Box::pin(async move { Answer::Ok(answer.await) })
+    });
+    let limit = server.config.max_header_bytes;
+    let mut connection = http1::Builder::new()
+        .max_header_size(limit)
+        .max_buf_size(limit.max(64 * 1024))
+        .title_case_headers(true)
+        .header_read_timeout(None)
+        .half_close(false)
+        .serve_connection(TokioIo::new(io), service);
+    let shutdown = &server.shutdown;
+    let mut is_draining = false;
+    let mut calls = watch.calls();
+    let mut look = pin!(sleep(QUIET));
+    loop {
+        tokio::select! {
+            biased;
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+                if let Err(error) = ended {
+                    tracing::trace!(target: "dapr.runtime", "connection ended: {error}");
+                }
+                return Outcome::Ended(Again::of(connection.into_parts()));
+            }
+            () = shutdown.draining(), if !is_draining => {
+                is_draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            () = shutdown.forced(), if is_draining => return Outcome::Forced,
+            () = look.as_mut(), if !is_draining => {
+                if watch.is_quiet() && watch.calls() == calls {
+                    return Outcome::Quiet(Again::of(connection.into_parts()));
+                }
+                calls = watch.calls();
+                look.as_mut().reset(Instant::now() + QUIET);
+            }
+        }
+    }
+}
+
+/// Waits for the next bytes; nothing when the client or the server is at its end.
+async fn woken<S>(mut quiet: Again<S>, shutdown: &Shutdown) -> Option<Again<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !quiet.first.is_empty() {
+        return Some(quiet);
+    }
+    let mut first = [0; 64];
+    let read = tokio::select! {
+        biased;
+        () = shutdown.draining() => 0,
+        read = quiet.io.read(&mut first) => read.unwrap_or(0),
+    };
+    if read == 0 {
+        let _ = quiet.io.shutdown().await;
+        return None;
+    }
+    quiet.first = Bytes::copy_from_slice(&first[..read]);
+    Some(quiet)
+}
+
+/// Closes a connection. If the client has more to say than was read, closing at once would reset the connection and
+/// take the answer with it (RFC 9112, section 9.6): it gets a moment to read and to end by itself.
+async fn end<S>(mut io: Again<S>, watch: &Watch)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if io.shutdown().await.is_err() || watch.is_between_calls() {
+        return;
+    }
+    let rest = async {
+        let mut rest = vec![0; 8 * 1024];
+        while io.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+    };
+    let _ = timeout(LINGER, rest).await;
+}
+
+impl<S> Again<S> {
+    fn of<V>(parts: http1::Parts<TokioIo<Self>, V>) -> Self {
+        let Self { first, io } = parts.io.into_inner();
+        // An empty piece of hyper's buffer would keep all of it. What hyper has read and not used came before what it
+        // has not read.
+        let read = parts.read_buf;
+        let first = match (read.is_empty(), first.is_empty()) {
+            (true, true) => Bytes::new(),
+            (true, false) => first,
+            (false, _) => [read, first].concat().into(),
+        };
+        Self { first, io }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Again<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.first.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let count = this.first.len().min(buf.remaining());
+        buf.put_slice(&this.first[..count]);
+        this.first.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Again<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,116 @@
+//! TLS on a socket: what a server and a client need to know of it.
+//!
+//! Who may connect, and whom a client trusts, is decided by the configurations of `rustls` that are given from
+//! outside; so is the name that a peer's certificate proves. A handshake that does not agree on HTTP/2 is no use
+//! here and ends the connection.
+
+mod origin;
+mod words;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::Socket;
+
+pub use origin::{OriginTls, OriginTlsError, Trust};
+pub(crate) use words::go_words;
+
+/// The protocol that both sides must agree on (RFC 9113, section 3.2).
+pub const ALPN_H2: &[u8] = b"h2";
+
+/// The identity that the peer of a connection proved in the handshake: an extension of every request that a
+/// server takes in over TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity(pub Arc<str>);
+
+type Identify = dyn Fn(&CertificateDer<'_>) -> Option<Arc<str>> + Send + Sync;
+
+/// How a server secures its connections. Cloning shares it.
+#[derive(Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    identify: Arc<Identify>,
+}
+
+impl ServerTls {
+    /// `config` must ask for a client certificate and verify it; `identify` tells the identity of a certificate
+    /// that was verified. A client without one is not served.
+    pub fn new(
+        config: Arc<ServerConfig>,
+        identify: impl Fn(&CertificateDer<'_>) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            config,
+            identify: Arc::new(identify),
+        }
+    }
+
+    /// The handshake. The caller bounds its time.
+    pub(crate) async fn accept(&self, socket: Socket) -> io::Result<(Socket, PeerIdentity)> {
+        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(socket).await?;
+        let (_, session) = stream.get_ref();
+        if session.alpn_protocol() != Some(ALPN_H2) {
+            return Err(io::Error::other("the client does not speak HTTP/2 over TLS"));
+        }
+        let leaf = session.peer_certificates().and_then(<[_]>::first);
+        match leaf.and_then(|leaf| (self.identify)(leaf)) {
+            Some(identity) => Ok((
+                Socket::Tls(Box::new(TlsStream::Server(stream))),
+                PeerIdentity(identity),
+            )),
+            None => Err(io::Error::other("the client has no identity")),
+        }
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}
+
+type ConfigFor = dyn Fn(&str) -> Arc<ClientConfig> + Send + Sync;
+
+/// How a client secures its connections, by the identity that it expects of the peer. Cloning shares it.
+#[derive(Clone)]
+pub struct ClientTls(Arc<ConfigFor>);
+
+impl ClientTls {
+    /// `config_for` is asked once per connection; its configuration must verify that the peer has this identity.
+    pub fn new(config_for: impl Fn(&str) -> Arc<ClientConfig> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(config_for))
+    }
+
+    /// The handshake. The caller bounds its time. `host` is sent to the server if it is a name.
+    pub(crate) async fn connect(&self, socket: Socket, host: &str, identity: &str) -> io::Result<Socket> {
+        let connector = TlsConnector::from((self.0)(identity));
+        let stream = connector.connect(server_name(host), socket).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
+            return Err(io::Error::other(
+                "credentials: cannot check peer: missing selected ALPN property",
+            ));
+        }
+        Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTls")
+    }
+}
+
+/// What stands in the handshake as the server's name: nothing for an address, nor for what is no name of DNS.
+/// The name proves nothing here: the configuration verifies the identity.
+fn server_name(host: &str) -> ServerName<'static> {
+    let host = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).unwrap_or(ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0]))))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! `soak`: calls of every kind for a long time, while apps and sidecars are killed, stopped and started again.
+//!
+//! Two sidecars call; they are never touched, and what they hold is watched. Three instances of each of two apps
+//! answer; one of them is always going down or coming up. A call may fail while its instance dies. It must never be
+//! answered wrongly, never look complete when it is not, and never hang.
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that shows something to a person"
+)]
+
+mod apps;
+mod calls;
+mod chaos;
+mod options;
+mod tally;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apps::Instances;
+use calls::Caller;
+use integration_tests::{Daprd, Mesh};
+use options::{Options, USAGE};
+use tally::{Held, Tally};
+use tokio::task::JoinSet;
+
+/// How long the sidecars may take to get to work before what they hold is measured.
+const WARM_UP: Duration = Duration::from_secs(20);
+/// How much more memory a calling sidecar may hold at the end than after the warm-up.
+const GROWTH: u64 = 16 << 20;
+/// How many more descriptors.
+const MORE_FILES: usize = 64;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            eprintln!("soak: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    println!("seed {}, {:?}", options.seed, options.length);
+    let mesh = Mesh::new();
+    let tally = Arc::<Tally>::default();
+    let groups = [
+        Instances::start(&mesh, "soak-http", integration_tests::Protocol::Http).await,
+        Instances::start(&mesh, "soak-h2c", integration_tests::Protocol::H2c).await,
+    ];
+    let callers = [
+        mesh.sidecar("soak-caller-1").log_level("error").start().await,
+        mesh.sidecar("soak-caller-2").log_level("error").start().await,
+    ];
+    let mut workers = JoinSet::new();
+    let end = Instant::now() + options.length;
+    for worker in 0..options.workers {
+        let sidecar = &callers[worker % callers.len()];
+        let caller = Caller::new(sidecar.http_port, sidecar.grpc_port, options.seed + worker as u64);
+        let tally = Arc::clone(&tally);
+        workers.spawn(async move { caller.call_until(end, &tally).await });
+    }
+    let begun = tokio::spawn(chaos::make(groups, end, options.seed));
+    let before = settle(&callers, end).await;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        tokio::time::sleep(left.min(Duration::from_secs(30))).await;
+        println!("{}", tally.line());
+    }
+    while workers.join_next().await.is_some() {}
+    let events = begun.await.expect("the chaos ends");
+    let after: Vec<Held> = callers.iter().map(|caller| Held::by(caller.pid())).collect();
+    println!("\n{}\n{events} kills, stops and restarts", tally.report());
+    let mut problems = tally.problems();
+    for (name, (before, after)) in ["caller 1", "caller 2"].iter().zip(before.iter().zip(&after)) {
+        println!("{name}: {before} after the warm-up, {after} at the end");
+        if after.memory > before.memory + GROWTH || after.files > before.files + MORE_FILES {
+            problems.push(format!("{name} holds more and more"));
+        }
+    }
+    for caller in callers {
+        let exit = caller.stop().await;
+        if exit.code != Some(0) {
+            problems.push(format!("a caller ended with {:?}", exit.code));
+        }
+    }
+    for problem in &problems {
+        eprintln!("soak: {problem}");
+    }
+    if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What the callers hold once they are at work.
+async fn settle(callers: &[Daprd], end: Instant) -> Vec<Held> {
+    let left = end.saturating_duration_since(Instant::now());
+    tokio::time::sleep(WARM_UP.min(left / 4)).await;
+    callers.iter().map(|caller| Held::by(caller.pid())).collect()
+}
