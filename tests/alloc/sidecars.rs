@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use allocation_counter::measure;
-use api_core::{ApiLists, Metadata, MetadataSettings};
+use api_core::{Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Health, Silent};
 use app_channel::{App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings};
 use bytes::Bytes;
@@ -102,15 +102,15 @@ fn callee(app: u16) -> Sidecar {
         let address = format!("127.0.0.1:{app}");
         let grpc = GrpcSettings {
             address: address.clone(),
-            token: None,
             tls: None,
+            token: None,
             max_message: 1 << 20,
         };
         let http = HttpSettings {
             protocol: HttpProtocol::Http,
             base: format!("http://{address}"),
-            token: None,
             tls: None,
+            token: None,
             max_header_bytes: 64 * 1024,
         };
         let http = HttpChannel::new(http, tasks.clone()).unwrap();
@@ -139,7 +139,7 @@ fn caller(peer: u16) -> Sidecar {
         let settings = ApiSettings {
             max_body: None,
             token: None,
-            apis: ApiLists::default(),
+            apis: api_core::ApiLists::default(),
             cors: None,
             tracing: true,
         };

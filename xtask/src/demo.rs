@@ -20,17 +20,18 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    optimised("bench", args)
+    // A picture of what was measured needs no sidecar.
+    let is_picture = args.iter().any(|arg| arg.starts_with("--plot"));
+    optimised("bench", args, !is_picture)
 }
 
 pub(crate) fn soak(args: &[String]) -> Outcome {
-    optimised("soak", args)
+    optimised("soak", args, true)
 }
 
 /// A program that measures: daprd and itself are built as they are released.
-fn optimised(program: &str, args: &[String]) -> Outcome {
-    let is_picture = args.iter().any(|arg| arg.starts_with("--plot"));
-    if !is_picture {
+fn optimised(program: &str, args: &[String], needs_daprd: bool) -> Outcome {
+    if needs_daprd {
         let mut build = cargo(&["build", "--release", "--package", "daprd-bin", "--bin", "daprd"]);
         step("daprd, optimised", &mut build)?;
     }

@@ -12,7 +12,9 @@ use crate::svid::Svid;
 use crate::verify::show_date;
 
 /// Between two attempts to reach sentry at the start: from the first to the longest, longer each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The first is a little longer than that of gRPC: services of the control plane that started together with this sidecar
+/// and found sentry closed, too, come first.
+const FIRST_PAUSE: Duration = Duration::from_millis(1200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often the log repeats why the start waits.
 const REMINDER: Duration = Duration::from_secs(30);

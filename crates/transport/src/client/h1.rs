@@ -188,13 +188,10 @@ where
     B::Error: Into<BoxError>,
 {
     async fn dial(&self) -> Result<Connection<B>, ClientError> {
-        let socket = connect_origin(
-            &self.address,
-            self.config.tls.as_ref(),
-            self.config.connect_timeout,
-        )
-        .await
-        .map_err(ClientError::connect)?;
+        let (tls, limit) = (self.config.tls.as_ref(), self.config.connect_timeout);
+        let socket = connect_origin(&self.address, tls, limit)
+            .await
+            .map_err(ClientError::connect)?;
         let mut builder = http1::Builder::new();
         builder
             .title_case_headers(true)

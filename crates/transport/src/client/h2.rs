@@ -208,12 +208,12 @@ where
         match peer.free(self.config.max_users) {
             Some(found) => Ok(found),
             // Rare, and large: a call must not carry room for it.
-            None => Box::pin(self.shared_dial(peer, key)).await,
+            None => Box::pin(self.another(peer, key)).await,
         }
     }
 
-    /// Makes a connection, or takes the one that another call made meanwhile.
-    async fn shared_dial(
+    /// One more connection, which callers that wait for one share.
+    async fn another(
         &self,
         peer: &Peer<B>,
         key: &PeerKey,

@@ -111,6 +111,7 @@ impl<H: Handler> Server<H> {
         match detected {
             Ok((true, socket)) => {
                 let connection = http2(h2c, socket, self.handler.clone(), None);
+                // Most connections are none of HTTP/2 and need no room for it.
                 Box::pin(drive(connection, self.shutdown.clone())).await;
             }
             Ok((false, socket)) => self.http1(socket).await,
