@@ -19,8 +19,8 @@ use crate::options::Options;
 const MIB: u64 = 1024 * 1024;
 /// How long a large body may take.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Connections are idle when nothing happened for so long.
-const REST: Duration = Duration::from_secs(1);
+/// Connections are idle when nothing happened for so long: sidecars may give buffers back after a while.
+const REST: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
