@@ -2,13 +2,14 @@
 
 use serde::Deserialize;
 
+use crate::document::Document;
 use crate::item::Item;
 use crate::lenient;
 use crate::manifest::{Head, Resource};
 
 /// A `Component`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(from = "Document")]
+#[serde(from = "Document<Spec>")]
 pub struct Component {
     /// Name, namespace and scopes.
     pub head: Head,
@@ -24,37 +25,6 @@ pub struct Component {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Document {
-    #[serde(deserialize_with = "lenient::section")]
-    metadata: Metadata,
-    #[serde(deserialize_with = "lenient::section")]
-    auth: Auth,
-    #[serde(deserialize_with = "lenient::texts")]
-    scopes: Vec<String>,
-    #[serde(deserialize_with = "lenient::section")]
-    spec: Spec,
-}
-
-/// `metadata` of a manifest.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Metadata {
-    #[serde(deserialize_with = "lenient::text")]
-    pub(crate) name: String,
-    #[serde(deserialize_with = "lenient::text")]
-    pub(crate) namespace: String,
-}
-
-/// `auth` of a manifest.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Auth {
-    #[serde(deserialize_with = "lenient::text", rename = "secretstore")]
-    pub(crate) secret_store: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
 struct Spec {
     #[serde(deserialize_with = "lenient::text", rename = "type")]
     kind: String,
@@ -66,30 +36,16 @@ struct Spec {
     metadata: Vec<Item>,
 }
 
-impl From<Document> for Component {
-    fn from(document: Document) -> Self {
-        let Document {
-            metadata,
-            auth,
-            scopes,
-            spec,
-        } = document;
+impl From<Document<Spec>> for Component {
+    fn from(document: Document<Spec>) -> Self {
+        let (head, spec) = document.into_parts();
         Self {
-            head: head(metadata, auth, scopes),
+            head,
             kind: spec.kind,
             version: spec.version,
             ignore_errors: spec.ignore_errors.unwrap_or(false),
             metadata: spec.metadata,
         }
-    }
-}
-
-pub(crate) fn head(metadata: Metadata, auth: Auth, scopes: Vec<String>) -> Head {
-    Head {
-        name: metadata.name,
-        namespace: metadata.namespace,
-        scopes,
-        secret_store: auth.secret_store,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::component::{Auth, Metadata, head};
+use crate::document::Document;
 use crate::item::Item;
 use crate::lenient;
 use crate::manifest::{Head, Resource};
@@ -10,7 +10,7 @@ use crate::secrets::References;
 
 /// An `HTTPEndpoint`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Document")]
+#[serde(from = "Document<Spec>")]
 pub struct HttpEndpoint {
     /// Name, namespace, scopes and secret store.
     pub head: Head,
@@ -37,19 +37,6 @@ pub struct EndpointTls {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Document {
-    #[serde(deserialize_with = "lenient::section")]
-    metadata: Metadata,
-    #[serde(deserialize_with = "lenient::section")]
-    auth: Auth,
-    #[serde(deserialize_with = "lenient::texts")]
-    scopes: Vec<String>,
-    #[serde(deserialize_with = "lenient::section")]
-    spec: Spec,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
 struct Spec {
     #[serde(deserialize_with = "lenient::text", rename = "baseurl")]
     base_url: String,
@@ -72,14 +59,9 @@ struct Tls {
     renegotiation: String,
 }
 
-impl From<Document> for HttpEndpoint {
-    fn from(document: Document) -> Self {
-        let Document {
-            metadata,
-            auth,
-            scopes,
-            spec,
-        } = document;
+impl From<Document<Spec>> for HttpEndpoint {
+    fn from(document: Document<Spec>) -> Self {
+        let (head, spec) = document.into_parts();
         let Tls {
             root_ca,
             certificate,
@@ -87,7 +69,7 @@ impl From<Document> for HttpEndpoint {
             renegotiation,
         } = spec.tls;
         Self {
-            head: head(metadata, auth, scopes),
+            head,
             base_url: spec.base_url,
             headers: spec.headers,
             tls: EndpointTls {

@@ -13,6 +13,7 @@
 mod access;
 mod component;
 mod configuration;
+mod document;
 mod expand;
 mod http_endpoint;
 mod item;

@@ -19,6 +19,7 @@ mod socket;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+mod writes;
 
 pub use socket::Socket;
 

@@ -4,24 +4,23 @@
 //! no call for a while is taken out of hyper's hands, and given back with the first bytes that come.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use lifecycle::Shutdown;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::framing::{Watch, Watched};
 use super::http::Server;
+use super::rewound::Rewound;
 use super::upgrade::Kept;
 use super::{Answer, Handler};
 
@@ -30,32 +29,26 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long a client that was answered before it had sent everything may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A connection, with bytes that were read from it and are read again first.
-pub(super) struct Again<S> {
-    first: Bytes,
-    io: S,
-}
-
 /// What a while of serving came to.
 enum Outcome<S> {
     /// There was no call for a while.
-    Quiet(Again<S>),
+    Quiet(Rewound<S>),
     /// hyper is done with the connection.
-    Ended(Again<S>),
+    Ended(Rewound<S>),
     /// Waiting is over.
     Forced,
 }
 
 /// Serves a connection to its end, which may be the beginning of HTTP/2: then the request that asked for it and
 /// the connection come back.
-pub(super) async fn serve<H, S>(server: &Arc<Server<H>>, socket: S) -> Option<(Kept, Again<Watched<S>>)>
+pub(super) async fn serve<H, S>(server: &Arc<Server<H>>, socket: S) -> Option<(Kept, Rewound<Watched<S>>)>
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let watch = Watch::new();
     let upgrade = Arc::<OnceLock<Kept>>::default();
-    let mut io = Again {
+    let mut io = Rewound {
         first: Bytes::new(),
         io: Watched::new(socket, Arc::clone(&watch), server.config.header_timeout),
     };
@@ -77,7 +70,7 @@ where
 /// Leaves the connection to hyper, as long as there are calls.
 async fn while_busy<H, S>(
     server: &Arc<Server<H>>,
-    io: Again<Watched<S>>,
+    io: Rewound<Watched<S>>,
     watch: &Arc<Watch>,
     upgrade: &Arc<OnceLock<Kept>>,
 ) -> Outcome<Watched<S>>
@@ -109,16 +102,16 @@ where
                 if let Err(error) = ended {
                     tracing::trace!(target: "dapr.runtime", "connection ended: {error}");
                 }
-                return Outcome::Ended(Again::of(connection.into_parts()));
+                return Outcome::Ended(Rewound::of(connection.into_parts()));
             }
             () = shutdown.draining(), if !is_draining => {
                 is_draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
             () = shutdown.forced(), if is_draining => return Outcome::Forced,
             () = look.as_mut(), if !is_draining => {
                 if watch.is_quiet() && watch.calls() == calls {
-                    return Outcome::Quiet(Again::of(connection.into_parts()));
+                    return Outcome::Quiet(Rewound::of(connection.into_parts()));
                 }
                 calls = watch.calls();
                 look.as_mut().reset(Instant::now() + QUIET);
@@ -128,7 +121,7 @@ where
 }
 
 /// Waits for the next bytes; nothing when the client or the server is at its end.
-async fn woken<S>(mut quiet: Again<S>, shutdown: &Shutdown) -> Option<Again<S>>
+async fn woken<S>(mut quiet: Rewound<S>, shutdown: &Shutdown) -> Option<Rewound<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -151,7 +144,7 @@ where
 
 /// Closes a connection. If the client has more to say than was read, closing at once would reset the connection and
 /// take the answer with it (RFC 9112, section 9.6): it gets a moment to read and to end by itself.
-async fn end<S>(mut io: Again<S>, watch: &Watch)
+async fn end<S>(mut io: Rewound<S>, watch: &Watch)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -163,62 +156,4 @@ where
         while io.read(&mut rest).await.is_ok_and(|read| read > 0) {}
     };
     let _ = timeout(LINGER, rest).await;
-}
-
-impl<S> Again<S> {
-    fn of<V>(parts: http1::Parts<TokioIo<Self>, V>) -> Self {
-        let Self { first, io } = parts.io.into_inner();
-        // An empty piece of hyper's buffer would keep all of it. What hyper has read and not used came before what it
-        // has not read.
-        let read = parts.read_buf;
-        let first = match (read.is_empty(), first.is_empty()) {
-            (true, true) => Bytes::new(),
-            (true, false) => first,
-            (false, _) => [read, first].concat().into(),
-        };
-        Self { first, io }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Again<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.first.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, buf);
-        }
-        let count = this.first.len().min(buf.remaining());
-        buf.put_slice(&this.first[..count]);
-        this.first.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Again<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }

@@ -8,6 +8,7 @@ mod http;
 mod http1;
 mod preface;
 mod reason;
+mod rewound;
 mod upgrade;
 mod vetting;
 
