@@ -140,11 +140,6 @@ impl RawClient {
             .is_ok()
     }
 
-    /// Whether nothing comes for a while.
-    pub async fn is_silent(&mut self, period: Duration) -> bool {
-        self.buffer.is_empty() && tokio::time::timeout(period, self.fill()).await.is_err()
-    }
-
     /// Reads one answer; `None` when the connection ends before it is complete.
     ///
     /// # Panics
