@@ -73,7 +73,7 @@ struct Inner {
 
 enum Client {
     Http(H1Pool<Outgoing>),
-    H2c(H2Origin<Outgoing>),
+    H2c(H2Origin),
 }
 
 impl fmt::Debug for HttpChannel {

@@ -63,7 +63,7 @@ pub struct GrpcChannel(Arc<Inner>);
 
 struct Inner {
     settings: GrpcSettings,
-    origin: H2Origin<Outgoing>,
+    origin: H2Origin,
 }
 
 impl fmt::Debug for GrpcChannel {

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use dapr_proto::sentry::{SignCertificateRequest, SignCertificateResponse};
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
-use http_body_util::Full;
 use invoke_core::RpcStatus;
 use invoke_core::error::code;
 use lifecycle::Tasks;
@@ -122,7 +121,7 @@ pub(crate) async fn request(settings: &Settings, tls: ClientTls, now: i64) -> Re
 
 /// One call, its attempts included, and the connection that it has for itself.
 struct Call {
-    pool: H2Pool<Full<Bytes>>,
+    pool: H2Pool,
     peer: PeerKey,
     tasks: Tasks,
 }

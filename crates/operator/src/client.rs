@@ -9,7 +9,6 @@ use dapr_proto::operator::{
 };
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
-use http_body_util::Full;
 use invoke_core::RpcStatus;
 use invoke_core::error::code;
 use lifecycle::Tasks;
@@ -49,7 +48,7 @@ pub struct Settings {
 /// A connection to the operator. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Operator {
-    pool: H2Pool<Full<Bytes>>,
+    pool: H2Pool,
     peer: PeerKey,
     address: String,
     tasks: Tasks,

@@ -7,13 +7,15 @@
 //! call broke: [`client::ClientError`] tells whether the other side may have seen it, and errors of bodies keep
 //! their source, so that reset codes survive.
 //!
-//! This is the only crate that knows `hyper` and `h2`. [`tls`] secures connections by configurations that are
+//! This is the only crate that knows `hyper`, `h2` and our `http2`: the first two serve HTTP ports and call apps, the
+//! third serves and calls gRPC. [`tls`] secures connections by configurations that are
 //! given from outside: it does not know what an identity is. Bodies stream, are never copied and never collected
 //! without a bound.
 
 pub mod client;
 pub mod grpc;
 pub mod listen;
+mod reset;
 pub mod server;
 mod socket;
 #[cfg(test)]
@@ -22,6 +24,8 @@ pub mod tls;
 mod writes;
 
 pub use socket::Socket;
+
+use reset::reset_reason;
 
 /// Any error of a body or a handler.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -55,7 +55,7 @@ type Outgoing = Either<Frames, RelayedRequest<Body>>;
 /// Gives calls to other sidecars over pooled connections. Cloning shares them.
 #[derive(Clone)]
 pub struct Client {
-    pool: Arc<H2Pool<Outgoing>>,
+    pool: Arc<H2Pool>,
     max_message: usize,
     /// Whether peers must prove who they are.
     is_secured: bool,

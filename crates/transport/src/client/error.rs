@@ -42,8 +42,13 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The kind of an error of a body.
-    pub(crate) fn of(error: &hyper::Error) -> Self {
-        classify(error).0
+    pub(crate) fn of(error: &(dyn StdError + 'static)) -> Self {
+        if let Some(error) = error.downcast_ref() {
+            return classify_http2(error);
+        }
+        error
+            .downcast_ref()
+            .map_or(Self::Other, |error| classify(error).0)
     }
 }
 
@@ -82,6 +87,20 @@ impl ClientError {
         Self {
             kind,
             seen,
+            is_greeted: true,
+            source: error.into(),
+        }
+    }
+
+    /// `unsent`: nothing of the request went out.
+    pub(super) fn from_http2(error: http2::Error, unsent: bool) -> Self {
+        Self {
+            kind: classify_http2(&error),
+            seen: if unsent || error.is_unseen() {
+                Seen::No
+            } else {
+                Seen::Maybe
+            },
             is_greeted: true,
             source: error.into(),
         }
@@ -166,13 +185,8 @@ fn classify(error: &hyper::Error) -> (ErrorKind, bool) {
     if error.is_user() {
         return (ErrorKind::RequestBody, false);
     }
-    for cause in causes(error) {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            return classify_h2(h2);
-        }
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return (classify_io(io), false);
-        }
+    if let Some(io) = causes(error).find_map(|cause| cause.downcast_ref()) {
+        return (classify_io(io), false);
     }
     if error.is_incomplete_message() || error.is_timeout() || error.is_closed() || error.is_canceled() {
         return (ErrorKind::Closed, false);
@@ -180,25 +194,18 @@ fn classify(error: &hyper::Error) -> (ErrorKind, bool) {
     (ErrorKind::Other, false)
 }
 
-fn classify_h2(error: &h2::Error) -> (ErrorKind, bool) {
-    let reason = error.reason();
-    let refused = error.is_remote() && reason == Some(h2::Reason::REFUSED_STREAM);
-    // Only streams beyond the last one that the peer took end with its GOAWAY, whatever the reason; the others
-    // go on, or end with the connection.
-    let gone = error.is_go_away() && error.is_remote();
-    let kind = match (error.get_io(), reason) {
-        (Some(io), _) => classify_io(io),
-        // The only thing of ours that resets a stream before its answer comes.
-        (None, Some(_)) if error.is_reset() && !error.is_remote() && !error.is_library() => {
-            ErrorKind::RequestBody
-        }
-        (None, Some(reason)) if error.is_reset() => ErrorKind::StreamReset(reason.into()),
+fn classify_http2(error: &http2::Error) -> ErrorKind {
+    match error {
+        http2::Error::Reset { reason, .. } => ErrorKind::StreamReset((*reason).into()),
         // The peer breaks the protocol, or speaks another one.
-        _ if error.is_go_away() && error.is_library() => ErrorKind::Malformed,
-        _ if error.is_go_away() => ErrorKind::Closed,
+        http2::Error::GoAway {
+            by: http2::Side::Us, ..
+        } => ErrorKind::Malformed,
+        http2::Error::Io(error) => classify_io(error),
+        http2::Error::GoAway { .. } | http2::Error::KeepAlive | http2::Error::Closed => ErrorKind::Closed,
+        http2::Error::Body(_) => ErrorKind::RequestBody,
         _ => ErrorKind::Other,
-    };
-    (kind, refused || gone)
+    }
 }
 
 fn classify_io(error: &io::Error) -> ErrorKind {

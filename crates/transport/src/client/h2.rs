@@ -1,6 +1,5 @@
 //! A pool of HTTP/2 connections to many peers.
 
-mod greeting;
 mod peer;
 
 use std::collections::HashMap;
@@ -12,17 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http2::client::Call;
+use http2::{Config, KeepAlive, RecvBody};
 use lifecycle::Tasks;
 
-use self::greeting::Greeting;
 use self::peer::{Connection, Peer, User};
 use super::connect::{ConnectError, connect, connect_tls};
-use super::error::ClientError;
+use super::error::{ClientError, ErrorKind};
 use crate::tls::ClientTls;
-use crate::{BoxError, Socket};
+use crate::{BoxError, Socket, reset_reason};
 
 /// How many calls go out on a connection before the peer has told how many it takes; the others wait for that.
 /// Peers should take no fewer (RFC 9113, section 6.5.2), and refuse what goes beyond their limit.
@@ -96,17 +93,13 @@ pub struct Purged {
 
 /// HTTP/2 connections to many peers, one per peer as long as that is enough.
 #[derive(Debug)]
-pub struct H2Pool<B> {
+pub struct H2Pool {
     config: H2PoolConfig,
     tasks: Tasks,
-    peers: RwLock<HashMap<PeerKey, Arc<Peer<B>>>>,
+    peers: RwLock<HashMap<PeerKey, Arc<Peer>>>,
 }
 
-impl<B> H2Pool<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl H2Pool {
     /// A pool without connections; calls make them. `tasks` owns the connections.
     pub fn new(config: H2PoolConfig, tasks: Tasks) -> Self {
         Self {
@@ -119,17 +112,21 @@ where
     /// Sends a request and waits for the head of the answer. The URI must be absolute.
     ///
     /// A request that comes back unsent because its connection had just ended goes out on a new one.
-    pub async fn send(
+    pub async fn send<B>(
         &self,
         key: &PeerKey,
         request: Request<B>,
-    ) -> Result<Response<CountedBody>, ClientError> {
+    ) -> Result<Response<CountedBody>, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let peer = self.peer(key);
-        let mut request = request;
+        let mut call = Call::new(request);
         let mut is_retry = false;
         loop {
             let (connection, user) = self.connection(&peer, key).await?;
-            let mut error = match connection.sender.clone().try_send_request(request).await {
+            let error = match connection.sender.send(&mut call).await {
                 Ok(answer) => {
                     return Ok(answer.map(|body| CountedBody {
                         body,
@@ -138,18 +135,14 @@ where
                 }
                 Err(error) => error,
             };
-            let unsent = error.take_message();
-            let was_unsent = unsent.is_some();
-            let error = ClientError::from_hyper(error.into_error(), was_unsent)
-                .on_connection(connection.is_greeted());
-            match unsent {
-                Some(unsent) if !is_retry => {
-                    peer.forget(&connection);
-                    request = unsent;
-                    is_retry = true;
-                }
-                _ => return Err(error),
+            let error = ClientError::from_http2(error, call.is_unsent())
+                .on_connection(connection.sender.is_greeted());
+            let is_over = error.kind() == ErrorKind::RequestBody || is_retry;
+            if is_over || !call.is_unsent() {
+                return Err(error);
             }
+            peer.forget(&connection);
+            is_retry = true;
         }
     }
 
@@ -183,7 +176,7 @@ where
             .remove(key);
     }
 
-    fn peer(&self, key: &PeerKey) -> Arc<Peer<B>> {
+    fn peer(&self, key: &PeerKey) -> Arc<Peer> {
         if let Some(peer) = self.peers.read().unwrap_or_else(PoisonError::into_inner).get(key) {
             return Arc::clone(peer);
         }
@@ -200,11 +193,7 @@ where
         Arc::clone(peers.entry(key.clone()).or_default())
     }
 
-    async fn connection(
-        &self,
-        peer: &Peer<B>,
-        key: &PeerKey,
-    ) -> Result<(Arc<Connection<B>>, User), ClientError> {
+    async fn connection(&self, peer: &Peer, key: &PeerKey) -> Result<(Arc<Connection>, User), ClientError> {
         match peer.free(self.config.max_users) {
             Some(found) => Ok(found),
             // Rare, and large: a call must not carry room for it.
@@ -213,11 +202,7 @@ where
     }
 
     /// One more connection, which callers that wait for one share.
-    async fn another(
-        &self,
-        peer: &Peer<B>,
-        key: &PeerKey,
-    ) -> Result<(Arc<Connection<B>>, User), ClientError> {
+    async fn another(&self, peer: &Peer, key: &PeerKey) -> Result<(Arc<Connection>, User), ClientError> {
         let failures = peer.failures();
         let mut last_failure = peer.dialling.lock().await;
         if let Some(found) = peer.free(self.config.max_users) {
@@ -233,7 +218,7 @@ where
                 return Err(ClientError::connect(error));
             }
         };
-        let connection = Arc::new(self.handshake(socket).await?);
+        let connection = Arc::new(self.begin(socket));
         peer.keep(&connection);
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
@@ -248,51 +233,46 @@ where
         }
     }
 
-    async fn handshake(&self, socket: Socket) -> Result<Connection<B>, ClientError> {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(self.config.stream_window)
-            .initial_connection_window_size(self.config.connection_window)
-            .max_header_list_size(self.config.max_header_list)
-            .max_frame_size(64 * 1024)
-            .max_send_buf_size(128 * 1024)
-            .initial_max_send_streams(self.config.max_users.min(STREAMS_BEFORE_SETTINGS));
-        if let Some((interval, patience)) = self.config.keep_alive {
-            builder
-                .keep_alive_interval(interval)
-                .keep_alive_timeout(patience)
-                .keep_alive_while_idle(true);
-        }
-        let (socket, is_greeted) = Greeting::await_on(socket);
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(socket))
-            .await
-            .map_err(|error| ClientError::from_hyper(error, true))?;
+    /// Begins to speak HTTP/2. Whether the peer does is seen when it answers.
+    fn begin(&self, socket: Socket) -> Connection {
+        let config = Config {
+            stream_window: self.config.stream_window,
+            connection_window: self.config.connection_window,
+            max_header_list: self.config.max_header_list,
+            streams_before_settings: self.config.max_users.min(STREAMS_BEFORE_SETTINGS) as u32,
+            keep_alive: self.config.keep_alive.map(|(interval, patience)| KeepAlive {
+                interval,
+                patience,
+                while_idle: true,
+            }),
+            reset_reason,
+            ..Config::default()
+        };
+        let (sender, connection) = http2::client::connect(socket, config);
         self.tasks.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(target: "dapr.runtime.grpc.manager", "connection ended: {error}");
             }
         });
-        Ok(Connection::new(sender, is_greeted))
+        Connection::new(sender)
     }
 }
 
 /// The body of an answer; the call counts as one on its connection until it ends or is dropped.
 #[derive(Debug)]
 pub struct CountedBody {
-    body: Incoming,
+    body: RecvBody,
     user: Option<User>,
 }
 
 impl Body for CountedBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = http2::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, http2::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
             self.user = None;

@@ -13,26 +13,13 @@ use crate::BoxError;
 use crate::tls::{ClientTls, OriginTls};
 
 /// An HTTP/2 client of one `host:port`, by prior knowledge. Cloning shares the connection.
-#[derive(Debug)]
-pub struct H2Origin<B> {
-    pool: Arc<H2Pool<B>>,
+#[derive(Clone, Debug)]
+pub struct H2Origin {
+    pool: Arc<H2Pool>,
     key: PeerKey,
 }
 
-impl<B> Clone for H2Origin<B> {
-    fn clone(&self) -> Self {
-        Self {
-            pool: Arc::clone(&self.pool),
-            key: self.key.clone(),
-        }
-    }
-}
-
-impl<B> H2Origin<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl H2Origin {
     /// A client without a connection; the first call makes one. `tasks` owns it.
     pub fn new(address: &str, tasks: Tasks) -> Self {
         // No pings: an app need not answer them.
@@ -65,7 +52,11 @@ where
     }
 
     /// Sends a request and waits for the head of the answer. The URI must be absolute.
-    pub async fn send(&self, request: Request<B>) -> Result<Response<CountedBody>, ClientError> {
+    pub async fn send<B>(&self, request: Request<B>) -> Result<Response<CountedBody>, ClientError>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         self.pool.send(&self.key, request).await
     }
 }

@@ -36,7 +36,7 @@ impl GrpcStatus {
 
     /// The status of a call whose answer broke after its head.
     pub fn of_broken_answer(error: &(dyn std::error::Error + 'static)) -> Self {
-        let kind = error.downcast_ref().map_or(ErrorKind::Other, ErrorKind::of);
+        let kind = ErrorKind::of(error);
         let cause = match kind {
             ErrorKind::StreamReset(reason) => return Self::of_reset(reason),
             ErrorKind::Closed => "EOF".to_owned(),

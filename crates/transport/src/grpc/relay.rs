@@ -85,13 +85,14 @@ impl RelayFailure {
     }
 }
 
-/// The request was broken off. hyper finds the reset code in the source.
+/// The request was broken off; the stream is reset with the code of the source.
 #[derive(Debug, Error)]
 #[error("the call was cancelled")]
-struct Cancelled(#[source] h2::Error);
+struct Cancelled(#[source] http2::Error);
 
 fn cancelled() -> BoxError {
-    Cancelled(h2::Reason::CANCEL.into()).into()
+    let (reason, by) = (http2::Reason::CANCEL, http2::Side::Us);
+    Cancelled(http2::Error::Reset { reason, by }).into()
 }
 
 impl Relay {
@@ -283,7 +284,7 @@ impl RelayedAnswer {
         deadline.is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
     }
 
-    fn next(&mut self, next: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Frame<Bytes>> {
+    fn next(&mut self, next: Option<Result<Frame<Bytes>, http2::Error>>) -> Option<Frame<Bytes>> {
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {

@@ -42,7 +42,7 @@ impl Unary {
     /// not what it should be.
     pub async fn call(
         &self,
-        pool: &H2Pool<Full<Bytes>>,
+        pool: &H2Pool,
         peer: &PeerKey,
         metadata: &[(HeaderName, HeaderValue)],
     ) -> Result<Bytes, GrpcStatus> {

@@ -1,23 +1,22 @@
 //! HTTP/2 alone, for gRPC.
 
-use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use http_body_util::Either;
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use bytes::Bytes;
+use http::{Request, Response};
+use http2::server::Connection;
+use http2::{Config, KeepAlive, RecvBody};
 use lifecycle::{Shutdown, Tasks};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::handshake::Handshaking;
-use super::{Handler, drive};
-use crate::Socket;
+use super::{Drain, Handler, RequestBody, drive};
 use crate::listen::Listener;
 use crate::tls::{self, PeerIdentity, ServerTls};
+use crate::{BoxError, Socket, reset_reason};
 
 /// The limits of a gRPC server.
 #[derive(Clone, Debug)]
@@ -72,14 +71,13 @@ pub async fn serve_grpc<H: Handler>(
             let Some((socket, peer)) = secured(socket, config.tls.as_ref(), limit, &shutdown).await else {
                 return;
             };
-            let service = service_fn(move |mut request: Request<Incoming>| {
+            let service = move |mut request: Request<RecvBody>| {
                 if let Some(peer) = &peer {
                     request.extensions_mut().insert(peer.clone());
                 }
                 let handler = handler.clone();
-                // In a box from the start: hyper moves it several times, and it is large.
-                Box::pin(async move { Ok::<_, Infallible>(handler.call(request.map(Either::Left)).await) })
-            });
+                async move { handler.call(request.map(RequestBody::Http2)).await }
+            };
             let (limit, draining) = (sleep_until(limit), shutdown.clone());
             let io = Handshaking::new(socket, async move {
                 tokio::select! {
@@ -87,7 +85,7 @@ pub async fn serve_grpc<H: Handler>(
                     () = draining.draining() => {}
                 }
             });
-            let connection = builder(&config).serve_connection(TokioIo::new(io), service);
+            let connection = http2::server::serve(io, bounds(&config), service);
             drive(connection, shutdown).await;
         });
     }
@@ -124,18 +122,32 @@ async fn secured(
     None
 }
 
-fn builder(config: &GrpcServerConfig) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .auto_date_header(false)
-        .max_header_list_size(config.max_header_list)
-        .max_concurrent_streams(None)
-        .max_frame_size(64 * 1024)
-        .max_send_buf_size(128 * 1024)
-        .initial_stream_window_size(config.stream_window)
-        .initial_connection_window_size(config.connection_window)
-        .keep_alive_interval(config.keep_alive.0)
-        .keep_alive_timeout(config.keep_alive.1);
-    builder
+fn bounds(config: &GrpcServerConfig) -> Config {
+    let (interval, patience) = config.keep_alive;
+    Config {
+        stream_window: config.stream_window,
+        connection_window: config.connection_window,
+        max_header_list: config.max_header_list,
+        keep_alive: Some(KeepAlive {
+            interval,
+            patience,
+            while_idle: true,
+        }),
+        reset_reason,
+        ..Config::default()
+    }
+}
+
+impl<IO, S, F, B> Drain for Connection<IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    S: Fn(Request<RecvBody>) -> F,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    type Error = http2::Error;
+
+    fn drain(self: Pin<&mut Self>) {
+        self.leave();
+    }
 }

@@ -24,7 +24,7 @@ use super::handshake::Handshaking;
 use super::http1;
 use super::upgrade::{self, Kept, WithFirstStream};
 use super::vetting::{self, Verdict};
-use super::{Drain, Handler, drive, preface, reason};
+use super::{Drain, Handler, RequestBody, drive, preface, reason};
 use crate::listen::Listener;
 
 /// The limits of an HTTP server.
@@ -160,7 +160,7 @@ impl<H: Handler> Server<H> {
             };
             return answer.map(Either::Right);
         }
-        let answer = self.handler.call(request.map(Either::Left)).await;
+        let answer = self.handler.call(request.map(RequestBody::Http)).await;
         let mut answer = answer.map(|body| Either::Left(Ended::new(Either::Left(body), watch)));
         reason::put(&mut answer);
         if matches!(verdict, Verdict::PassAndClose) {
@@ -180,7 +180,7 @@ where
         let handler = handler.clone();
         let request = match &kept {
             Some(kept) => kept.or(request),
-            None => request.map(Either::Left),
+            None => request.map(RequestBody::Http),
         };
         // In a box from the start: hyper moves it several times, and it is large.
         Box::pin(async move { Ok::<_, Infallible>(handler.call(request).await) })
@@ -205,6 +205,8 @@ where
     B::Error: Into<crate::BoxError>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    type Error = hyper::Error;
+
     fn drain(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }

@@ -1,5 +1,6 @@
 //! Servers: one handler on one listener, with limits and a drain.
 
+mod body;
 mod ended;
 mod framing;
 mod grpc;
@@ -18,17 +19,13 @@ use std::pin::pin;
 
 use ::http::{Request, Response};
 use bytes::Bytes;
-use http_body_util::Either;
-use hyper::body::Incoming;
 use lifecycle::Shutdown;
 
+pub use body::RequestBody;
 pub use grpc::{GrpcServerConfig, serve_grpc};
 pub use http::{H2Config, HttpServerConfig, serve_http};
 
 use crate::BoxError;
-
-/// The body of a request: from the connection, or kept from before an upgrade.
-pub type RequestBody = Either<Incoming, http_body_util::Full<Bytes>>;
 
 /// What a server calls with every request.
 ///
@@ -36,14 +33,16 @@ pub type RequestBody = Either<Incoming, http_body_util::Full<Bytes>>;
 /// away the future is dropped.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of the answers.
-    type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+    type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
     /// Answers one request.
     fn call(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 /// A connection that can be told to finish.
-trait Drain: Future<Output = Result<(), hyper::Error>> {
+trait Drain: Future<Output = Result<(), Self::Error>> {
+    type Error: std::fmt::Display + Send;
+
     fn drain(self: std::pin::Pin<&mut Self>);
 }
 

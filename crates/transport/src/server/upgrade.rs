@@ -15,7 +15,7 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -38,7 +38,7 @@ impl Kept {
     /// The request of a stream: the kept one for the first, its own for all others.
     pub(super) fn or(&self, request: Request<Incoming>) -> Request<RequestBody> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.unwrap_or_else(|| request.map(Either::Left))
+        kept.unwrap_or_else(|| request.map(RequestBody::Http))
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn accept(
         parts.headers.remove(name);
     }
     parts.version = http::Version::HTTP_2;
-    let kept = Request::from_parts(parts, Either::Right(Full::new(body.to_bytes())));
+    let kept = Request::from_parts(parts, RequestBody::Kept(Full::new(body.to_bytes())));
     let mut answer = Response::new(Full::default());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     answer

@@ -111,7 +111,7 @@ async fn serve(tls: Option<ServerTls>) -> (String, ShutdownTrigger) {
     (address, trigger)
 }
 
-fn pool(tls: Option<ClientTls>) -> H2Pool<Full<Bytes>> {
+fn pool(tls: Option<ClientTls>) -> H2Pool {
     let config = H2PoolConfig {
         tls,
         connect_timeout: Duration::from_secs(10),
@@ -120,7 +120,7 @@ fn pool(tls: Option<ClientTls>) -> H2Pool<Full<Bytes>> {
     H2Pool::new(config, Tasks::new())
 }
 
-fn secured(config: Arc<ClientConfig>) -> H2Pool<Full<Bytes>> {
+fn secured(config: Arc<ClientConfig>) -> H2Pool {
     pool(Some(ClientTls::new(move |_| Arc::clone(&config))))
 }
 
@@ -131,7 +131,7 @@ fn key(address: &str, identity: Option<&str>) -> PeerKey {
     }
 }
 
-async fn ask(pool: &H2Pool<Full<Bytes>>, key: &PeerKey) -> Result<String, ClientError> {
+async fn ask(pool: &H2Pool, key: &PeerKey) -> Result<String, ClientError> {
     let uri = format!("https://{}/", key.address);
     let request = Request::get(uri).body(Full::default()).unwrap();
     let answer = soon(pool.send(key, request)).await?;

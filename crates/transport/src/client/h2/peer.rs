@@ -1,23 +1,23 @@
 //! The connections to one peer, and the calls on them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use hyper::client::conn::http2;
+use http2::client::Sender;
 use tokio::time::Instant;
 
 use crate::client::connect::ConnectError;
 
 #[derive(Debug)]
-pub(super) struct Peer<B> {
-    pub(super) connections: RwLock<Vec<Arc<Connection<B>>>>,
+pub(super) struct Peer {
+    pub(super) connections: RwLock<Vec<Arc<Connection>>>,
     /// Held while a connection is made, so that concurrent callers share it, or its failure.
     pub(super) dialling: tokio::sync::Mutex<Option<Failure>>,
     failures: AtomicU64,
 }
 
-impl<B> Default for Peer<B> {
+impl Default for Peer {
     fn default() -> Self {
         Self {
             connections: RwLock::default(),
@@ -35,10 +35,9 @@ pub(super) struct Failure {
 }
 
 #[derive(Debug)]
-pub(super) struct Connection<B> {
-    pub(super) sender: http2::SendRequest<B>,
+pub(super) struct Connection {
+    pub(super) sender: Sender,
     pub(super) usage: Arc<Usage>,
-    is_greeted: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -72,8 +71,8 @@ impl Failure {
     }
 }
 
-impl<B> Connection<B> {
-    pub(super) fn new(sender: http2::SendRequest<B>, is_greeted: Arc<AtomicBool>) -> Self {
+impl Connection {
+    pub(super) fn new(sender: Sender) -> Self {
         let usage = Usage {
             epoch: Instant::now(),
             users: AtomicUsize::new(0),
@@ -82,13 +81,7 @@ impl<B> Connection<B> {
         Self {
             sender,
             usage: Arc::new(usage),
-            is_greeted,
         }
-    }
-
-    /// Whether the peer has shown that it speaks HTTP/2.
-    pub(super) fn is_greeted(&self) -> bool {
-        self.is_greeted.load(Ordering::Acquire)
     }
 }
 
@@ -109,7 +102,7 @@ impl Drop for User {
     }
 }
 
-impl<B> Peer<B> {
+impl Peer {
     /// How many connections could not be made so far.
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
@@ -124,7 +117,7 @@ impl<B> Peer<B> {
     }
 
     /// A connection with a free place.
-    pub(super) fn free(&self, max_users: usize) -> Option<(Arc<Connection<B>>, User)> {
+    pub(super) fn free(&self, max_users: usize) -> Option<(Arc<Connection>, User)> {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
         connections
             .iter()
@@ -134,13 +127,13 @@ impl<B> Peer<B> {
             })
     }
 
-    pub(super) fn keep(&self, connection: &Arc<Connection<B>>) {
+    pub(super) fn keep(&self, connection: &Arc<Connection>) {
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|known| !known.sender.is_closed());
         connections.push(Arc::clone(connection));
     }
 
-    pub(super) fn forget(&self, connection: &Arc<Connection<B>>) {
+    pub(super) fn forget(&self, connection: &Arc<Connection>) {
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|known| !Arc::ptr_eq(known, connection));
     }

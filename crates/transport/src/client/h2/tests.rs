@@ -21,7 +21,7 @@ type Answered = Response<CountedBody>;
 type Call = tokio::task::JoinHandle<Result<Answered, ClientError>>;
 
 struct Client {
-    pool: Arc<H2Pool<Sent>>,
+    pool: Arc<H2Pool>,
     key: PeerKey,
     tasks: Tasks,
 }
@@ -82,7 +82,7 @@ async fn ended(call: Call) -> Result<u16, ClientError> {
     Ok(soon(call).await.unwrap()?.status().as_u16())
 }
 
-async fn bytes(answer: Answered) -> Result<Bytes, hyper::Error> {
+async fn bytes(answer: Answered) -> Result<Bytes, http2::Error> {
     Ok(soon(answer.into_body().collect()).await?.to_bytes())
 }
 

@@ -16,7 +16,7 @@ type Body = UnsyncBoxBody<Bytes, BoxError>;
 /// A client with a pool of its own.
 #[derive(Clone)]
 struct Client {
-    pool: Arc<H2Pool<Body>>,
+    pool: Arc<H2Pool>,
     key: PeerKey,
 }
 

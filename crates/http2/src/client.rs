@@ -1,0 +1,187 @@
+//! The client's end of a connection.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::BoxError;
+use crate::body::RecvBody;
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::handle::StreamRef;
+use crate::pump::{Piece, Pump, poll_piece};
+use crate::state::{Role, Shared};
+use crate::stream::Key;
+
+/// Begins a connection. Nothing is sent before the [`Connection`] is polled; calls may be sent before the peer has
+/// said anything.
+pub fn connect<IO>(io: IO, config: Config) -> (Sender, Connection<IO>)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let shared = Shared::new(Role::Client, config);
+    let connection = Connection {
+        driver: Driver::new(io, Arc::clone(&shared)),
+    };
+    (Sender::new(shared), connection)
+}
+
+/// The connection itself. It is to be polled by a task of its own, and ends when the last [`Sender`] is gone and the
+/// last call is over, or when it breaks.
+#[derive(Debug)]
+pub struct Connection<IO> {
+    driver: Driver<IO>,
+}
+
+impl<IO> Future for Connection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.driver.poll(cx, |_, _| {})
+    }
+}
+
+/// A request that is to be sent, and stays with the caller until it is.
+#[derive(Debug)]
+pub struct Call<B> {
+    head: Request<()>,
+    body: Option<B>,
+    /// What was asked of the body already.
+    first: Option<Piece>,
+}
+
+impl<B> Call<B> {
+    /// A request. Its URI must be absolute.
+    pub fn new(request: Request<B>) -> Self {
+        let (parts, body) = request.into_parts();
+        Self {
+            head: Request::from_parts(parts, ()),
+            body: Some(body),
+            first: None,
+        }
+    }
+
+    /// Whether nothing of it went out: it may be sent on another connection.
+    pub fn is_unsent(&self) -> bool {
+        self.body.is_some()
+    }
+}
+
+/// Sends calls on a connection.
+#[derive(Debug)]
+pub struct Sender {
+    shared: Arc<Shared>,
+}
+
+impl Sender {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.lock().senders += 1;
+        Self { shared }
+    }
+
+    /// Whether the connection takes no more calls.
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
+    /// Whether the peer has shown that it speaks HTTP/2.
+    pub fn is_greeted(&self) -> bool {
+        self.shared.is_greeted()
+    }
+
+    /// Sends a call and waits for the head of its answer; what is left of the request's body then goes on by
+    /// itself. Dropping the future cancels the call.
+    ///
+    /// Needs a Tokio runtime.
+    pub async fn send<B>(&self, call: &mut Call<B>) -> Result<Response<RecvBody>, Error>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let key = poll_fn(|cx| self.poll_start(call, cx)).await?;
+        let stream = StreamRef::new(Arc::clone(&self.shared), key);
+        let body = call.body.take().filter(|_| call.first.take().is_none());
+        let mut pump = body.map(|body| Pump::new(body, stream.clone()));
+        let head = poll_fn(|cx| {
+            if let Some(sending) = &mut pump {
+                match sending.poll(cx) {
+                    Poll::Ready(Err(error @ Error::Body(_))) => return Poll::Ready(Err(error)),
+                    // If the stream broke, its other half tells.
+                    Poll::Ready(_) => pump = None,
+                    Poll::Pending => {}
+                }
+            }
+            stream.with(|state, key| state.poll_head(key, cx))
+        });
+        let head = head.await?;
+        if let Some(pump) = pump {
+            tokio::spawn(pump);
+        }
+        Ok(head.map(|()| RecvBody::new(stream)))
+    }
+
+    /// Opens a stream, and sends the head with what is there of the body. After that `first` is left only if it was
+    /// the end.
+    fn poll_start<B>(&self, call: &mut Call<B>, cx: &mut Context<'_>) -> Poll<Result<Key, Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        if call.first.is_none()
+            && let Some(body) = &mut call.body
+        {
+            if body.is_end_stream() {
+                call.first = Some(Piece::End(None));
+            } else if let Poll::Ready(piece) = poll_piece(body, cx) {
+                call.first = Some(piece?);
+            }
+        }
+        self.shared.with(|state| {
+            ready!(state.poll_open(cx))?;
+            let is_bare = matches!(call.first, Some(Piece::End(None)));
+            let key = state.send_request(&call.head, is_bare);
+            match call.first.take() {
+                None => {}
+                Some(Piece::Data(data, false)) => state.send_data(key, data, false),
+                Some(Piece::Data(data, true)) => {
+                    state.send_data(key, data, true);
+                    call.first = Some(Piece::End(None));
+                }
+                Some(Piece::End(trailers)) => {
+                    if trailers.is_some() {
+                        state.send_end(key, trailers);
+                    }
+                    call.first = Some(Piece::End(None));
+                }
+            }
+            Poll::Ready(Ok(key))
+        })
+    }
+}
+
+impl Clone for Sender {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.shared.with(|state| {
+            state.senders -= 1;
+            if state.is_done() {
+                state.wants_turn();
+            }
+        });
+    }
+}

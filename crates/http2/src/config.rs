@@ -1,0 +1,60 @@
+//! The bounds of a connection.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use crate::error::{Error, Reason};
+
+/// Pings that find out whether the peer is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// A ping goes out after so long without a byte from the peer.
+    pub interval: Duration,
+    /// How long its answer may take.
+    pub patience: Duration,
+    /// Whether connections without calls are asked too.
+    pub while_idle: bool,
+}
+
+/// The bounds of a connection.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many bytes of one stream may be on the way unread.
+    pub stream_window: u32,
+    /// How many bytes of all streams together may be on the way unread.
+    pub connection_window: u32,
+    /// The longest header list that is accepted, in bytes as RFC 9113, section 6.5.2 counts them.
+    pub max_header_list: u32,
+    /// The longest frame that is accepted, 16 KiB to 16 MiB (section 4.2).
+    pub max_frame: u32,
+    /// How many bytes of one body wait here for the peer before the body is asked for no more.
+    pub max_queued: usize,
+    /// How many calls a client sends before the peer has told how many it takes.
+    pub streams_before_settings: u32,
+    /// Pings, if there are to be any.
+    pub keep_alive: Option<KeepAlive>,
+    /// The code with which the stream of a body that failed is reset.
+    pub reset_reason: fn(&(dyn StdError + 'static)) -> Reason,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            stream_window: 256 * 1024,
+            connection_window: 64 * 1024 * 1024,
+            max_header_list: 4 * 1024 * 1024,
+            max_frame: 64 * 1024,
+            max_queued: 128 * 1024,
+            streams_before_settings: 100,
+            keep_alive: None,
+            reset_reason: reset_reason_of,
+        }
+    }
+}
+
+/// The code that an [`Error`] among the causes has; else `INTERNAL_ERROR`.
+pub(crate) fn reset_reason_of(error: &(dyn StdError + 'static)) -> Reason {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .find_map(|cause| cause.downcast_ref::<Error>()?.reset_reason())
+        .unwrap_or(Reason::INTERNAL_ERROR)
+}

@@ -1,0 +1,211 @@
+//! The task of a connection: it reads, lets the state act on what came, and writes what waits.
+
+mod alive;
+mod reader;
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use self::alive::Alive;
+use self::reader::Reader;
+use crate::error::{Error, Reason, Side};
+use crate::frame;
+use crate::output::{PIECES, Writing};
+use crate::state::{Shared, State};
+use crate::stream::Key;
+
+/// How many times the socket is read before what that gave rise to is written.
+const READS: usize = 4;
+/// Nothing is read while more than this waits to be written: whoever makes us answer must take the answers.
+const UNWRITTEN: usize = 256 * 1024;
+
+/// Drives a connection.
+#[derive(Debug)]
+pub(crate) struct Driver<IO> {
+    io: IO,
+    shared: Arc<Shared>,
+    reader: Reader,
+    writing: Writing,
+    alive: Option<Alive>,
+    begun: Vec<(Key, Request<()>)>,
+    end: Option<Result<(), Error>>,
+}
+
+impl<IO> Driver<IO> {
+    pub(crate) fn new(io: IO, shared: Arc<Shared>) -> Self {
+        let state = shared.lock();
+        let reader = Reader::new(state.role, &state.config);
+        let alive = state.config.keep_alive.map(Alive::new);
+        drop(state);
+        Self {
+            io,
+            shared,
+            reader,
+            writing: Writing::default(),
+            alive,
+            begun: Vec::new(),
+            end: None,
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
+    /// Does what there is to do; `begin` takes the calls that the peer began. Ready when the connection is over.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: impl FnMut(Key, Request<()>),
+    ) -> Poll<Result<(), Error>> {
+        if self.end.is_none() {
+            match ready!(self.poll_open(cx, begin)) {
+                Ok(()) => self.say_farewell(Reason::NO_ERROR),
+                Err(error) => {
+                    self.shared.close(&error);
+                    if let Error::GoAway { reason, by: Side::Us } = &error {
+                        self.say_farewell(*reason);
+                        // Who breaks the protocol is not waited for.
+                        let _ = self.poll_write(cx);
+                    }
+                    return Poll::Ready(Err(error));
+                }
+            }
+            self.end = Some(Ok(()));
+        }
+        // Nothing is left to be said. A socket that fails now takes nothing from anybody.
+        if let Ok(()) = ready!(self.poll_write(cx)) {
+            let _ = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+        }
+        self.shared.close(&Error::Closed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn say_farewell(&mut self, reason: Reason) {
+        let mut state = self.shared.lock();
+        let last = state.last_peer_id();
+        frame::put_go_away(state.output.joined(), last, reason);
+    }
+
+    /// Ready when the connection has no more to do, or broke.
+    fn poll_open(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut begin: impl FnMut(Key, Request<()>),
+    ) -> Poll<Result<(), Error>> {
+        self.shared.lock().begin_turn(cx);
+        let is_read = self.poll_read(cx);
+        for (key, head) in self.begun.drain(..) {
+            begin(key, head);
+        }
+        match is_read {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            // There may be more: what came so far is answered first.
+            Poll::Ready(Ok(())) => cx.waker().wake_by_ref(),
+            Poll::Pending => {}
+        }
+        if let Some(alive) = &mut self.alive {
+            ready_error(alive.poll(&self.shared, cx))?;
+        }
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            return Poll::Ready(Err(Error::Io(Arc::new(error))));
+        }
+        let state = self.shared.lock();
+        if state.is_done() {
+            return Poll::Ready(Ok(()));
+        }
+        if state.streams.is_empty() {
+            drop(state);
+            self.reader.release();
+            self.writing.release();
+        }
+        Poll::Pending
+    }
+
+    /// Pending when nothing more is there; ready with `Ok` when there may be.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        for _ in 0..READS {
+            if self.shared.lock().output.len() > UNWRITTEN {
+                return Poll::Pending;
+            }
+            let read = match ready!(self.reader.poll_fill(&mut self.io, cx)) {
+                Ok(read) => read,
+                Err(error) => return Poll::Ready(Err(Error::Io(Arc::new(error)))),
+            };
+            if read == 0 {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            if let Some(alive) = &mut self.alive {
+                alive.hears();
+            }
+            let mut state = self.shared.lock();
+            let taken = self.reader.take_in(&mut state, &mut self.begun);
+            self.shared.publish(&state);
+            if let Err(reason) = taken {
+                return Poll::Ready(Err(Error::GoAway { reason, by: Side::Us }));
+            }
+            keep_living(&mut self.begun, &mut state);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when everything is written.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.writing.is_done() {
+                let mut state = self.shared.lock();
+                state.fill();
+                if state.output.len() == 0 {
+                    break;
+                }
+                self.writing.start(&mut state.output);
+            }
+            let mut pieces = [IoSlice::new(&[]); PIECES];
+            let count = self.writing.pieces(&mut pieces);
+            let io = Pin::new(&mut self.io);
+            let written = match &pieces[..count] {
+                [piece] => ready!(io.poll_write(cx, piece)),
+                pieces => ready!(io.poll_write_vectored(cx, pieces)),
+            }?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.writing.advance(written);
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+}
+
+impl<IO> Drop for Driver<IO> {
+    fn drop(&mut self) {
+        self.shared.close(&Error::Closed);
+        for (key, _) in self.begun.drain(..) {
+            self.shared.lock().release(key, Reason::CANCEL);
+        }
+    }
+}
+
+/// Calls that were given up before they began are not begun.
+fn keep_living(begun: &mut Vec<(Key, Request<()>)>, state: &mut State) {
+    begun.retain(|(key, _)| {
+        let is_alive = state
+            .streams
+            .get(*key)
+            .is_some_and(|stream| stream.broken.is_none());
+        if !is_alive {
+            state.release(*key, Reason::CANCEL);
+        }
+        is_alive
+    });
+}
+
+/// The error of something that is ready.
+fn ready_error(polled: Poll<Error>) -> Result<(), Error> {
+    match polled {
+        Poll::Ready(error) => Err(error),
+        Poll::Pending => Ok(()),
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether the peer is still there.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::config::KeepAlive;
+use crate::error::Error;
+use crate::frame::{self, kind};
+use crate::state::Shared;
+
+/// Asks the peer for a sign of life when it has been silent for long.
+#[derive(Debug)]
+pub(super) struct Alive {
+    config: KeepAlive,
+    heard: Instant,
+    is_asked: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Alive {
+    pub(super) fn new(config: KeepAlive) -> Self {
+        Self {
+            config,
+            heard: Instant::now(),
+            is_asked: false,
+            timer: Box::pin(sleep(config.interval)),
+        }
+    }
+
+    /// The peer said something.
+    pub(super) fn hears(&mut self) {
+        self.heard = Instant::now();
+        self.is_asked = false;
+    }
+
+    /// Ready when the peer is given up.
+    pub(super) fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<Error> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if self.is_asked {
+                return Poll::Ready(Error::KeepAlive);
+            }
+            let now = Instant::now();
+            let mut next = self.heard + self.config.interval;
+            if next <= now {
+                next = now + self.config.interval;
+                let mut state = shared.lock();
+                if self.config.while_idle || !state.streams.is_empty() {
+                    frame::put(state.output.joined(), kind::PING, 0, 0, b"there?..");
+                    self.is_asked = true;
+                    next = now + self.config.patience;
+                }
+            }
+            self.timer.as_mut().reset(next);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,295 @@
+//! Header blocks become the heads of messages, and the rules that make a head malformed (RFC 9113, section 8).
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+
+use crate::hpack::{Fields, Pseudo};
+
+/// What an entry costs beyond its bytes (section 6.5.2).
+const ENTRY: usize = 32;
+
+/// What a header block had in it.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    method: Option<Bytes>,
+    scheme: Option<Bytes>,
+    authority: Option<Bytes>,
+    path: Option<Bytes>,
+    status: Option<Bytes>,
+    fields: HeaderMap,
+    content_length: Option<u64>,
+    is_malformed: bool,
+    size: usize,
+    limit: usize,
+}
+
+/// Why there is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadHead {
+    /// It breaks a rule.
+    Malformed,
+    /// It is longer than allowed.
+    TooLong,
+}
+
+impl Block {
+    /// A block of which up to `limit` bytes are kept.
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            limit: limit as usize,
+            ..Self::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), BadHead> {
+        if self.size > self.limit {
+            Err(BadHead::TooLong)
+        } else if self.is_malformed {
+            Err(BadHead::Malformed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The length of the body that the head declares.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// Whether this is an interim answer (section 8.1).
+    pub(crate) fn is_interim(&self) -> bool {
+        self.status
+            .as_deref()
+            .is_some_and(|status| status.first() == Some(&b'1'))
+    }
+
+    pub(crate) fn into_request(self) -> Result<Request<()>, BadHead> {
+        self.check()?;
+        let malformed = |_| BadHead::Malformed;
+        let (Some(method), None) = (self.method, self.status) else {
+            return Err(BadHead::Malformed);
+        };
+        let method = match &*method {
+            b"POST" => Method::POST,
+            other => Method::from_bytes(other).map_err(|_| BadHead::Malformed)?,
+        };
+        let (Some(scheme), Some(path)) = (self.scheme, self.path) else {
+            return Err(BadHead::Malformed);
+        };
+        let mut parts = Parts::default();
+        if let Some(authority) = self.authority.filter(|authority| !authority.is_empty()) {
+            parts.authority = Some(Authority::from_maybe_shared(authority).map_err(malformed)?);
+            parts.scheme = Some(match &*scheme {
+                b"http" => Scheme::HTTP,
+                b"https" => Scheme::HTTPS,
+                other => Scheme::try_from(other).map_err(malformed)?,
+            });
+        }
+        if path.is_empty() {
+            return Err(BadHead::Malformed);
+        }
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).map_err(malformed)?);
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| BadHead::Malformed)?;
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = self.fields;
+        Ok(request)
+    }
+
+    pub(crate) fn into_response(self) -> Result<Response<()>, BadHead> {
+        self.check()?;
+        if self.has_request_fields() {
+            return Err(BadHead::Malformed);
+        }
+        let status = self.status.as_deref().ok_or(BadHead::Malformed)?;
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_bytes(status).map_err(|_| BadHead::Malformed)?;
+        *response.version_mut() = Version::HTTP_2;
+        *response.headers_mut() = self.fields;
+        Ok(response)
+    }
+
+    pub(crate) fn into_trailers(self) -> Result<HeaderMap, BadHead> {
+        self.check()?;
+        if self.status.is_some() || self.has_request_fields() {
+            return Err(BadHead::Malformed);
+        }
+        Ok(self.fields)
+    }
+
+    fn has_request_fields(&self) -> bool {
+        self.method.is_some() || self.scheme.is_some() || self.authority.is_some() || self.path.is_some()
+    }
+
+    /// Counts an entry; whether it is kept.
+    fn counts(&mut self, bytes: usize) -> bool {
+        self.size = self.size.saturating_add(bytes).saturating_add(ENTRY);
+        self.size <= self.limit && !self.is_malformed
+    }
+}
+
+impl Fields for Block {
+    fn pseudo(&mut self, name: Pseudo, value: Bytes) {
+        if !self.counts(value.len() + 7) {
+            return;
+        }
+        let is_first = self.fields.is_empty();
+        let place = match name {
+            Pseudo::Method => &mut self.method,
+            Pseudo::Scheme => &mut self.scheme,
+            Pseudo::Authority => &mut self.authority,
+            Pseudo::Path => &mut self.path,
+            Pseudo::Status => &mut self.status,
+        };
+        // Once each, and before all others (section 8.3).
+        self.is_malformed |= !is_first || place.replace(value).is_some();
+    }
+
+    fn field(&mut self, name: HeaderName, value: HeaderValue) {
+        if !self.counts(name.as_str().len() + value.len()) {
+            return;
+        }
+        if is_of_connection(&name, &value) {
+            self.is_malformed = true;
+            return;
+        }
+        if name == header::CONTENT_LENGTH {
+            let length = number(value.as_bytes());
+            if length.is_none() || self.content_length.is_some_and(|known| Some(known) != length) {
+                self.is_malformed = true;
+                return;
+            }
+            self.content_length = length;
+        }
+        if self.fields.try_append(name, value).is_err() {
+            self.size = usize::MAX;
+        }
+    }
+
+    fn malformed(&mut self, size: usize) {
+        self.counts(size);
+        self.is_malformed = true;
+    }
+}
+
+/// Whether a field speaks of the connection, which HTTP/2 does not allow (section 8.2.2).
+pub(crate) fn is_of_connection(name: &HeaderName, value: &HeaderValue) -> bool {
+    match *name {
+        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => true,
+        header::TE => value != "trailers",
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+    }
+}
+
+/// A length, which has digits only.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(pseudo: &[(Pseudo, &'static str)], fields: &[(&'static str, &'static str)]) -> Block {
+        let mut block = Block::new(1000);
+        for (name, value) in pseudo {
+            block.pseudo(*name, Bytes::from_static(value.as_bytes()));
+        }
+        for (name, value) in fields {
+            block.field(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        block
+    }
+
+    const POST: [(Pseudo, &str); 4] = [
+        (Pseudo::Method, "POST"),
+        (Pseudo::Scheme, "http"),
+        (Pseudo::Authority, "app:1"),
+        (Pseudo::Path, "/a?b"),
+    ];
+
+    #[test]
+    fn requests() {
+        let request = block(&POST, &[("te", "trailers"), ("content-length", "12")]);
+        assert_eq!(request.content_length(), Some(12));
+        let request = request.into_request().unwrap();
+        assert_eq!(request.uri(), "http://app:1/a?b");
+        assert_eq!(request.headers().len(), 2);
+        let relative = block(&[POST[0], POST[1], POST[3]], &[]).into_request().unwrap();
+        assert_eq!(relative.uri(), "/a?b");
+    }
+
+    #[test]
+    fn what_is_malformed() {
+        let bad: &[Block] = &[
+            block(&POST[..3], &[]),
+            block(&[POST[1], POST[3]], &[]),
+            block(&[POST[0], POST[3]], &[]),
+            block(&[POST[0], POST[1], (Pseudo::Path, "")], &[]),
+            block(&[POST[0], POST[1], POST[3], POST[3]], &[]),
+            block(&[POST[0], POST[1], POST[3], (Pseudo::Status, "200")], &[]),
+            block(&[POST[0], POST[1], POST[3], (Pseudo::Authority, "a b")], &[]),
+            block(&POST, &[("connection", "close")]),
+            block(&POST, &[("keep-alive", "1")]),
+            block(&POST, &[("transfer-encoding", "chunked")]),
+            block(&POST, &[("te", "gzip")]),
+            block(&POST, &[("content-length", "-1")]),
+            block(&POST, &[("content-length", "")]),
+            block(&POST, &[("content-length", "99999999999999999999")]),
+            block(&POST, &[("content-length", "1"), ("content-length", "2")]),
+        ];
+        for block in bad {
+            let shown = format!("{block:?}");
+            let copy = Block {
+                method: block.method.clone(),
+                scheme: block.scheme.clone(),
+                authority: block.authority.clone(),
+                path: block.path.clone(),
+                status: block.status.clone(),
+                fields: block.fields.clone(),
+                ..*block
+            };
+            assert_eq!(copy.into_request().unwrap_err(), BadHead::Malformed, "{shown}");
+        }
+        let mut late = block(&POST[..3], &[("a", "b")]);
+        late.pseudo(Pseudo::Path, Bytes::from_static(b"/"));
+        assert_eq!(late.into_request().unwrap_err(), BadHead::Malformed);
+    }
+
+    #[test]
+    fn responses_and_trailers() {
+        let response = block(&[(Pseudo::Status, "404")], &[("a", "b")])
+            .into_response()
+            .unwrap();
+        assert_eq!(response.status(), 404);
+        assert!(block(&[], &[]).into_response().is_err());
+        assert!(block(&[(Pseudo::Status, "20")], &[]).into_response().is_err());
+        assert!(
+            block(&[(Pseudo::Status, "200"), POST[0]], &[])
+                .into_response()
+                .is_err()
+        );
+        assert!(block(&[(Pseudo::Status, "103")], &[]).is_interim());
+        assert_eq!(
+            block(&[], &[("grpc-status", "0")]).into_trailers().unwrap().len(),
+            1
+        );
+        assert!(block(&[(Pseudo::Status, "200")], &[]).into_trailers().is_err());
+    }
+
+    #[test]
+    fn too_long() {
+        let mut long = Block::new(100);
+        long.pseudo(Pseudo::Status, Bytes::from_static(b"200"));
+        long.field(HeaderName::from_static("a"), HeaderValue::from_static("b"));
+        assert!(long.check().is_ok());
+        long.field(HeaderName::from_static("a"), HeaderValue::from_static("b"));
+        assert_eq!(long.into_response().unwrap_err(), BadHead::TooLong);
+    }
+}

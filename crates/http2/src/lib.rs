@@ -1,0 +1,33 @@
+//! HTTP/2 for the hops between sidecars, and for gRPC from and to apps.
+//!
+//! A connection here is one task that owns the socket, and a state that calls share with it. What calls send goes
+//! into one buffer, so that everything that is ready (the head and the only message of a call, the answers of many
+//! calls with their trailers) leaves in one write. Calls of one message need no task and no channel of their own.
+//!
+//! It knows of HTTP/2 (RFC 9113) what gRPC needs, and nothing of gRPC itself: [`client`] sends requests, [`server`]
+//! answers them, [`RecvBody`] is what comes in, and anything that is an [`http_body::Body`] goes out. Pushes are
+//! refused, priorities are ignored, and interim answers are skipped. `transport` gives it sockets and limits and is
+//! the only crate that knows it. HTTP/1 and HTTP/2 on one port are hyper's.
+
+pub mod client;
+pub mod server;
+
+mod body;
+mod config;
+mod driver;
+mod error;
+mod fields;
+mod frame;
+mod handle;
+mod hpack;
+mod output;
+mod pump;
+mod state;
+mod stream;
+
+pub use body::RecvBody;
+pub use config::{Config, KeepAlive};
+pub use error::{Error, Reason, Side};
+
+/// An error of a body that goes out.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,108 @@
+//! Bodies that go out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use crate::BoxError;
+use crate::error::Error;
+use crate::handle::StreamRef;
+
+/// Gives a body to its stream, as fast as that takes it.
+#[derive(Debug)]
+pub(crate) struct Pump<B> {
+    body: B,
+    stream: StreamRef,
+}
+
+/// What a body gave.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Data, and whether it was the last of the body.
+    Data(Bytes, bool),
+    /// The end, after which these fields come.
+    End(Option<http::HeaderMap>),
+}
+
+/// Asks a body for its next piece; empty ones are left out, unless they are the last.
+pub(crate) fn poll_piece<B>(body: &mut B, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => return Poll::Ready(Ok(Piece::End(None))),
+            Some(Err(error)) => return Poll::Ready(Err(Error::Body(Arc::from(error.into())))),
+            Some(Ok(frame)) => frame,
+        };
+        let piece = match frame.into_data().map_err(Frame::into_trailers) {
+            Ok(data) => Piece::Data(data, body.is_end_stream()),
+            Err(Ok(trailers)) => Piece::End(Some(trailers)),
+            // There is no third kind of frame.
+            Err(Err(_)) => continue,
+        };
+        match piece {
+            Piece::Data(data, false) if data.is_empty() => {}
+            piece => return Poll::Ready(Ok(piece)),
+        }
+    }
+}
+
+impl<B> Pump<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    pub(crate) fn new(body: B, stream: StreamRef) -> Self {
+        Self { body, stream }
+    }
+
+    /// Sends what is there. Ready when all is sent, or when the stream or the body broke.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let polled = self.poll_quietly(cx);
+        self.stream.wake();
+        polled
+    }
+
+    fn poll_quietly(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            ready!(self.stream.quietly(|state, key| state.poll_capacity(key, cx)))?;
+            match ready!(poll_piece(&mut self.body, cx)) {
+                Ok(Piece::Data(data, is_end)) => {
+                    self.stream
+                        .quietly(|state, key| state.send_data(key, data, is_end));
+                    if is_end {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Ok(Piece::End(trailers)) => {
+                    self.stream.quietly(|state, key| state.send_end(key, trailers));
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) => {
+                    self.stream.quietly(|state, key| {
+                        let reason = (state.config.reset_reason)(&error);
+                        state.reset(key, reason);
+                    });
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl<B> Future for Pump<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pump::poll(&mut self, cx).map(drop)
+    }
+}

@@ -1,0 +1,142 @@
+//! The server's end of a connection.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::BoxError;
+use crate::body::RecvBody;
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::error::Error;
+use crate::handle::StreamRef;
+use crate::pump::Pump;
+use crate::state::{Role, Shared};
+
+/// Serves a connection: `service` is called with every request, and what it returns runs as a task of its own, which
+/// is dropped when the client gives the call up or the connection ends.
+///
+/// Needs a Tokio runtime.
+pub fn serve<IO, S>(io: IO, config: Config, service: S) -> Connection<IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let shared = Shared::new(Role::Server, config);
+    Connection {
+        driver: Driver::new(io, Arc::clone(&shared)),
+        shared,
+        service,
+    }
+}
+
+/// A connection that is served. It ends with the client, or after [`Connection::leave`] with the last call.
+#[derive(Debug)]
+pub struct Connection<IO, S> {
+    driver: Driver<IO>,
+    shared: Arc<Shared>,
+    service: S,
+}
+
+// The service is only called, never pinned.
+impl<IO: Unpin, S> Unpin for Connection<IO, S> {}
+
+impl<IO, S> Connection<IO, S> {
+    /// Takes no more calls: the client is told, those that are there or on their way are answered, and then the
+    /// connection ends.
+    pub fn leave(&self) {
+        self.shared.with(crate::state::State::leave);
+    }
+}
+
+impl<IO, S, F, B> Future for Connection<IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    S: Fn(Request<RecvBody>) -> F,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let (shared, service) = (&this.shared, &this.service);
+        this.driver.poll(cx, |key, head| {
+            let stream = StreamRef::new(Arc::clone(shared), key);
+            let body = RecvBody::new(stream.clone());
+            tokio::spawn(Answering {
+                answer: Answer::Awaited {
+                    future: service(head.map(|()| body)),
+                },
+                stream: Some(stream),
+            });
+        })
+    }
+}
+
+pin_project! {
+    /// One call: what the service does, then the sending of the answer.
+    struct Answering<F, B> {
+        #[pin]
+        answer: Answer<F, B>,
+        stream: Option<StreamRef>,
+    }
+}
+
+pin_project! {
+    #[project = AnswerProjection]
+    enum Answer<F, B> {
+        Awaited { #[pin] future: F },
+        Sent { pump: Pump<B> },
+    }
+}
+
+impl<F, B> Future for Answering<F, B>
+where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        loop {
+            let response = match this.answer.as_mut().project() {
+                AnswerProjection::Sent { pump } => return pump.poll(cx).map(drop),
+                AnswerProjection::Awaited { future } => match future.poll(cx) {
+                    Poll::Ready(response) => response,
+                    Poll::Pending => {
+                        let Some(stream) = this.stream else {
+                            return Poll::Ready(());
+                        };
+                        // Only an error matters: the client gave the call up.
+                        return match stream.quietly(|state, key| state.poll_capacity(key, cx)) {
+                            Poll::Ready(Err(_)) => Poll::Ready(()),
+                            _ => Poll::Pending,
+                        };
+                    }
+                },
+            };
+            let Some(stream) = this.stream.take() else {
+                return Poll::Ready(());
+            };
+            let (parts, body) = response.into_parts();
+            let head = Response::from_parts(parts, ());
+            let is_end = body.is_end_stream();
+            stream.quietly(|state, key| state.send_response(key, &head, is_end));
+            if is_end {
+                stream.wake();
+                return Poll::Ready(());
+            }
+            let pump = Pump::new(body, stream);
+            this.answer.set(Answer::Sent { pump });
+        }
+    }
+}

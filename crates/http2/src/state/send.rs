@@ -1,0 +1,280 @@
+//! What calls send.
+
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+
+use super::State;
+use crate::error::Error;
+use crate::fields::is_of_connection;
+use crate::frame::{self, FrameHead, HEAD, flag, kind};
+use crate::hpack::{Encoder, Pseudo};
+use crate::output::Output;
+use crate::stream::{End, Key, register};
+
+/// Bodies wait in their streams while so much waits for the socket.
+const ENOUGH: usize = 64 * 1024;
+
+impl State {
+    /// Sends the head of a request on a new stream. [`Self::poll_open`] must have been asked before.
+    pub(crate) fn send_request(&mut self, request: &Request<()>, is_end: bool) -> Key {
+        let id = self.next_id;
+        self.next_id += 2;
+        let key = self.insert(id);
+        self.put_head(id, is_end, |encoder, out| {
+            let uri = request.uri();
+            encoder.pseudo(Pseudo::Method, request.method().as_str().as_bytes(), out);
+            encoder.pseudo(Pseudo::Scheme, uri.scheme_str().unwrap_or("http").as_bytes(), out);
+            if let Some(authority) = uri.authority() {
+                encoder.pseudo(Pseudo::Authority, authority.as_str().as_bytes(), out);
+            }
+            let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
+                "" => "/",
+                path => path,
+            };
+            encoder.pseudo(Pseudo::Path, path.as_bytes(), out);
+            put_fields(encoder, request.headers(), out);
+        });
+        if is_end {
+            self.end_is_sent(key);
+        }
+        key
+    }
+
+    /// Sends the head of an answer.
+    pub(crate) fn send_response(&mut self, key: Key, response: &Response<()>, is_end: bool) {
+        let Some(id) = self.sends(key) else { return };
+        self.put_head(id, is_end, |encoder, out| {
+            encoder.pseudo(Pseudo::Status, response.status().as_str().as_bytes(), out);
+            put_fields(encoder, response.headers(), out);
+        });
+        if is_end {
+            self.end_is_sent(key);
+        }
+    }
+
+    /// Sends a piece of a body, or keeps it until the peer takes it.
+    pub(crate) fn send_data(&mut self, key: Key, data: Bytes, is_end: bool) {
+        if self.sends(key).is_none() {
+            return;
+        }
+        let has_room = self.output.len() < ENOUGH;
+        let longest = self.peer.max_frame;
+        let Some(stream) = self.streams.get(key) else {
+            return;
+        };
+        if is_end {
+            stream.sending.end = End::Bare;
+        }
+        let at_once = stream.sending.queue.is_empty()
+            && has_room
+            && data.len() <= longest
+            && data.len() as i64 <= stream.sending.window
+            && data.len() as i64 <= self.send_window;
+        if at_once {
+            let length = data.len() as i64;
+            stream.sending.window -= length;
+            self.send_window -= length;
+            put_data(&mut self.output, stream.id, data, is_end);
+            self.wants_turn = true;
+            if is_end {
+                self.end_is_sent(key);
+            }
+            return;
+        }
+        stream.sending.queued += data.len();
+        // Longer pieces than a frame takes are cut here, without a copy, so that every piece is one frame at most.
+        let mut data = data;
+        while data.len() > longest {
+            stream.sending.queue.push(data.split_to(longest));
+        }
+        stream.sending.queue.push(data);
+        self.list(key);
+    }
+
+    /// Ends a body, after what waits.
+    pub(crate) fn send_end(&mut self, key: Key, trailers: Option<HeaderMap>) {
+        if self.sends(key).is_none() {
+            return;
+        }
+        let Some(stream) = self.streams.get(key) else {
+            return;
+        };
+        stream.sending.end = trailers.map_or(End::Bare, End::Trailers);
+        if stream.sending.queue.is_empty() {
+            self.finish(key);
+        }
+    }
+
+    /// The id of a stream whose half of ours is open.
+    fn sends(&mut self, key: Key) -> Option<u32> {
+        let stream = self.streams.get(key)?;
+        (stream.broken.is_none() && stream.sending.end.is_open()).then_some(stream.id)
+    }
+
+    /// Sends the end of a stream of which nothing waits.
+    fn finish(&mut self, key: Key) {
+        let Some(stream) = self.streams.get(key) else {
+            return;
+        };
+        let id = stream.id;
+        match std::mem::replace(&mut stream.sending.end, End::Sent) {
+            End::Open => stream.sending.end = End::Open,
+            End::Sent => {}
+            End::Bare => {
+                put_data(&mut self.output, id, Bytes::new(), true);
+                self.end_is_sent(key);
+            }
+            End::Trailers(trailers) => {
+                self.put_head(id, true, |encoder, out| put_fields(encoder, &trailers, out));
+                self.end_is_sent(key);
+            }
+        }
+    }
+
+    fn end_is_sent(&mut self, key: Key) {
+        self.wants_turn = true;
+        if let Some(stream) = self.streams.get(key) {
+            stream.sending.end = End::Sent;
+        }
+        self.settle(key);
+    }
+
+    fn put_head(&mut self, id: u32, is_end: bool, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
+        let out = self.output.joined();
+        let start = out.len();
+        out.extend_from_slice(&[0; HEAD]);
+        self.encoder.begin(out);
+        write(&mut self.encoder, out);
+        close_block(out, start, self.peer.max_frame, id, is_end);
+        self.wants_turn = true;
+    }
+
+    /// Lists a stream among those that have something to send.
+    pub(super) fn list(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get(key)
+            && !stream.sending.is_listed
+            && !stream.sending.queue.is_empty()
+            && stream.sending.window > 0
+        {
+            stream.sending.is_listed = true;
+            self.ready.push_back(key);
+            self.wants_turn = true;
+        }
+    }
+
+    /// Moves what waits in the streams to the output, one frame of each in turn, as far as windows allow and the
+    /// socket keeps up.
+    pub(crate) fn fill(&mut self) {
+        while self.output.len() < ENOUGH && self.send_window > 0 {
+            let Some(key) = self.ready.pop_front() else {
+                return;
+            };
+            self.send_next(key);
+        }
+    }
+
+    fn send_next(&mut self, key: Key) {
+        let enough = self.config.max_queued;
+        let Some(stream) = self.streams.get(key) else {
+            return;
+        };
+        if !std::mem::take(&mut stream.sending.is_listed) || stream.sending.window <= 0 {
+            return;
+        }
+        let room = stream.sending.window.min(self.send_window) as usize;
+        let Some(first) = stream.sending.queue.first_mut() else {
+            return;
+        };
+        let data = if first.len() > room {
+            first.split_to(room)
+        } else {
+            stream.sending.queue.pop().unwrap_or_default()
+        };
+        let length = data.len();
+        stream.sending.window -= length as i64;
+        self.send_window -= length as i64;
+        let was_full = stream.sending.queued >= enough;
+        stream.sending.queued -= length;
+        if was_full && stream.sending.queued < enough {
+            stream.sending.waker.take().into_iter().for_each(Waker::wake);
+        }
+        let is_last = stream.sending.queue.is_empty();
+        let is_end = is_last && matches!(stream.sending.end, End::Bare);
+        let id = stream.id;
+        put_data(&mut self.output, id, data, is_end);
+        if is_end {
+            self.end_is_sent(key);
+        } else if is_last {
+            self.finish(key);
+        } else {
+            self.list(key);
+        }
+    }
+
+    /// Waits until the stream takes more of its body.
+    pub(crate) fn poll_capacity(&mut self, key: Key, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        let enough = self.config.max_queued;
+        let Some(stream) = self.streams.get(key) else {
+            return Poll::Ready(Err(Error::Closed));
+        };
+        if let Some(error) = &stream.broken {
+            return Poll::Ready(Err(error.clone()));
+        }
+        // Registered in any case: a reset must wake whoever waits for the next piece of a body.
+        register(&mut stream.sending.waker, cx);
+        if stream.sending.queued < enough {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+fn put_fields(encoder: &mut Encoder, headers: &HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in headers {
+        // What HTTP/1 says of a connection has no place here.
+        if !is_of_connection(name, value) {
+            encoder.field(name, value, out);
+        }
+    }
+}
+
+fn put_data(output: &mut Output, id: u32, data: Bytes, is_end: bool) {
+    let head = FrameHead {
+        length: data.len() as u32,
+        kind: kind::DATA,
+        flags: if is_end { flag::END_STREAM } else { 0 },
+        stream: id,
+    };
+    output.joined().extend_from_slice(&head.to_bytes());
+    output.put(data);
+}
+
+/// Writes the head of the frame whose block begins at `start`; blocks that are longer than a frame are cut.
+fn close_block(out: &mut Vec<u8>, start: usize, longest: usize, id: u32, is_end: bool) {
+    let length = out.len() - start - HEAD;
+    let mut head = FrameHead {
+        length: length.min(longest) as u32,
+        kind: kind::HEADERS,
+        flags: if is_end { flag::END_STREAM } else { 0 },
+        stream: id,
+    };
+    if length <= longest {
+        head.flags |= flag::END_HEADERS;
+        out[start..start + HEAD].copy_from_slice(&head.to_bytes());
+        return;
+    }
+    let rest = out.split_off(start + HEAD + longest);
+    out[start..start + HEAD].copy_from_slice(&head.to_bytes());
+    let mut pieces = rest.chunks(longest).peekable();
+    while let Some(piece) = pieces.next() {
+        let flags = if pieces.peek().is_none() {
+            flag::END_HEADERS
+        } else {
+            0
+        };
+        frame::put(out, kind::CONTINUATION, flags, id, piece);
+    }
+}

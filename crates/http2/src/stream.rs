@@ -1,0 +1,221 @@
+//! One call on a connection, and all of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::error::Error;
+
+/// The state of a stream (RFC 9113, section 5.1).
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: u32,
+    /// How many handles there are.
+    pub(crate) handles: u8,
+    /// It counts towards the limit on streams.
+    pub(crate) is_counted: bool,
+    /// Why it ended early. Nothing is sent or received any more.
+    pub(crate) broken: Option<Error>,
+    pub(crate) receiving: Receiving,
+    pub(crate) sending: Sending,
+}
+
+/// The peer's half.
+#[derive(Debug, Default)]
+pub(crate) struct Receiving {
+    /// The head of the answer, until it is taken.
+    pub(crate) head: Option<Response<()>>,
+    pub(crate) has_head: bool,
+    pub(crate) data: Pieces,
+    pub(crate) trailers: Option<HeaderMap>,
+    /// Everything has come.
+    pub(crate) is_ended: bool,
+    /// Nobody reads: what comes is thrown away.
+    pub(crate) is_unwanted: bool,
+    /// How many bytes the peer may still send.
+    pub(crate) window: i64,
+    /// How many bytes were read and not granted anew.
+    pub(crate) unreported: u32,
+    /// How many bytes of the declared length are still to come.
+    pub(crate) missing: Option<u64>,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// Our half.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    /// What waits for the peer's window, or for the socket.
+    pub(crate) queue: Pieces,
+    pub(crate) queued: usize,
+    /// How many bytes the peer takes. It may be below zero.
+    pub(crate) window: i64,
+    pub(crate) end: End,
+    /// It stands in the list of streams that have something to send.
+    pub(crate) is_listed: bool,
+    pub(crate) waker: Option<Waker>,
+}
+
+/// How our half ends.
+#[derive(Debug, Default)]
+pub(crate) enum End {
+    /// More may come.
+    #[default]
+    Open,
+    /// After what waits.
+    Bare,
+    /// After what waits, with these trailers.
+    Trailers(HeaderMap),
+    /// The end is on its way.
+    Sent,
+}
+
+impl End {
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(self, Self::Sent)
+    }
+}
+
+impl Stream {
+    /// Whether both halves are over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.broken.is_some() || (self.receiving.is_ended && self.sending.end.is_sent())
+    }
+}
+
+/// Pieces of a body. Most bodies have one, which needs no list.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
+}
+
+impl Pieces {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn push(&mut self, piece: Bytes) {
+        if self.first.is_none() {
+            self.first = Some(piece);
+        } else {
+            self.rest.push_back(piece);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Bytes> {
+        let first = self.first.take();
+        self.first = self.rest.pop_front();
+        first
+    }
+
+    pub(crate) fn first_mut(&mut self) -> Option<&mut Bytes> {
+        self.first.as_mut()
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.first.iter().chain(&self.rest).map(Bytes::len).sum()
+    }
+
+    /// Throws everything away; returns how many bytes it was.
+    pub(crate) fn clear(&mut self) -> usize {
+        std::iter::from_fn(|| self.pop()).map(|piece| piece.len()).sum()
+    }
+}
+
+/// Remembers whom to wake.
+pub(crate) fn register(place: &mut Option<Waker>, cx: &Context<'_>) {
+    match place {
+        Some(known) if known.will_wake(cx.waker()) => {}
+        _ => *place = Some(cx.waker().clone()),
+    }
+}
+
+/// A place among the streams. A handle keeps its stream in place.
+pub(crate) type Key = usize;
+
+/// The streams of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    places: Vec<Option<Stream>>,
+    free: Vec<Key>,
+    keys: HashMap<u32, Key, BuildHasherDefault<IdHasher>>,
+}
+
+impl Streams {
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub(crate) fn key(&self, id: u32) -> Option<Key> {
+        self.keys.get(&id).copied()
+    }
+
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Stream> {
+        self.places.get_mut(key)?.as_mut()
+    }
+
+    pub(crate) fn insert(&mut self, stream: Stream) -> Key {
+        let id = stream.id;
+        let key = if let Some(key) = self.free.pop() {
+            self.places[key] = Some(stream);
+            key
+        } else {
+            self.places.push(Some(stream));
+            self.places.len() - 1
+        };
+        self.keys.insert(id, key);
+        key
+    }
+
+    pub(crate) fn remove(&mut self, key: Key) {
+        if let Some(stream) = self.places.get_mut(key).and_then(Option::take) {
+            self.keys.remove(&stream.id);
+            self.free.push(key);
+        }
+        if self.keys.is_empty() && self.places.len() > 64 {
+            *self = Self::default();
+        }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Stream)> {
+        self.places
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(key, place)| Some((key, place.as_mut()?)))
+    }
+}
+
+/// Stream ids grow by two: one multiplication spreads them. A peer that chooses them badly only slows its own
+/// connection down, and gains nothing that more streams would not give it.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.0 = (self.0 ^ u64::from(id))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
+    }
+}
