@@ -65,7 +65,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resources", &[]),
     ("telemetry", &["lifecycle", "transport"]),
-    ("transport", &["lifecycle"]),
+    ("transport", &["http2", "lifecycle"]),
+    ("http2", &[]),
     ("integration-tests", &[]),
     ("xtask", &[]),
 ];

@@ -6,7 +6,7 @@ use invoke_core::{AppChannel, Body, Cause, Fault, Invocation, InvokeError, Proxi
 use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
 use crate::health::AppHealth;
-use crate::limit::Limit;
+use crate::limit::{Limit, Place};
 
 /// The app of a sidecar. Cloning shares connections and limits.
 ///
@@ -67,13 +67,12 @@ impl AppChannel for App {
             return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
         // The app is at work until its answer has ended.
-        Limit::within(self.limit.as_ref(), async {
-            match &self.http {
-                Some(http) => http.invoke(call).await,
-                None => self.grpc.invoke(call).await,
-            }
-        })
-        .await
+        let place = Limit::place(self.limit.as_ref()).await;
+        let reply = match &self.http {
+            Some(http) => http.invoke(call).await?,
+            None => self.grpc.invoke(call).await?,
+        };
+        Ok(Place::until_end_of(place, reply))
     }
 
     async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {

@@ -14,7 +14,7 @@ use transport::tls::OriginTls;
 use crate::cache::{Channels, SystemTls};
 use crate::channel::{ChannelError, HttpChannel, Prepared};
 use crate::failure;
-use crate::limit::Limit;
+use crate::limit::{self, Limit};
 use crate::redirect::{Next, Place, next};
 
 pub use settings::{EndpointError, EndpointSettings};
@@ -66,7 +66,10 @@ impl NamedEndpoint {
     /// Calls it and waits for the head of the answer.
     pub(crate) async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
         match &*self.0 {
-            Ok(ready) => Limit::within(ready.limit.as_ref(), ready.send(call)).await,
+            Ok(ready) => {
+                let place = Limit::place(ready.limit.as_ref()).await;
+                Ok(limit::Place::until_end_of(place, ready.send(call).await?))
+            }
             Err(error) => Err(InvokeError::unsent(
                 Fault::Us,
                 Cause::App {

@@ -11,7 +11,7 @@ use lifecycle::Tasks;
 use crate::cache::{Channels, SystemTls};
 use crate::channel::{ChannelError, HttpChannel};
 use crate::endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
-use crate::limit::Limit;
+use crate::limit::{Limit, Place};
 
 /// How many URLs are known at once.
 const CAPACITY: usize = 256;
@@ -109,7 +109,10 @@ pub enum ExternalChannel {
 impl AppChannel for ExternalChannel {
     async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
         match self {
-            Self::Url(channel, limit) => Limit::within(limit.as_ref(), channel.send(call)).await,
+            Self::Url(channel, limit) => {
+                let place = Limit::place(limit.as_ref()).await;
+                Ok(Place::until_end_of(place, channel.send(call).await?))
+            }
             Self::Named(endpoint) => endpoint.invoke(call).await,
         }
     }

@@ -4,6 +4,7 @@ mod answer;
 mod outgoing;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,8 +17,7 @@ use invoke_codec::message::{RequestLens, put_request};
 use invoke_codec::metadata;
 use invoke_core::body::Replay;
 use invoke_core::{
-    AppChannel, Body, BodyError, Cause, Fault, Invocation, InvokeError, Proxied, Reply, Seen, error::code,
-    headers,
+    AppChannel, Body, BodyError, Fault, Invocation, InvokeError, Proxied, Reply, Seen, error::code, headers,
 };
 use lifecycle::Tasks;
 use transport::client::{ClientError, ErrorKind, H2Origin};
@@ -89,10 +89,7 @@ impl GrpcChannel {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let empty = BytesMut::from(&[0; MESSAGE_HEAD][..]);
         let message = Outgoing::message(Message::new(empty, Vec::new(), true));
-        let request = match self.request(PathAndQuery::from_static(path), headers, message) {
-            Ok(request) => request,
-            Err(error) => return GrpcStatus::new(code::UNAVAILABLE, error.to_string()),
-        };
+        let request = post(PathAndQuery::from_static(path), headers, message);
         match self.0.origin.send(request).await {
             Ok(response) => {
                 let reply = answer::read(response, self.0.settings.max_message).await;
@@ -114,33 +111,6 @@ impl GrpcChannel {
                 headers.insert(GRPC_TIMEOUT, timeout);
             }
         }
-    }
-
-    fn request(
-        &self,
-        path: PathAndQuery,
-        headers: HeaderMap,
-        body: Outgoing,
-    ) -> Result<Request<Outgoing>, InvokeError> {
-        let address = &self.0.settings.address;
-        let uri = Uri::builder()
-            .scheme(if self.0.settings.tls.is_some() {
-                "https"
-            } else {
-                "http"
-            })
-            .authority(address.as_str())
-            .path_and_query(path);
-        let uri = uri.build().map_err(|error| {
-            let text = format!("error getting app connection: invalid address {address}: {error}");
-            let source = Some(error.into());
-            InvokeError::unsent(Fault::Us, Cause::App { text, source })
-        })?;
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        Ok(request)
     }
 
     /// The message of an invocation. One that cannot be sent is answered as if the app had refused it.
@@ -182,10 +152,10 @@ impl AppChannel for GrpcChannel {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         self.complete(&mut headers, deadline);
         let path = PathAndQuery::from_static(ON_INVOKE);
-        let request = self.request(path.clone(), headers.clone(), Outgoing::message(message.clone()))?;
+        let request = post(path.clone(), headers.clone(), Outgoing::message(message.clone()));
         let mut answered = self.0.origin.send(request).await;
         if matches!(&answered, Err(error) if was_given_back(error)) {
-            let request = self.request(path, headers, Outgoing::message(message))?;
+            let request = post(path, headers, Outgoing::message(message));
             answered = self.0.origin.send(request).await;
         }
         match answered {
@@ -205,8 +175,9 @@ impl AppChannel for GrpcChannel {
         let mut is_again = false;
         loop {
             let (relay, body) = Relay::new(replay.attempt(), self.0.settings.max_message, head.deadline);
-            let request = self.request(head.path.clone(), headers.clone(), Outgoing::relayed(body))?;
-            match relay.answer(self.0.origin.send(request)).await {
+            let request = post(head.path.clone(), headers.clone(), Outgoing::relayed(body));
+            // Pinned here: to hand such a large future on would be to copy it.
+            match relay.answer(pin!(self.0.origin.send(request))).await {
                 Ok(answer) => {
                     replay.commit();
                     return Ok(answer.map(Body::stream));
@@ -219,6 +190,14 @@ impl AppChannel for GrpcChannel {
             }
         }
     }
+}
+
+fn post(path: PathAndQuery, headers: HeaderMap, body: Outgoing) -> Request<Outgoing> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from(path);
+    *request.headers_mut() = headers;
+    request
 }
 
 /// Whether a connection that was there gave a call back: the app refused it, or went away without having taken it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use invoke_core::{InvokeError, Reply};
+use invoke_core::Reply;
 use tokio::time::Instant;
 
 /// How long calls may have been waiting without a pause before the newest is let in first.
@@ -44,6 +44,16 @@ struct State {
 #[derive(Debug)]
 pub struct Place(Limit);
 
+impl Place {
+    /// Keeps the place until the answer has ended.
+    pub(crate) fn until_end_of(place: Option<Self>, mut reply: Reply) -> Reply {
+        if let Some(place) = place {
+            reply.body = reply.body.holding(place);
+        }
+        reply
+    }
+}
+
 impl Limit {
     /// A limit of `places` calls.
     pub fn new(places: usize) -> Self {
@@ -62,16 +72,12 @@ impl Limit {
         }
     }
 
-    /// Makes a call when there is a place for it, if there is a limit. The place is taken until the answer has ended.
-    pub(crate) async fn within(
-        limit: Option<&Self>,
-        call: impl Future<Output = Result<Reply, InvokeError>>,
-    ) -> Result<Reply, InvokeError> {
-        let Some(limit) = limit else { return call.await };
-        let place = limit.enter().await;
-        let mut reply = call.await?;
-        reply.body = reply.body.holding(place);
-        Ok(reply)
+    /// Waits for a place, if there is a limit.
+    pub(crate) async fn place(limit: Option<&Self>) -> Option<Place> {
+        match limit {
+            Some(limit) => Some(limit.enter().await),
+            None => None,
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -61,7 +61,7 @@ pub struct Call<B> {
 }
 
 impl<B> Call<B> {
-    /// A request. Its URI must be absolute.
+    /// A request. Its URI is absolute, or the connection has an [origin](Config::origin).
     pub fn new(request: Request<B>) -> Self {
         let (parts, body) = request.into_parts();
         Self {

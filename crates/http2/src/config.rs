@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use http::uri::{Authority, Scheme};
+
 use crate::error::{Error, Reason};
 
 /// Pings that find out whether the peer is still there.
@@ -33,6 +35,8 @@ pub struct Config {
     pub streams_before_settings: u32,
     /// Pings, if there are to be any.
     pub keep_alive: Option<KeepAlive>,
+    /// Where the requests of a client go whose URI does not say it.
+    pub origin: Option<(Scheme, Authority)>,
     /// The code with which the stream of a body that failed is reset.
     pub reset_reason: fn(&(dyn StdError + 'static)) -> Reason,
 }
@@ -47,6 +51,7 @@ impl Default for Config {
             max_queued: 128 * 1024,
             streams_before_settings: 100,
             keep_alive: None,
+            origin: None,
             reset_reason: reset_reason_of,
         }
     }

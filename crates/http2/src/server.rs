@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::BoxError;
@@ -71,31 +70,28 @@ where
             let stream = StreamRef::new(Arc::clone(shared), key);
             let body = RecvBody::new(stream.clone());
             tokio::spawn(Answering {
-                answer: Answer::Awaited {
-                    future: service(head.map(|()| body)),
-                },
+                answer: Answer::Awaited(Box::pin(service(head.map(|()| body)))),
                 stream: Some(stream),
             });
         })
     }
 }
 
-pin_project! {
-    /// One call: what the service does, then the sending of the answer.
-    struct Answering<F, B> {
-        #[pin]
-        answer: Answer<F, B>,
-        stream: Option<StreamRef>,
-    }
+/// One call: what the service does, then the sending of the answer.
+struct Answering<F, B> {
+    answer: Answer<F, B>,
+    stream: Option<StreamRef>,
 }
 
-pin_project! {
-    #[project = AnswerProjection]
-    enum Answer<F, B> {
-        Awaited { #[pin] future: F },
-        Sent { pump: Pump<B> },
-    }
+enum Answer<F, B> {
+    /// In a box from the start: the runtime moves a task several times before it runs, and writes over all of its
+    /// room when it has.
+    Awaited(Pin<Box<F>>),
+    Sent(Pump<B>),
 }
+
+// The body is never pinned in place.
+impl<F, B> Unpin for Answering<F, B> {}
 
 impl<F, B> Future for Answering<F, B>
 where
@@ -105,38 +101,36 @@ where
 {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        loop {
-            let response = match this.answer.as_mut().project() {
-                AnswerProjection::Sent { pump } => return pump.poll(cx).map(drop),
-                AnswerProjection::Awaited { future } => match future.poll(cx) {
-                    Poll::Ready(response) => response,
-                    Poll::Pending => {
-                        let Some(stream) = this.stream else {
-                            return Poll::Ready(());
-                        };
-                        // Only an error matters: the client gave the call up.
-                        return match stream.quietly(|state, key| state.poll_capacity(key, cx)) {
-                            Poll::Ready(Err(_)) => Poll::Ready(()),
-                            _ => Poll::Pending,
-                        };
-                    }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let response = match &mut this.answer {
+            Answer::Sent(pump) => return pump.poll(cx).map(drop),
+            Answer::Awaited(future) => future.as_mut().poll(cx),
+        };
+        let Poll::Ready(response) = response else {
+            return match &this.stream {
+                None => Poll::Ready(()),
+                // Only an error matters: the client gave the call up.
+                Some(stream) => match stream.quietly(|state, key| state.poll_capacity(key, cx)) {
+                    Poll::Ready(Err(_)) => Poll::Ready(()),
+                    _ => Poll::Pending,
                 },
             };
-            let Some(stream) = this.stream.take() else {
-                return Poll::Ready(());
-            };
-            let (parts, body) = response.into_parts();
-            let head = Response::from_parts(parts, ());
-            let is_end = body.is_end_stream();
-            stream.quietly(|state, key| state.send_response(key, &head, is_end));
-            if is_end {
-                stream.wake();
-                return Poll::Ready(());
-            }
-            let pump = Pump::new(body, stream);
-            this.answer.set(Answer::Sent { pump });
+        };
+        let Some(stream) = this.stream.take() else {
+            return Poll::Ready(());
+        };
+        let (parts, body) = response.into_parts();
+        let head = Response::from_parts(parts, ());
+        let is_end = body.is_end_stream();
+        stream.quietly(|state, key| state.send_response(key, &head, is_end));
+        if is_end {
+            stream.wake();
+            return Poll::Ready(());
         }
+        let mut pump = Pump::new(body, stream);
+        let polled = pump.poll(cx).map(drop);
+        this.answer = Answer::Sent(pump);
+        polled
     }
 }

@@ -85,10 +85,11 @@ where
         call: Invocation,
     ) -> Result<Reply, InvokeError> {
         if let Some(channel) = self.external.named(id) {
-            return external(&channel, call).await;
+            // These ways are in boxes: most calls go another way, and need not make room for them.
+            return Box::pin(external(&channel, call)).await;
         }
         if self.inbound.is_own(id, namespace) {
-            return self.to_self(call).await;
+            return Box::pin(self.to_self(call)).await;
         }
         self.to_peer(self.app(id, namespace), call).await
     }
@@ -182,7 +183,7 @@ where
 {
     async fn invoke(&self, target: &str, call: Invocation) -> Result<Reply, InvokeError> {
         match Target::parse(target)? {
-            Target::Url(url) => external(&self.external.url(url)?, call).await,
+            Target::Url(url) => Box::pin(external(&self.external.url(url)?, call)).await,
             Target::App { id, namespace } => self.to_app(id, namespace, call).await,
         }
     }
@@ -199,7 +200,7 @@ where
             Target::App { id, namespace } if self.inbound.is_own(id, namespace) => {
                 let own = self.identity.app_id();
                 self.identity.stamp_proxied(&mut call.head.headers, own);
-                self.inbound.proxy_from_self(call).await
+                Box::pin(self.inbound.proxy_from_self(call)).await
             }
             Target::App { id, namespace } => self.proxy_to_peer(self.app(id, namespace), call).await,
         }

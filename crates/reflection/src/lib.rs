@@ -91,7 +91,7 @@ fn name_of(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http_body_util::{BodyExt, Either, Full};
+    use http_body_util::{BodyExt, Full};
     use prost::Message;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
@@ -111,7 +111,7 @@ mod tests {
         message.extend(question);
         let request = Request::post(format!("{path}ServerReflectionInfo"))
             .header("content-type", "application/grpc")
-            .body(Either::Right(Full::new(Bytes::from(message))))
+            .body(RequestBody::Kept(Full::new(Bytes::from(message))))
             .unwrap();
         assert!(Reflection::serves(request.uri().path()));
         let reflection = Reflection::new(&["dapr.proto.runtime.v1.Dapr"]).unwrap();

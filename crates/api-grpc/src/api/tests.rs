@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use api_core::MetadataSettings;
 use dapr_proto::common::{HttpExtension, InvokeRequest, InvokeResponse};
 use dapr_proto::runtime::{GetMetadataResponse, InvokeServiceRequest, SetMetadataRequest};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Full};
 use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRoute, WireStatus};
 use prost::Message as _;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -140,7 +140,7 @@ impl Fixture {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Either::Right(Full::new(body.into()))).unwrap();
+        let request = request.body(RequestBody::Kept(Full::new(body.into()))).unwrap();
         let response = Handler::call(&self.api, request).await;
         let (parts, body) = response.into_parts();
         let collected = body.collect().await.unwrap();
@@ -421,7 +421,7 @@ async fn a_deadline_ends_the_call() {
     let request = Request::post("http://h/dapr.proto.runtime.v1.Dapr/InvokeService")
         .header("content-type", "application/grpc")
         .header("grpc-timeout", "5m")
-        .body(Either::Right(Full::new(body.into())))
+        .body(RequestBody::Kept(Full::new(body.into())))
         .unwrap();
     let response = Handler::call(&api, request).await;
     assert_eq!(response.headers()["grpc-status"], "4");
@@ -521,7 +521,7 @@ async fn a_proxied_call_that_is_dropped_is_told_as_cancelled() {
     let request = Request::post("http://h/a.B/C")
         .header("content-type", "application/grpc")
         .header("dapr-app-id", "you")
-        .body(Either::Right(Full::new(Bytes::from_static(b"x"))))
+        .body(RequestBody::Kept(Full::new(Bytes::from_static(b"x"))))
         .unwrap();
     drop(Handler::call(&fixture.api, request).await);
     assert_eq!(*fixture.calls.0.lock().unwrap(), [("/a.B/C".to_owned(), 1)]);

@@ -5,7 +5,7 @@ mod token;
 
 use std::sync::Mutex;
 
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use invoke_core::{
     Cause, Fault, Invocation, InvokeError, Proxied, Reply, Route as ReplyRoute, Seen, WireStatus,
 };
@@ -95,7 +95,7 @@ impl Sidecar {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = Either::Right(Full::new(bytes::Bytes::copy_from_slice(body.as_bytes())));
+        let body = RequestBody::Kept(Full::new(bytes::Bytes::copy_from_slice(body.as_bytes())));
         self.api.call(request.body(body).unwrap()).await
     }
 }

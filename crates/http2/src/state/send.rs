@@ -22,20 +22,33 @@ impl State {
         let id = self.next_id;
         self.next_id += 2;
         let key = self.insert(id);
-        self.put_head(id, is_end, |encoder, out| {
-            let uri = request.uri();
-            encoder.pseudo(Pseudo::Method, request.method().as_str().as_bytes(), out);
-            encoder.pseudo(Pseudo::Scheme, uri.scheme_str().unwrap_or("http").as_bytes(), out);
-            if let Some(authority) = uri.authority() {
-                encoder.pseudo(Pseudo::Authority, authority.as_str().as_bytes(), out);
-            }
-            let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
-                "" => "/",
-                path => path,
-            };
-            encoder.pseudo(Pseudo::Path, path.as_bytes(), out);
-            put_fields(encoder, request.headers(), out);
-        });
+        let uri = request.uri();
+        let (scheme, authority) = match (uri.authority(), &self.config.origin) {
+            (None, Some((scheme, authority))) => (scheme.as_str(), Some(authority)),
+            (authority, _) => (uri.scheme_str().unwrap_or("http"), authority),
+        };
+        let longest = self.peer.max_frame;
+        put_head(
+            &mut self.output,
+            &mut self.encoder,
+            longest,
+            id,
+            is_end,
+            |encoder, out| {
+                encoder.pseudo(Pseudo::Method, request.method().as_str().as_bytes(), out);
+                encoder.pseudo(Pseudo::Scheme, scheme.as_bytes(), out);
+                if let Some(authority) = authority {
+                    encoder.pseudo(Pseudo::Authority, authority.as_str().as_bytes(), out);
+                }
+                let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
+                    "" => "/",
+                    path => path,
+                };
+                encoder.pseudo(Pseudo::Path, path.as_bytes(), out);
+                put_fields(encoder, request.headers(), out);
+            },
+        );
+        self.wants_turn = true;
         if is_end {
             self.end_is_sent(key);
         }
@@ -142,12 +155,8 @@ impl State {
     }
 
     fn put_head(&mut self, id: u32, is_end: bool, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
-        let out = self.output.joined();
-        let start = out.len();
-        out.extend_from_slice(&[0; HEAD]);
-        self.encoder.begin(out);
-        write(&mut self.encoder, out);
-        close_block(out, start, self.peer.max_frame, id, is_end);
+        let longest = self.peer.max_frame;
+        put_head(&mut self.output, &mut self.encoder, longest, id, is_end, write);
         self.wants_turn = true;
     }
 
@@ -230,6 +239,22 @@ impl State {
             Poll::Pending
         }
     }
+}
+
+fn put_head(
+    output: &mut Output,
+    encoder: &mut Encoder,
+    longest: usize,
+    id: u32,
+    is_end: bool,
+    write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+) {
+    let out = output.joined();
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    encoder.begin(out);
+    write(encoder, out);
+    close_block(out, start, longest, id, is_end);
 }
 
 fn put_fields(encoder: &mut Encoder, headers: &HeaderMap, out: &mut Vec<u8>) {

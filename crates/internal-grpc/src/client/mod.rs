@@ -97,7 +97,7 @@ impl Client {
         begin_message(&mut first);
         encode_request_stream(head, &mut first).map_err(unmarshallable)?;
         let (frames, slot) = Frames::of_client(first, body);
-        let request = Self::request(key, CALL_LOCAL_STREAM, head, frames)?;
+        let request = Self::request(CALL_LOCAL_STREAM, head, frames);
         let reply = async {
             let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
             reply::of_stream(checked(answer)?, self.max_message).await
@@ -112,19 +112,14 @@ impl Client {
         encode_request(head, data, &mut message).map_err(unmarshallable)?;
         finish_message(&mut message, 0, 0);
         let (frames, _) = Frames::of_client(message, Body::empty());
-        let request = Self::request(key, CALL_LOCAL, head, frames)?;
+        let request = Self::request(CALL_LOCAL, head, frames);
         let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
         reply::of_unary(checked(answer)?, self.max_message).await
     }
 
-    fn request(
-        key: &PeerKey,
-        path: &'static str,
-        head: &Head,
-        frames: Frames,
-    ) -> Result<Request<Outgoing>, InvokeError> {
+    fn request(path: &'static str, head: &Head, frames: Frames) -> Request<Outgoing> {
         let path = PathAndQuery::from_static(path);
-        post(key, path, hop_headers(head), Either::Left(frames))
+        post(path, hop_headers(head), Either::Left(frames))
     }
 }
 
@@ -180,13 +175,9 @@ impl Peers for Client {
     ) -> Result<Response<Body>, InvokeError> {
         let key = self.key(app, endpoint);
         let (relay, body) = Relay::new(body, self.max_message, head.deadline);
-        let request = post(
-            &key,
-            head.path.clone(),
-            proxied_headers(head),
-            Either::Right(body),
-        )?;
-        let answer = relay.answer(self.pool.send(&key, request)).await;
+        let request = post(head.path.clone(), proxied_headers(head), Either::Right(body));
+        // Pinned here: to hand such a large future on would be to copy it.
+        let answer = relay.answer(pin!(self.pool.send(&key, request))).await;
         Ok(answer.map_err(errors::relayed)?.map(Body::stream))
     }
 }
@@ -195,27 +186,12 @@ fn is_late(error: &InvokeError) -> bool {
     error.rpc_code() == Some(code::DEADLINE_EXCEEDED)
 }
 
-fn post(
-    key: &PeerKey,
-    path: PathAndQuery,
-    headers: HeaderMap,
-    body: Outgoing,
-) -> Result<Request<Outgoing>, InvokeError> {
-    let scheme = if key.identity.is_some() { "https" } else { "http" };
-    let uri = Uri::builder()
-        .scheme(scheme)
-        .authority(&*key.address)
-        .path_and_query(path)
-        .build()
-        .map_err(|error| {
-            let text = format!("connection error: desc = \"transport: invalid address: {error}\"");
-            InvokeError::unsent(Fault::Peer, RpcStatus::new(code::UNAVAILABLE, text))
-        })?;
+fn post(path: PathAndQuery, headers: HeaderMap, body: Outgoing) -> Request<Outgoing> {
     let mut request = Request::new(body);
     *request.method_mut() = http::Method::POST;
-    *request.uri_mut() = uri;
+    *request.uri_mut() = Uri::from(path);
     *request.headers_mut() = headers;
-    Ok(request)
+    request
 }
 
 /// The metadata of the hop itself: trace context and deadline. The caller's own metadata is in the message.

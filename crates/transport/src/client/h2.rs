@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http2::client::Call;
@@ -109,7 +110,8 @@ impl H2Pool {
         }
     }
 
-    /// Sends a request and waits for the head of the answer. The URI must be absolute.
+    /// Sends a request and waits for the head of the answer. A URI that is not absolute is
+    /// one of the peer's.
     ///
     /// A request that comes back unsent because its connection had just ended goes out on a new one.
     pub async fn send<B>(
@@ -218,7 +220,7 @@ impl H2Pool {
                 return Err(ClientError::connect(error));
             }
         };
-        let connection = Arc::new(self.begin(socket));
+        let connection = Arc::new(self.begin(key, socket));
         peer.keep(&connection);
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
@@ -234,8 +236,17 @@ impl H2Pool {
     }
 
     /// Begins to speak HTTP/2. Whether the peer does is seen when it answers.
-    fn begin(&self, socket: Socket) -> Connection {
+    fn begin(&self, key: &PeerKey, socket: Socket) -> Connection {
+        let scheme = if key.identity.is_some() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        };
         let config = Config {
+            // What was dialled has the form of an authority, but for odd names of hosts.
+            origin: Authority::try_from(&*key.address)
+                .ok()
+                .map(|authority| (scheme, authority)),
             stream_window: self.config.stream_window,
             connection_window: self.config.connection_window,
             max_header_list: self.config.max_header_list,

@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -24,7 +24,7 @@ use super::handshake::Handshaking;
 use super::http1;
 use super::upgrade::{self, Kept, WithFirstStream};
 use super::vetting::{self, Verdict};
-use super::{Drain, Handler, RequestBody, drive, preface, reason};
+use super::{Answer, Drain, Handler, RequestBody, drive, preface, reason};
 use crate::listen::Listener;
 
 /// The limits of an HTTP server.
@@ -141,34 +141,37 @@ impl<H: Handler> Server<H> {
         request: Request<Incoming>,
         watch: Arc<Watch>,
         upgrade: Arc<OnceLock<Kept>>,
-    ) -> Response<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
+    ) -> Answer<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
         let framing = watch.begin(request.body().size_hint().exact());
-        let verdict = vetting::judge(&request, framing);
-        if let Verdict::Answer(answer) = verdict {
-            return answer.map(|body| Either::Left(Ended::new(Either::Right(body), watch)));
-        }
+        let is_last = match vetting::judge(&request, framing) {
+            Verdict::Answer(answer) => {
+                return Ok(answer.map(|body| Either::Left(Ended::new(Either::Right(body), watch))));
+            }
+            Verdict::PassAndClose => true,
+            Verdict::Pass => false,
+        };
         if let Some(h2c) = &self.config.h2c
             && upgrade::is_asked_for(request.headers())
         {
             // No head of HTTP/1 follows, so nothing is to be watched.
-            let answer = match upgrade::accept(request, h2c.max_upgrade_body).await {
+            let answer = match Box::pin(upgrade::accept(request, h2c.max_upgrade_body)).await {
                 Ok((answer, kept)) => {
                     let _ = upgrade.set(kept);
                     answer
                 }
                 Err(refusal) => refusal,
             };
-            return answer.map(Either::Right);
+            return Ok(answer.map(Either::Right));
         }
         let answer = self.handler.call(request.map(RequestBody::Http)).await;
         let mut answer = answer.map(|body| Either::Left(Ended::new(Either::Left(body), watch)));
         reason::put(&mut answer);
-        if matches!(verdict, Verdict::PassAndClose) {
+        if is_last {
             answer
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        answer
+        Ok(answer)
     }
 }
 

@@ -18,11 +18,11 @@ use lifecycle::Shutdown;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Handler;
 use super::framing::{Watch, Watched};
 use super::http::Server;
 use super::rewound::Rewound;
 use super::upgrade::Kept;
-use super::{Answer, Handler};
 
 /// A connection that had no call for so long gives its buffers back.
 const QUIET: Duration = Duration::from_secs(1);
@@ -80,8 +80,7 @@ where
 {
     let service = service_fn(|request: Request<Incoming>| {
         // hyper keeps room for this future as long as it has the connection. That of a call is large.
-        let answer = Arc::clone(server).answer(request, Arc::clone(watch), Arc::clone(upgrade));
-        Box::pin(async move { Answer::Ok(answer.await) })
+        Box::pin(Arc::clone(server).answer(request, Arc::clone(watch), Arc::clone(upgrade)))
     });
     let limit = server.config.max_header_bytes;
     let mut connection = http1::Builder::new()

@@ -108,7 +108,7 @@ async fn the_public_port_has_the_same_lists() {
             ("PUT", "/v1.0/metadata/k", left),
             ("GET", "/v1.0/invoke/a/method/b", 404),
         ] {
-            let body = Either::Right(Full::new(bytes::Bytes::new()));
+            let body = RequestBody::Kept(Full::new(bytes::Bytes::new()));
             let request = Request::builder().method(method).uri(path).body(body).unwrap();
             assert_eq!(
                 api.call(request).await.status(),

@@ -11,8 +11,6 @@ use crate::testing::{
 
 const CANCEL: u32 = 8;
 
-type Body = UnsyncBoxBody<Bytes, BoxError>;
-
 /// A client with a pool of its own.
 #[derive(Clone)]
 struct Client {
