@@ -21,7 +21,8 @@ const CALLS: u32 = 200_000;
 fn main() -> Result<(), Box<dyn Error>> {
     let unconfigured = AccessControl::default();
     show("no policy", &unconfigured, "orders/42")?;
-    let kinds: [(&str, Name, &str); 7] = [
+    let long = "a".repeat(1000);
+    let kinds: [(&str, Name, &str); 10] = [
         ("texts, the last", |n| format!("/operation-{n}"), "operation-999"),
         ("texts, none", |n| format!("/operation-{n}"), "orders/42"),
         ("deep texts", |n| format!("/a/b/c/{n}"), "a/b/c/999"),
@@ -36,6 +37,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             "one for each length",
             |n| format!("/{}*", "a".repeat(n)),
             "aaaaaaaaaaaaaaaaaaaaaaaab",
+        ),
+        (
+            "the longest first",
+            |n| format!("/{}*", "a".repeat(RULES - n)),
+            "aaaaaaaaaaaaaaaaaaaaaaaab",
+        ),
+        ("a long segment", |n| format!("/{}*", "a".repeat(n)), &long),
+        (
+            "both of each length",
+            |n| format!("/{}*{}", "a".repeat(n / 32), "b".repeat(n % 32)),
+            "aaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbb",
         ),
     ];
     for (kind, name, method) in kinds {
