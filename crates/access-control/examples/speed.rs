@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use access_control::{AppKind, Policy, Unobserved};
-use invoke_core::{Authorize, Caller, MethodPath, Verb};
+use invoke_core::{Authorize, Caller, Manner, MethodPath, Verb};
 use resources::{AccessControl, AppPolicy, Operation};
 
 /// The name of a rule by its number.
@@ -80,7 +80,7 @@ fn show(kind: &str, spec: &AccessControl, method: &str) -> Result<(), Box<dyn Er
     let method = MethodPath::parse(method.to_owned())?;
     let begun = Instant::now();
     for _ in 0..CALLS {
-        black_box(policy.authorize(black_box(&caller), &method, Some(Verb::GET)));
+        black_box(policy.authorize(black_box(&caller), &method, Manner::Invoked(Some(Verb::GET))));
     }
     println!(
         "{kind:20} {:6.0} ns",
