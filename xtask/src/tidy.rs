@@ -66,6 +66,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("resources", &[]),
     ("telemetry", &["lifecycle", "transport"]),
     ("transport", &["lifecycle"]),
+    ("fuzz", &[]),
     ("integration-tests", &[]),
     ("xtask", &[]),
 ];
