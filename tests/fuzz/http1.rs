@@ -115,12 +115,14 @@ fn seen(pieces: &[&[u8]], has_h2c: bool) -> Vec<Seen> {
         let _ = writer.shutdown().await;
         // The clock stands still while anybody works: this is a hang.
         let ended = tokio::time::timeout(Duration::from_secs(3600), served).await;
-        ended.expect("the server does not let go").unwrap();
+        assert!(
+            ended.is_ok_and(|served| served.is_ok()),
+            "the server does not let go"
+        );
         read.abort();
     });
     drop(runtime);
-    let seen = app.0.lock().unwrap().clone();
-    seen
+    app.0.lock().unwrap().clone()
 }
 
 /// However the bytes are cut, the handler sees the same requests one after the other; where it is not sure of the end of
