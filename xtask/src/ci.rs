@@ -37,6 +37,7 @@ pub(crate) fn run() -> Outcome {
         )?;
     }
     test::unit(&[])?;
+    test::fuzz(&[])?;
     test::integration(&[])?;
     println!("\nAll of it holds ({:.0} s).", begun.elapsed().as_secs_f64());
     Ok(())

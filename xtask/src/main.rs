@@ -29,7 +29,8 @@ cargo xtask COMMAND
   test [FILTER]                 unit tests
   it [FILTER] [--keep-logs]     integration tests: real daprd processes
   sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
-  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, it
+  fuzz [FILTER] [--seconds N]   fuzz targets: 1,000 inputs each, or N seconds each
+  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, fuzz, it
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
   bench --plot FILE.json        a picture of what was measured
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         "soak" => demo::soak(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
+        "fuzz" => test::fuzz(rest),
         "sdk" => sdk::run(rest),
         "ci" => ci::run(),
         "tidy" => tidy::run(),

@@ -1,16 +1,56 @@
-//! `test` and `it`: the two kinds of tests.
+//! `test`, `it` and `fuzz`: the kinds of tests.
 
 use crate::run::{Outcome, cargo, step};
 
 /// The package of the integration suite.
 const SUITE: &str = "integration-tests";
+/// The package of the fuzz targets.
+const TARGETS: &str = "fuzz";
+/// How many inputs each target gets, unless a time is given.
+const INPUTS: &str = "1000";
 /// How many integration tests run at a time.
 const AT_ONCE: u32 = 8;
 
-/// Unit tests: everything but the integration suite.
+/// Unit tests: everything but the integration suite and the fuzz targets.
 pub(crate) fn unit(args: &[String]) -> Outcome {
-    let mut command = cargo(&["test", "--workspace", "--exclude", SUITE, "--locked"]);
+    let mut command = cargo(&[
+        "test",
+        "--workspace",
+        "--exclude",
+        SUITE,
+        "--exclude",
+        TARGETS,
+        "--locked",
+    ]);
     step("unit tests", command.args(args))
+}
+
+/// The fuzz targets with random inputs: a bounded number of them, or as many as fit into `--seconds N` for each target.
+pub(crate) fn fuzz(args: &[String]) -> Outcome {
+    let mut command = cargo(&[
+        "test",
+        "--package",
+        TARGETS,
+        "--tests",
+        "--locked",
+        "--no-fail-fast",
+    ]);
+    let mut filter = Vec::new();
+    let mut millis = None;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--seconds" {
+            let seconds = args.next().and_then(|seconds| seconds.parse::<u64>().ok());
+            millis = Some(seconds.ok_or("--seconds needs a number")?.saturating_mul(1000));
+        } else {
+            filter.push(arg);
+        }
+    }
+    match millis {
+        Some(millis) => command.env("BOLERO_RANDOM_TEST_TIME_MS", millis.to_string()),
+        None => command.env("BOLERO_RANDOM_ITERATIONS", INPUTS),
+    };
+    step("fuzz targets", command.arg("--").args(filter))
 }
 
 /// Integration tests against the binary, which is built first.

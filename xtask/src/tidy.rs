@@ -67,6 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["lifecycle", "transport"]),
     ("transport", &["http2", "lifecycle"]),
     ("http2", &[]),
+    ("fuzz", &[]),
     ("integration-tests", &[]),
     ("xtask", &[]),
 ];

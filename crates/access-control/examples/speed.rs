@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use access_control::{AppKind, Policy, Unobserved};
-use invoke_core::{Authorize, Caller, MethodPath, Verb};
+use invoke_core::{Authorize, Caller, Manner, MethodPath, Verb};
 use resources::{AccessControl, AppPolicy, Operation};
 
 /// The name of a rule by its number.
@@ -21,7 +21,8 @@ const CALLS: u32 = 200_000;
 fn main() -> Result<(), Box<dyn Error>> {
     let unconfigured = AccessControl::default();
     show("no policy", &unconfigured, "orders/42")?;
-    let kinds: [(&str, Name, &str); 7] = [
+    let long = "a".repeat(1000);
+    let kinds: [(&str, Name, &str); 10] = [
         ("texts, the last", |n| format!("/operation-{n}"), "operation-999"),
         ("texts, none", |n| format!("/operation-{n}"), "orders/42"),
         ("deep texts", |n| format!("/a/b/c/{n}"), "a/b/c/999"),
@@ -36,6 +37,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             "one for each length",
             |n| format!("/{}*", "a".repeat(n)),
             "aaaaaaaaaaaaaaaaaaaaaaaab",
+        ),
+        (
+            "the longest first",
+            |n| format!("/{}*", "a".repeat(RULES - n)),
+            "aaaaaaaaaaaaaaaaaaaaaaaab",
+        ),
+        ("a long segment", |n| format!("/{}*", "a".repeat(n)), &long),
+        (
+            "both of each length",
+            |n| format!("/{}*{}", "a".repeat(n / 32), "b".repeat(n % 32)),
+            "aaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbb",
         ),
     ];
     for (kind, name, method) in kinds {
@@ -68,7 +80,7 @@ fn show(kind: &str, spec: &AccessControl, method: &str) -> Result<(), Box<dyn Er
     let method = MethodPath::parse(method.to_owned())?;
     let begun = Instant::now();
     for _ in 0..CALLS {
-        black_box(policy.authorize(black_box(&caller), &method, Some(Verb::GET)));
+        black_box(policy.authorize(black_box(&caller), &method, Manner::Invoked(Some(Verb::GET))));
     }
     println!(
         "{kind:20} {:6.0} ns",

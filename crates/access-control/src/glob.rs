@@ -2,24 +2,29 @@
 
 use memchr::memmem::Finder;
 
-/// A pattern with at least one `*`. Matching takes time in proportion to the text, however the pattern looks.
-#[derive(Clone, Debug)]
-pub(crate) struct Glob {
-    prefix: Box<[u8]>,
-    /// What stands between two `*`, in order; never empty.
-    middle: Box<[Finder<'static>]>,
-    suffix: Box<[u8]>,
+/// A pattern with at least one `*`, taken apart.
+#[derive(Debug)]
+pub(crate) struct Glob<'a> {
+    /// What comes before the first `*`.
+    pub(crate) prefix: &'a [u8],
+    pub(crate) middle: Middle,
+    /// What comes after the last `*`.
+    pub(crate) suffix: &'a [u8],
 }
 
-impl Glob {
+/// What stands between two `*`, in order; never empty texts.
+#[derive(Clone, Debug)]
+pub(crate) struct Middle(Box<[Finder<'static>]>);
+
+impl<'a> Glob<'a> {
     /// `None` for a text without `*`, which matches itself only.
-    pub(crate) fn parse(pattern: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(pattern: &'a [u8]) -> Option<Self> {
         let mut pieces: Vec<&[u8]> = pattern.split(|byte| *byte == b'*').collect();
         if pieces.len() < 2 {
             return None;
         }
-        let suffix = pieces.pop().unwrap_or_default().into();
-        let prefix = pieces.remove(0).into();
+        let suffix = pieces.pop().unwrap_or_default();
+        let prefix = pieces.remove(0);
         let middle = pieces
             .into_iter()
             .filter(|piece| !piece.is_empty())
@@ -27,30 +32,18 @@ impl Glob {
             .collect();
         Some(Self {
             prefix,
-            middle,
+            middle: Middle(middle),
             suffix,
         })
     }
+}
 
-    /// What comes before the first `*`.
-    pub(crate) fn prefix(&self) -> &[u8] {
-        &self.prefix
-    }
-
-    /// What comes after the last `*`.
-    pub(crate) fn suffix(&self) -> &[u8] {
-        &self.suffix
-    }
-
-    pub(crate) fn matches(&self, text: &[u8]) -> bool {
-        let Some(rest) = text.strip_prefix(&*self.prefix) else {
-            return false;
-        };
-        let Some(mut rest) = rest.strip_suffix(&*self.suffix) else {
-            return false;
-        };
+impl Middle {
+    /// Whether a text without the prefix and the suffix of the pattern matches. It takes time in proportion to the
+    /// text, however the pattern looks.
+    pub(crate) fn matches(&self, mut rest: &[u8]) -> bool {
         // The first place is the best one: what comes later has the most room behind it.
-        for piece in &self.middle {
+        for piece in &self.0 {
             match piece.find(rest) {
                 Some(at) => rest = &rest[at + piece.needle().len()..],
                 None => return false,
@@ -67,7 +60,12 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
-        Glob::parse(pattern.as_bytes()).map_or(pattern == text, |glob| glob.matches(text.as_bytes()))
+        let Some(glob) = Glob::parse(pattern.as_bytes()) else {
+            return pattern == text;
+        };
+        let rest = text.as_bytes().strip_prefix(glob.prefix);
+        let rest = rest.and_then(|rest| rest.strip_suffix(glob.suffix));
+        rest.is_some_and(|rest| glob.middle.matches(rest))
     }
 
     /// The definition, by recursion.

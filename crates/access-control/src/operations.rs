@@ -4,6 +4,7 @@
 //! nobody goes back. Children with a fixed text are found by hash, and only the patterns written before it are tried.
 
 mod children;
+mod prefixes;
 
 use children::Children;
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use invoke_core::{Authorize, Caller, Decision, Denied, MethodPath, Verb};
+use invoke_core::{Authorize, Caller, Decision, Denied, Manner, MethodPath, Verb};
 
 use crate::observer::{Judged, Observer, Source};
 use crate::operations::Operations;
@@ -92,7 +92,7 @@ impl List {
         &self,
         caller: Option<&SpiffeId<'_>>,
         method: &[u8],
-        verb: Verb,
+        manner: Manner,
         kind: AppKind,
     ) -> (bool, Source) {
         let rules = caller.and_then(|caller| {
@@ -106,10 +106,16 @@ impl List {
             Some(default) => (default, Source::App),
             None => (self.default, Source::Global),
         };
-        let allowed = match kind {
-            AppKind::Grpc => rules.allows_call(method).unwrap_or(default),
-            AppKind::Http => readings::all(method, |method| {
-                rules.allows_request(&lowercased(method), verb, default)
+        let allows_call = |method: &[u8]| rules.allows_call(method).unwrap_or(default);
+        let allowed = match (kind, manner) {
+            (AppKind::Grpc, _) => allows_call(method),
+            (AppKind::Http, Manner::Invoked(verb)) => readings::all(method, |method| {
+                rules.allows_request(&lowercased(method), verb.unwrap_or(Verb::NONE), default)
+            }),
+            // Dapr looks the path up as it is among names that are in lower case. An app need not care about the
+            // case, so what is denied in lower case is denied too.
+            (AppKind::Http, Manner::Proxied) => readings::all(method, |method| {
+                allows_call(method) && allows_call(&lowercased(method))
             }),
         };
         (allowed, source)
@@ -160,7 +166,7 @@ pub(crate) fn lowercased(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 impl Authorize for Policy {
-    fn authorize(&self, caller: &Caller, method: &MethodPath, verb: Option<Verb>) -> Decision {
+    fn authorize(&self, caller: &Caller, method: &MethodPath, manner: Manner) -> Decision {
         let Some(list) = &self.list else {
             return Decision::Allow;
         };
@@ -171,11 +177,7 @@ impl Authorize for Policy {
                 return Decision::Deny(Denied::Malformed(malformed.0.into()));
             }
         };
-        let verb = match self.kind {
-            AppKind::Http => verb.unwrap_or(Verb::NONE),
-            AppKind::Grpc => Verb::NONE,
-        };
-        let (is_allowed, source) = list.judge(caller.as_ref(), method.as_bytes(), verb, self.kind);
+        let (is_allowed, source) = list.judge(caller.as_ref(), method.as_bytes(), manner, self.kind);
         self.observer.judged(Judged {
             caller,
             source,
@@ -184,6 +186,10 @@ impl Authorize for Policy {
         if is_allowed {
             return Decision::Allow;
         }
+        let verb = match (self.kind, manner) {
+            (AppKind::Http, Manner::Invoked(Some(verb))) => verb,
+            _ => Verb::NONE,
+        };
         let denied = Denied::Policy {
             id: caller.map_or("", |caller| caller.as_str()).into(),
             operation: method.clone(),

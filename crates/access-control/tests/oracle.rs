@@ -93,7 +93,8 @@ fn compiled(rules: &[String], method: &str, kind: AppKind) -> bool {
 /// Few letters, so that rules and methods meet.
 fn segment() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "a", "b", "ab", "aa", "aba", "*", "**", "a*", "*b", "a*a", "*a*", "***", "", "ba",
+        "a", "b", "ab", "aa", "aba", "*", "**", "a*", "*b", "a*a", "*a*", "***", "", "ba", "ab*", "*ab",
+        "ab*a", "a*ba", "*aba",
     ])
 }
 

@@ -9,8 +9,8 @@ mod common;
 use std::sync::Arc;
 
 use access_control::{AppKind, BrokenPolicies, Policy, Source, Unobserved};
-use common::{CALLER, Told, allows, compile, decide, operation, policy, spec};
-use invoke_core::{Authorize, Caller, Decision, MethodPath, Verb};
+use common::{CALLER, Told, allows, compile, decide, operation, passes, policy, spec};
+use invoke_core::{Authorize, Caller, Decision, Manner, MethodPath, Verb};
 use resources::{AccessControl, AppPolicy};
 
 fn denied(decision: Decision) -> String {
@@ -131,6 +131,36 @@ fn verbs() {
         let policy = compile(&spec, AppKind::Grpc);
         for method in ["get", "any", "lower", "none"] {
             assert!(allows(&policy, method, Verb::NONE), "{method}");
+        }
+    }
+}
+
+#[test]
+fn what_is_passed_on_has_no_verb() {
+    let operations = vec![
+        operation("/one", &["POST"], "allow"),
+        operation("/two", &["POST"], "deny"),
+        operation("/Svc/Three", &["*"], "allow"),
+        operation("/Svc/Four", &["*"], "deny"),
+    ];
+    for (default, undecided) in [("allow", true), ("deny", false), ("", true)] {
+        let spec = spec(Some("allow"), vec![policy(default, operations.clone())]);
+        let http = compile(&spec, AppKind::Http);
+        let grpc = compile(&spec, AppKind::Grpc);
+        for (path, by_http, by_grpc) in [
+            ("/one", true, true),
+            ("/two", false, false),
+            ("/other", undecided, undecided),
+            // Names are in lower case for HTTP apps, and these paths are not: an allowed one is not found.
+            ("/Svc/Three", undecided, true),
+            ("/svc/three", true, undecided),
+            ("/Svc/Four", false, false),
+            ("/svc/four", false, undecided),
+            ("/TWO", false, undecided),
+            ("/two%2Fx", false, undecided),
+        ] {
+            assert_eq!(passes(&http, path), by_http, "{default:?} {path}");
+            assert_eq!(passes(&grpc, path), by_grpc, "{default:?} {path}");
         }
     }
 }
@@ -418,12 +448,12 @@ fn what_is_not_configured_costs_no_memory() {
     let counted = allocation_counter::measure(|| {
         for caller in [&Caller::default(), &caller] {
             assert_eq!(
-                policy.authorize(caller, &method, Some(Verb::GET)),
+                policy.authorize(caller, &method, Manner::Invoked(Some(Verb::GET))),
                 Decision::Allow
             );
         }
         assert_eq!(
-            with_rules.authorize(&caller, &method, Some(Verb::GET)),
+            with_rules.authorize(&caller, &method, Manner::Invoked(Some(Verb::GET))),
             Decision::Allow
         );
     });

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use invoke_codec::message::{ResponseLens, put_response, read_request};
-use invoke_codec::wire::{self, Value};
+use invoke_codec::wire::{self, Embedded, Value};
 use invoke_codec::{DecodeError, metadata};
 use invoke_core::trace::TraceContext;
 use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, error::code};
@@ -79,16 +79,16 @@ pub(crate) async fn handle<I: Invoke>(
 
 /// The target and the message for it.
 fn read(message: &Bytes) -> Result<(Box<str>, Bytes), GrpcStatus> {
-    let (mut target, mut request) = (Box::from(""), Bytes::new());
+    let (mut target, mut request) = (Box::from(""), Embedded::default());
     let malformed = |error: DecodeError| GrpcStatus::new(code::INTERNAL, error.to_string());
     for field in wire::fields(message) {
         match field.map_err(malformed)? {
             (1, Value::Len(id)) => target = wire::text(&id).map_err(malformed)?.unwrap_or_default(),
-            (3, Value::Len(bytes)) => request = bytes,
+            (3, Value::Len(bytes)) => request.add(bytes),
             _ => {}
         }
     }
-    Ok((target, request))
+    Ok((target, request.whole().unwrap_or_default()))
 }
 
 async fn answer(

@@ -14,6 +14,9 @@ mod api;
 mod cors;
 mod details;
 mod errors;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod invocation;
 mod limit;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::uri::PathAndQuery;
+use http::uri::{InvalidUriParts, PathAndQuery};
 use http::{Method, Request, Response, Uri};
 use invoke_core::{
     AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Proxied, Reply, headers,
@@ -181,12 +181,10 @@ impl HttpChannel {
         }
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
+        *request.uri_mut() = inner.uri(target.clone()).map_err(failure::of_parts)?;
         *request.headers_mut() = headers;
-        let shown = || {
-            let target = std::str::from_utf8(&target).unwrap_or_default();
-            url::shown(&inner.settings.base, &inner.base_path, target)
-        };
-        let answer = inner.exchange(request, &target).await;
+        let shown = || url::shown(&inner.settings.base, &inner.base_path, target.as_str());
+        let answer = inner.exchange(request).await;
         answer.map_err(|error| {
             let broken = broken.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
             failure::of_call(&method, &shown(), inner.settings.max_header_bytes, error, broken)
@@ -197,8 +195,7 @@ impl HttpChannel {
 /// A request to an app, but for what its connection adds.
 pub(crate) struct Prepared {
     pub(crate) method: Method,
-    /// Path and query.
-    pub(crate) target: Bytes,
+    pub(crate) target: PathAndQuery,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Body,
     /// How long the caller said that the body is.
@@ -206,28 +203,30 @@ pub(crate) struct Prepared {
 }
 
 impl Inner {
-    async fn exchange(
-        &self,
-        mut request: Request<Outgoing>,
-        target: &Bytes,
-    ) -> Result<Reply, transport::client::ClientError> {
-        // `url::target` made nothing that is no path and query.
-        let target =
-            PathAndQuery::from_maybe_shared(target.clone()).unwrap_or(PathAndQuery::from_static("/"));
-        match &self.client {
-            Client::Http(pool) => {
-                *request.uri_mut() = Uri::from(target);
-                request.headers_mut().insert(header::HOST, self.host.clone());
-                Ok(response::reply(pool.send(request).await?).await)
-            }
-            Client::H2c(origin) => {
+    /// Where a request goes, as its protocol wants it written.
+    fn uri(&self, target: PathAndQuery) -> Result<Uri, InvalidUriParts> {
+        match self.client {
+            Client::Http(_) => Ok(Uri::from(target)),
+            Client::H2c(_) => {
                 let mut parts = http::uri::Parts::default();
                 parts.scheme = Some(http::uri::Scheme::HTTP);
                 parts.authority = self.host.to_str().ok().and_then(|host| host.parse().ok());
                 parts.path_and_query = Some(target);
-                *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-                Ok(response::reply(origin.send(request).await?).await)
+                Uri::from_parts(parts)
             }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Outgoing>,
+    ) -> Result<Reply, transport::client::ClientError> {
+        match &self.client {
+            Client::Http(pool) => {
+                request.headers_mut().insert(header::HOST, self.host.clone());
+                Ok(response::reply(pool.send(request).await?).await)
+            }
+            Client::H2c(origin) => Ok(response::reply(origin.send(request).await?).await),
         }
     }
 }

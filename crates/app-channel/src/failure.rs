@@ -18,6 +18,18 @@ pub(crate) fn of_url(error: UrlError) -> InvokeError {
     )
 }
 
+/// A path and an address that do not go together.
+pub(crate) fn of_parts(error: http::uri::InvalidUriParts) -> InvokeError {
+    let text = error.to_string();
+    InvokeError::unsent(
+        Fault::Us,
+        Cause::App {
+            text,
+            source: Some(error.into()),
+        },
+    )
+}
+
 /// A call that no answer came to: `Get "http://127.0.0.1:1/m": EOF`.
 pub(crate) fn of_call(
     method: &http::Method,

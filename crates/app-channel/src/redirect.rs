@@ -27,8 +27,7 @@ pub(crate) struct Place {
     pub(crate) is_https: bool,
     /// Host and perhaps port, in lower case.
     authority: String,
-    /// Path and query.
-    pub(crate) target: Bytes,
+    pub(crate) target: PathAndQuery,
 }
 
 /// What to do with an answer.
@@ -114,7 +113,7 @@ impl Place {
             let scheme = if self.is_https { "https" } else { "http" };
             return Self::absolute(scheme, reference).ok_or_else(unreadable)?;
         }
-        let (own_path, own_query) = split(&self.target);
+        let (own_path, own_query) = split(self.target.as_str().as_bytes());
         let (path, query) = split(reference);
         let joined = if path.is_empty() {
             let query = if has_query(reference) { query } else { own_query };
@@ -135,7 +134,7 @@ impl Place {
     }
 
     /// The same origin with another path and query.
-    pub(crate) fn at(&self, target: &Bytes) -> Self {
+    pub(crate) fn at(&self, target: &PathAndQuery) -> Self {
         Self {
             target: target.clone(),
             ..self.clone()
@@ -160,7 +159,7 @@ impl Place {
 
     /// The whole of it.
     pub(crate) fn url(&self) -> String {
-        format!("{}{}", self.origin(), String::from_utf8_lossy(&self.target))
+        format!("{}{}", self.origin(), self.target)
     }
 }
 
@@ -221,7 +220,7 @@ fn path_of(path: &[u8]) -> Vec<u8> {
 }
 
 /// Path and query as a request has them: what may not stand there is escaped.
-fn target(path: &[u8], query: &[u8]) -> Option<Bytes> {
+fn target(path: &[u8], query: &[u8]) -> Option<PathAndQuery> {
     let mut target = Vec::with_capacity(path.len() + query.len() + 1);
     for byte in path {
         let is_legal = byte.is_ascii_graphic() && !b"\"<>\\^`{|}#?".contains(byte);
@@ -237,10 +236,7 @@ fn target(path: &[u8], query: &[u8]) -> Option<Bytes> {
             );
         }
     }
-    let target = Bytes::from(target);
-    PathAndQuery::from_maybe_shared(target.clone())
-        .ok()
-        .map(|_| target)
+    PathAndQuery::from_maybe_shared(Bytes::from(target)).ok()
 }
 
 #[cfg(test)]
@@ -336,7 +332,7 @@ mod tests {
         fn any_location_is_judged(reference in proptest::collection::vec(any::<u8>(), 0..40)) {
             let from = Place::parse("https://h/a/b").unwrap();
             if let Ok(place) = from.join(&reference) {
-                prop_assert!(place.target.starts_with(b"/"));
+                prop_assert!(place.target.as_str().starts_with('/'));
                 prop_assert!(place.url().parse::<http::Uri>().is_ok(), "{}", place.url());
             }
         }

@@ -4,7 +4,7 @@
 //! an escape, and what it escapes reaches the app. A path of which every byte may stand in a path is sent as it
 //! is; otherwise the decoded path is escaped anew, as a whole. Apps decode the same path either way.
 
-use bytes::Bytes;
+use http::uri::PathAndQuery;
 use invoke_core::MethodPath;
 use thiserror::Error;
 
@@ -25,6 +25,9 @@ pub(crate) enum UrlError {
         /// The whole URL.
         url: String,
     },
+    /// More than a request can carry. An app must never get another path than the one that was judged.
+    #[error("the path and the query of the URL have {0} bytes, which is too long to be sent")]
+    TooLong(usize),
 }
 
 /// The request target of a call to `base` (a URL without a trailing slash, or with a path of its own).
@@ -35,7 +38,7 @@ pub(crate) fn target(
     base_path: &str,
     method: &MethodPath,
     query: &[u8],
-) -> Result<Bytes, UrlError> {
+) -> Result<PathAndQuery, UrlError> {
     let method = method.as_bytes();
     let mut path = Vec::with_capacity(base_path.len() + method.len() + query.len() + 2);
     path.extend_from_slice(base_path.as_bytes());
@@ -71,7 +74,9 @@ pub(crate) fn target(
         path.push(b'?');
         put_query(&mut path, query);
     }
-    Ok(path.into())
+    let length = path.len();
+    // All of its bytes may stand there, so it can only be too long.
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(path)).map_err(|_| UrlError::TooLong(length))
 }
 
 /// The whole URL of a call, for error texts: as Go prints the URL of a request.
@@ -167,7 +172,7 @@ mod tests {
     fn of(method: &str, query: &str) -> Result<String, String> {
         let method = MethodPath::parse(method.to_owned()).unwrap();
         target("http://127.0.0.1:1", "", &method, query.as_bytes())
-            .map(|target| String::from_utf8(target.to_vec()).unwrap())
+            .map(|target| target.to_string())
             .map_err(|error| error.to_string())
     }
 
@@ -223,6 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_is_no_other_path() {
+        let of = |method: String, query: &[u8]| {
+            let method = MethodPath::parse(method).unwrap();
+            target("http://h", "", &method, query)
+        };
+        let longest = "a".repeat(65_533);
+        assert_eq!(of(longest.clone(), b"").unwrap(), format!("/{longest}").as_str());
+        assert_eq!(of(format!("{longest}a"), b""), Err(UrlError::TooLong(65_535)));
+        assert_eq!(of(longest, b"q"), Err(UrlError::TooLong(65_536)));
+        assert_eq!(of(" ".repeat(22_000), b""), Err(UrlError::TooLong(66_001)));
+    }
+
+    #[test]
     fn a_base_may_have_a_path() {
         let method = MethodPath::parse("m").unwrap();
         let target = target("http://h/base", "/base", &method, b"").unwrap();
@@ -238,22 +256,20 @@ mod tests {
         fn apps_decode_what_was_meant(method in "[a-z /%*\"()é\\\\]{0,16}", query in "[ -~]{0,12}") {
             let method = MethodPath::parse(method).unwrap();
             if let Ok(target) = target("http://127.0.0.1:1", "", &method, query.as_bytes()) {
-                let uri: http::uri::PathAndQuery = std::str::from_utf8(&target).unwrap().parse().unwrap();
                 let mut meant = decode(method.as_bytes());
                 if meant.first() != Some(&b'/') {
                     meant.insert(0, b'/');
                 }
-                prop_assert_eq!(decode(uri.path().as_bytes()), meant);
+                prop_assert_eq!(decode(target.path().as_bytes()), meant);
             }
         }
 
         #[test]
-        fn any_bytes_are_judged(method in proptest::collection::vec(0x20..=255_u8, 0..30),
-                                query in proptest::collection::vec(any::<u8>(), 0..20)) {
-            if let Ok(method) = MethodPath::parse(method)
-                && let Ok(target) = target("http://h", "", &method, &query)
-            {
-                prop_assert!(http::uri::PathAndQuery::from_maybe_shared(target).is_ok());
+        fn any_bytes_can_be_sent_or_tell_why_not(method in proptest::collection::vec(0x20..=255_u8, 0..30),
+                                                 query in proptest::collection::vec(any::<u8>(), 0..20)) {
+            if let Ok(method) = MethodPath::parse(method) {
+                let target = target("http://h", "", &method, &query);
+                prop_assert!(!matches!(target, Err(UrlError::TooLong(_))), "{target:?}");
             }
         }
     }

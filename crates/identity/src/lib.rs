@@ -15,6 +15,9 @@ mod certificate;
 mod configs;
 mod counters;
 mod csr;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod jwt;
 mod p521;

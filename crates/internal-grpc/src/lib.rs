@@ -13,6 +13,9 @@
 mod client;
 mod codec;
 mod frames;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod purge;
 mod server;
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use invoke_core::{Head, MethodPath, Origin, Reply, Verb};
 
-use crate::wire::{self, Value, bytes_len, len_len};
+use crate::wire::{self, Embedded, Value, bytes_len, len_len};
 use crate::{DecodeError, EncodeError};
 
 /// The lengths of an `InvokeRequest` and of what is nested in it.
@@ -56,20 +56,32 @@ pub fn put_request(out: &mut BytesMut, head: &Head, lens: &RequestLens) {
 
 /// Reads an `InvokeRequest`: a head without headers, and the body.
 pub fn read_request(message: &Bytes, origin: Origin) -> Result<(Head, Bytes), DecodeError> {
-    let (mut method, mut data) = (Bytes::new(), Bytes::new());
+    let mut method = Bytes::new();
+    let (mut data, mut extension) = (Embedded::default(), Embedded::default());
     let mut head = Head::new(MethodPath::default(), origin);
     for field in wire::fields(message) {
         match field? {
             (1, Value::Len(bytes)) => method = bytes,
-            (2, Value::Len(any)) => (head.type_url, data) = wire::read_any(&any)?,
+            (2, Value::Len(any)) => data.add(any),
             (3, Value::Len(bytes)) => head.content_type = content_type(bytes)?,
-            (4, Value::Len(extension)) => read_extension(&extension, &mut head)?,
+            (4, Value::Len(bytes)) => extension.add(bytes),
             _ => {}
         }
     }
     if std::str::from_utf8(&method).is_err() {
         return Err(DecodeError::Malformed("string"));
     }
+    if let Some(extension) = extension.whole() {
+        read_extension(&extension, &mut head)?;
+    }
+    let data = match data.whole() {
+        Some(any) => {
+            let (type_url, data) = wire::read_any(&any)?;
+            head.type_url = type_url;
+            data
+        }
+        None => Bytes::new(),
+    };
     head.method = MethodPath::parse(method)?;
     Ok((head, data))
 }
@@ -112,14 +124,19 @@ pub fn put_response(out: &mut BytesMut, reply: &Reply, lens: &ResponseLens) {
 
 /// Reads an `InvokeResponse` into a reply; what is returned is the body.
 pub fn read_response(message: &Bytes, reply: &mut Reply) -> Result<Bytes, DecodeError> {
-    let mut data = Bytes::new();
+    let mut data = Embedded::default();
     for field in wire::fields(message) {
         match field? {
-            (1, Value::Len(any)) => (reply.type_url, data) = wire::read_any(&any)?,
+            (1, Value::Len(any)) => data.add(any),
             (2, Value::Len(bytes)) => reply.content_type = content_type(bytes)?,
             _ => {}
         }
     }
+    let Some(any) = data.whole() else {
+        return Ok(Bytes::new());
+    };
+    let (type_url, data) = wire::read_any(&any)?;
+    reply.type_url = type_url;
     Ok(data)
 }
 

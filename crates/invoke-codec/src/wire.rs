@@ -133,6 +133,37 @@ impl Fields {
     }
 }
 
+/// An embedded message. It may come in several parts, which count as if they stood one after the other.
+#[derive(Debug, Default)]
+pub struct Embedded {
+    first: Option<Bytes>,
+    /// All parts, if there are several.
+    all: BytesMut,
+}
+
+impl Embedded {
+    /// Adds a part.
+    pub fn add(&mut self, part: Bytes) {
+        let Some(first) = &self.first else {
+            self.first = Some(part);
+            return;
+        };
+        if self.all.is_empty() {
+            self.all.extend_from_slice(first);
+        }
+        self.all.extend_from_slice(&part);
+    }
+
+    /// The message, if it is there. One that came in one part is not copied.
+    pub fn whole(self) -> Option<Bytes> {
+        if self.all.is_empty() {
+            self.first
+        } else {
+            Some(self.all.freeze())
+        }
+    }
+}
+
 /// An `int32` field; nothing for 0, as proto3 has it. Negative numbers take ten bytes.
 pub fn put_int32(out: &mut BytesMut, field: u32, value: i32) {
     if value != 0 {

@@ -10,10 +10,9 @@ use crate::headers::Identity;
 use crate::id::Target;
 use crate::invocation::Invocation;
 use crate::method::MethodPath;
-use crate::ports::{AppChannel, Authorize, Decision, Receive};
+use crate::ports::{AppChannel, Authorize, Decision, Manner, Receive};
 use crate::proxied::Proxied;
 use crate::reply::Reply;
-use crate::verb::Verb;
 
 /// Who sent a call to this sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,15 +62,15 @@ impl<A: AppChannel, P: Authorize> Inbound<A, P> {
             let status = RpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {text}"));
             return Err(InvokeError::unsent(Fault::Caller, status));
         }
-        self.judge(caller, &method, Some(Verb::NONE))?;
+        self.judge(caller, &method, Manner::Proxied)?;
         match &self.app {
             Some(app) => app.proxy(call).await,
             None => Err(InvokeError::unsent(Fault::Us, Cause::NoApp)),
         }
     }
 
-    fn judge(&self, caller: &Caller, method: &MethodPath, verb: Option<Verb>) -> Result<(), InvokeError> {
-        match self.policy.authorize(caller, method, verb) {
+    fn judge(&self, caller: &Caller, method: &MethodPath, manner: Manner) -> Result<(), InvokeError> {
+        match self.policy.authorize(caller, method, manner) {
             Decision::Allow => Ok(()),
             Decision::Deny(denied) => Err(InvokeError::unsent(Fault::Caller, denied)),
         }
@@ -96,7 +95,7 @@ impl<A: AppChannel, P: Authorize> Receive for Inbound<A, P> {
         let Some(app) = &self.app else {
             return Err(InvokeError::unsent(Fault::Us, Cause::NoApp));
         };
-        self.judge(caller, &call.head.method, call.head.verb)?;
+        self.judge(caller, &call.head.method, Manner::Invoked(call.head.verb))?;
         app.invoke(call).await
     }
 

@@ -33,8 +33,8 @@ pub use invocation::{Head, Invocation, Origin};
 pub use method::{MethodError, MethodPath, clean_path};
 pub use outbound::{Outbound, OutboundSettings};
 pub use ports::{
-    AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, NoExternalEndpoints, Open, Peers, Receive,
-    Resolver,
+    AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, Manner, NoExternalEndpoints, Open, Peers,
+    Receive, Resolver,
 };
 pub use proxied::{Proxied, ProxiedHead};
 pub use reply::{Reply, Route, WireStatus};

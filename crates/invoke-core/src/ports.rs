@@ -117,10 +117,19 @@ pub enum Decision {
     Deny(Denied),
 }
 
+/// How a call asks for its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It is invoked, with the verb that the caller named.
+    Invoked(Option<Verb>),
+    /// A gRPC call is passed on as it is. It has no verb, whatever else the app speaks.
+    Proxied,
+}
+
 /// The access control policy of the callee's sidecar.
 pub trait Authorize: Send + Sync + 'static {
-    /// Judges a call by who calls, the normalised method and the verb.
-    fn authorize(&self, caller: &Caller, method: &MethodPath, verb: Option<Verb>) -> Decision;
+    /// Judges a call by who calls, the normalised method and how it is asked for.
+    fn authorize(&self, caller: &Caller, method: &MethodPath, manner: Manner) -> Decision;
 }
 
 /// No access control is configured: every call is allowed, as in Dapr.
@@ -128,7 +137,7 @@ pub trait Authorize: Send + Sync + 'static {
 pub struct Open;
 
 impl Authorize for Open {
-    fn authorize(&self, _: &Caller, _: &MethodPath, _: Option<Verb>) -> Decision {
+    fn authorize(&self, _: &Caller, _: &MethodPath, _: Manner) -> Decision {
         Decision::Allow
     }
 }

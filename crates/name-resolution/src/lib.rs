@@ -7,6 +7,9 @@
 //!
 //! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
 
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

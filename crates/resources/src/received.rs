@@ -1,6 +1,6 @@
 //! Resources as the operator of Kubernetes sends them: JSON, one by one.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::access::without_empty_scalars;
@@ -44,11 +44,91 @@ pub fn decode_resources<R: Resource>(
 pub fn decode_configuration(name: &str, document: &[u8]) -> Result<Configuration, ConfigurationError> {
     let origin = format!("Configuration {name} of the operator");
     match parse(document) {
-        Ok(mut document) => {
+        Ok(document) => {
+            let mut document = respelled(document);
             without_empty_scalars(&mut document);
             of_documents(vec![(origin, document)])
         }
         Err(reason) => Err(ConfigurationError::Received { origin, reason }),
+    }
+}
+
+/// The keys of a configuration. In JSON their case does not matter; in files, which are YAML, it does.
+const KEYS: [&str; 47] = [
+    "accessControl",
+    "action",
+    "allowed",
+    "api",
+    "apiLogging",
+    "appHttpPipeline",
+    "appId",
+    "component",
+    "components",
+    "configuration",
+    "defaultAccess",
+    "defaultAction",
+    "denied",
+    "deny",
+    "enabled",
+    "endpointAddress",
+    "features",
+    "handlers",
+    "http",
+    "httpPipeline",
+    "httpVerb",
+    "latencyDistributionBuckets",
+    "logging",
+    "metric",
+    "metrics",
+    "name",
+    "nameResolution",
+    "namespace",
+    "obfuscateURLs",
+    "omitHealthChecks",
+    "operations",
+    "otel",
+    "policies",
+    "protocol",
+    "recordErrorCodes",
+    "rules",
+    "samplingRate",
+    "scopes",
+    "secrets",
+    "spec",
+    "stdout",
+    "storeName",
+    "tracing",
+    "trustDomain",
+    "type",
+    "version",
+    "zipkin",
+];
+
+/// The document with its keys as they are looked for. Of a key in two spellings the right one counts. What stands below
+/// `configuration` belongs to a resolver.
+fn respelled(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut right = Map::new();
+            let mut others = Vec::new();
+            for (key, value) in map {
+                let known = KEYS.iter().find(|known| known.eq_ignore_ascii_case(&key));
+                let value = match known {
+                    Some(&"configuration") => value,
+                    _ => respelled(value),
+                };
+                match known {
+                    Some(known) if *known != key => others.push((*known, value)),
+                    _ => drop(right.insert(key, value)),
+                }
+            }
+            for (key, value) in others {
+                right.entry(key).or_insert(value);
+            }
+            Value::Object(right)
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(respelled).collect()),
+        scalar => scalar,
     }
 }
 
@@ -129,6 +209,38 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_case_of_keys_does_not_matter() {
+        let text = r#"{"spec":{"tracing":{"samplingRate":"1","stdout":true,"zipkin":{"endpointAddress":"z"},
+            "otel":{"protocol":"grpc"}},"metric":{"enabled":true,"recordErrorCodes":true,"http":{},
+            "latencyDistributionBuckets":[1],"rules":[1]},"metrics":{"enabled":false},
+            "httpPipeline":{"handlers":[{"name":"a","type":"b","version":"v1"}]},
+            "appHttpPipeline":{"handlers":[{"name":"c"}]},"features":[{"name":"f","enabled":true}],
+            "nameResolution":{"component":"mdns","version":"v1","configuration":{"KeyOfTheirs":"x"}},
+            "accessControl":{"defaultAction":"deny","trustDomain":"t","policies":[{"appId":"a","namespace":"n",
+            "trustDomain":"p","defaultAction":"allow","operations":[{"name":"/o","httpVerb":["GET"],"action":"deny"}]}]},
+            "api":{"allowed":[{"name":"i","version":"v1","protocol":"http"}],"denied":[{"name":"j"}]},
+            "logging":{"apiLogging":{"enabled":true,"obfuscateURLs":true,"omitHealthChecks":true}},
+            "secrets":{"scopes":[{"storeName":"s","defaultAccess":"allow"}]},"components":{"deny":["d"]}}}"#;
+        let right = decode_configuration("c", text.as_bytes()).unwrap();
+        for respell in [str::to_uppercase as fn(&str) -> String, str::to_lowercase] {
+            let mut other = text.to_owned();
+            for key in KEYS {
+                other = other.replace(&format!("\"{key}\":"), &format!("\"{}\":", respell(key)));
+            }
+            assert_eq!(
+                decode_configuration("c", other.as_bytes()).unwrap(),
+                right,
+                "{other}"
+            );
+        }
+        assert_eq!(right.name_resolution.configuration["KeyOfTheirs"], "x");
+        assert!(KEYS.iter().all(|key| text.contains(&format!("\"{key}\":"))));
+        let both = br#"{"spec":{"ACCESSCONTROL":{"defaultAction":"allow"},"accessControl":{"defaultAction":"deny"}}}"#;
+        let both = decode_configuration("c", both).unwrap().access_control.unwrap();
+        assert_eq!(both.default_action.as_deref(), Some("deny"));
     }
 
     proptest::proptest! {

@@ -13,6 +13,9 @@
 //! without a bound.
 
 pub mod client;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 pub mod listen;
 mod reset;

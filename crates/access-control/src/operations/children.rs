@@ -1,10 +1,10 @@
 //! The children of a node, in the order in which they were written.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 
+use super::prefixes::Prefixes;
 use super::{MULTI, SINGLE};
-use crate::glob::Glob;
+use crate::glob::{Glob, Middle};
 
 /// A child: the place among its siblings, and where its node is.
 #[derive(Clone, Copy, Debug)]
@@ -68,44 +68,39 @@ impl Children {
 /// as much as one.
 #[derive(Debug, Default)]
 struct Globs {
-    patterns: Vec<(Glob, Child)>,
-    /// The lengths of beginning and end that occur.
-    shapes: Vec<(usize, usize)>,
-    /// Patterns by the hash of beginning and end, in order. Two that share a hash do no harm: all are tried.
-    by_ends: HashMap<u64, Vec<usize>>,
-    hasher: RandomState,
+    /// By the beginning, then by the end read backwards; those that share both are in order.
+    by_ends: Prefixes<Prefixes<Vec<(Middle, Child)>>>,
 }
 
 impl Globs {
-    fn add(&mut self, glob: Glob, child: Child) {
-        let (prefix, suffix) = (glob.prefix(), glob.suffix());
-        let shape = (prefix.len(), suffix.len());
-        let hash = self.hasher.hash_one((prefix, suffix));
-        if !self.shapes.contains(&shape) {
-            self.shapes.push(shape);
-        }
-        self.by_ends.entry(hash).or_default().push(self.patterns.len());
-        self.patterns.push((glob, child));
+    fn add(&mut self, glob: Glob<'_>, child: Child) {
+        let mut suffix = glob.suffix.to_vec();
+        suffix.reverse();
+        let by_suffix = self.by_ends.entry(glob.prefix, child.order);
+        let same_ends = by_suffix.entry(&suffix, child.order);
+        same_ends.push((glob.middle, child));
     }
 
     /// The first pattern that matches, of those that stand before a place.
-    fn first(&self, segment: &[u8], before: usize) -> Option<&Child> {
-        let mut found: Option<&Child> = None;
-        for (begin, end) in &self.shapes {
-            if begin + end > segment.len() {
-                continue;
+    fn first(&self, segment: &[u8], mut before: usize) -> Option<&Child> {
+        let mut first = None;
+        for begin in self.by_ends.of(segment.iter().copied()) {
+            if begin.earliest >= before {
+                break;
             }
-            let ends = (&segment[..*begin], &segment[segment.len() - end..]);
-            let Some(candidates) = self.by_ends.get(&self.hasher.hash_one(ends)) else {
-                continue;
-            };
-            let before = found.map_or(before, |child| child.order);
-            let candidates = candidates.iter().map(|index| &self.patterns[*index]);
-            let mut earlier = candidates.take_while(|(_, child)| child.order < before);
-            if let Some((_, child)) = earlier.find(|(glob, _)| glob.matches(segment)) {
-                found = Some(child);
+            let rest = &segment[begin.length..];
+            for end in begin.value.of(rest.iter().rev().copied()) {
+                if end.earliest >= before {
+                    break;
+                }
+                let rest = &rest[..rest.len() - end.length];
+                let mut earlier = end.value.iter().take_while(|(_, child)| child.order < before);
+                if let Some((_, child)) = earlier.find(|(middle, _)| middle.matches(rest)) {
+                    before = child.order;
+                    first = Some(child);
+                }
             }
         }
-        found
+        first
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use access_control::{AppKind, Judged, Observer, Policy, Source, Unobserved};
-use invoke_core::{Authorize, Caller, Decision, MethodPath, Verb};
+use invoke_core::{Authorize, Caller, Decision, Manner, MethodPath, Verb};
 use resources::{AccessControl, AppPolicy, Operation};
 
 pub(crate) const CALLER: &str = "spiffe://public/ns/default/c";
@@ -48,7 +48,13 @@ pub(crate) fn caller(id: &str) -> Caller {
 
 pub(crate) fn decide(policy: &Policy, id: &str, method: &str, verb: Option<Verb>) -> Decision {
     let method = MethodPath::parse(method.to_owned()).unwrap();
-    policy.authorize(&caller(id), &method, verb)
+    policy.authorize(&caller(id), &method, Manner::Invoked(verb))
+}
+
+/// Judges a gRPC call that is passed on, of [`CALLER`].
+pub(crate) fn passes(policy: &Policy, path: &str) -> bool {
+    let method = MethodPath::parse(path.to_owned()).unwrap();
+    policy.authorize(&caller(CALLER), &method, Manner::Proxied) == Decision::Allow
 }
 
 pub(crate) fn allows(policy: &Policy, method: &str, verb: Verb) -> bool {

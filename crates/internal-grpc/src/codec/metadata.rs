@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use invoke_core::{Origin, headers};
 
-use invoke_codec::wire::{self, Value, len_len};
+use invoke_codec::wire::{self, Embedded, Value, len_len};
+use transport::grpc::MOST_HEADERS;
 
 use super::{DecodeError, EncodeError};
 
@@ -121,14 +122,15 @@ impl Entries<'_> {
     /// Reads one entry. Its values share the message's buffer.
     pub(super) fn read(&mut self, entry: &Bytes) -> Result<(), DecodeError> {
         *self.any = true;
-        let (mut key, mut list) = (Bytes::new(), Bytes::new());
+        let (mut key, mut list) = (Bytes::new(), Embedded::default());
         for field in wire::fields(entry) {
             match field? {
                 (1, Value::Len(bytes)) => key = bytes,
-                (2, Value::Len(bytes)) => list = bytes,
+                (2, Value::Len(bytes)) => list.add(bytes),
                 _ => {}
             }
         }
+        let list = list.whole().unwrap_or_default();
         if key.first() == Some(&b':') {
             return self.pseudo(&key, &list);
         }
@@ -141,7 +143,7 @@ impl Entries<'_> {
             if let (1, Value::Len(value)) = field? {
                 let value = HeaderValue::from_maybe_shared(value)
                     .map_err(|_| DecodeError::HeaderValue(name.as_str().to_owned()))?;
-                self.headers.append(name.clone(), value);
+                append(self.headers, name.clone(), value)?;
             }
         }
         Ok(())
@@ -164,9 +166,17 @@ impl Entries<'_> {
             b":path" => "dapr-path",
             _ => return Ok(()),
         };
-        self.headers.append(HeaderName::from_static(renamed), value);
-        Ok(())
+        append(self.headers, HeaderName::from_static(renamed), value)
     }
+}
+
+/// Adds a header, unless there are too many: a message has room for more than a map.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
+    if headers.keys_len() >= MOST_HEADERS {
+        return Err(DecodeError::Malformed("too many headers"));
+    }
+    headers.append(name, value);
+    Ok(())
 }
 
 fn first_value(list: &Bytes) -> Result<Option<Bytes>, DecodeError> {

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::HeaderMap;
 use invoke_codec::message::{self, RequestLens};
-use invoke_codec::wire::{self, Value, len_len};
+use invoke_codec::wire::{self, Embedded, Value, len_len};
 use invoke_core::{Head, Origin};
 
 use super::metadata::{self, Entries, MapField};
@@ -77,16 +77,16 @@ fn put_request(out: &mut BytesMut, head: &Head, lens: &Lens, data: &[u8]) -> Res
 
 /// Decodes a message of a request stream.
 pub(crate) fn decode_request_stream(message: &Bytes) -> Result<RequestMessage, DecodeError> {
-    let (mut request, mut payload) = (None, None);
+    let (mut request, mut payload) = (Embedded::default(), Embedded::default());
     for field in wire::fields(message) {
         match field? {
-            (1, Value::Len(bytes)) => request = Some(bytes),
-            (2, Value::Len(bytes)) => payload = Some(decode_payload(&bytes)?),
+            (1, Value::Len(bytes)) => request.add(bytes),
+            (2, Value::Len(bytes)) => payload.add(bytes),
             _ => {}
         }
     }
-    let mut decoded = decode_request(&request.unwrap_or_default())?;
-    decoded.payload = payload;
+    let mut decoded = decode_request(&request.whole().unwrap_or_default())?;
+    decoded.payload = payload.whole().map(|bytes| decode_payload(&bytes)).transpose()?;
     Ok(decoded)
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeEr
     };
     let (mut headers, mut authority) = (HeaderMap::new(), None);
     let (mut any, mut is_grpc) = (false, false);
-    let mut message = None;
+    let mut message = Embedded::default();
     for field in wire::fields(request) {
         match field? {
             (1, Value::Varint(version)) => decoded.version = version,
@@ -112,11 +112,11 @@ pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeEr
                 is_grpc: &mut is_grpc,
             }
             .read(&entry)?,
-            (3, Value::Len(bytes)) => message = Some(bytes),
+            (3, Value::Len(bytes)) => message.add(bytes),
             _ => {}
         }
     }
-    let Some(message) = message else {
+    let Some(message) = message.whole() else {
         return Ok(decoded);
     };
     let origin = if is_grpc { Origin::Grpc } else { Origin::Http };

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::HeaderMap;
 use invoke_codec::message::{self, ResponseLens};
 use invoke_codec::status::{put_status, read_status, status_len};
-use invoke_codec::wire::{self, Value, len_len};
+use invoke_codec::wire::{self, Embedded, Value, len_len};
 use invoke_core::{Origin, Reply, Route, WireStatus};
 
 use super::metadata::{self, Entries, MapField};
@@ -89,40 +89,44 @@ fn put_response(out: &mut BytesMut, reply: &Reply, lens: &Lens, data: &[u8]) -> 
 
 /// Decodes a message of a response stream.
 pub(crate) fn decode_response_stream(message: &Bytes) -> Result<ResponseMessage, DecodeError> {
-    let (mut response, mut payload) = (Bytes::new(), None);
+    let (mut response, mut payload) = (Embedded::default(), Embedded::default());
     for field in wire::fields(message) {
         match field? {
-            (1, Value::Len(bytes)) => response = bytes,
-            (2, Value::Len(bytes)) => payload = Some(decode_payload(&bytes)?),
+            (1, Value::Len(bytes)) => response.add(bytes),
+            (2, Value::Len(bytes)) => payload.add(bytes),
             _ => {}
         }
     }
-    let mut decoded = decode_response(&response)?;
-    decoded.payload = payload;
+    let mut decoded = decode_response(&response.whole().unwrap_or_default())?;
+    decoded.payload = payload.whole().map(|bytes| decode_payload(&bytes)).transpose()?;
     Ok(decoded)
 }
 
 /// Decodes a unary response.
 pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, DecodeError> {
-    let mut status = None;
+    let (mut status, mut message) = (Embedded::default(), Embedded::default());
     let mut has_head = false;
-    let mut data = Bytes::new();
     let mut reply = Reply::new(WireStatus::default(), Route::Remote);
     for field in wire::fields(response) {
         match field? {
-            (1, Value::Len(bytes)) => status = Some(read_status(&bytes)?),
+            (1, Value::Len(bytes)) => status.add(bytes),
             (2, Value::Len(entry)) => {
                 has_head = true;
                 read_entry(&entry, &mut reply.headers)?;
             }
             (3, Value::Len(entry)) => read_entry(&entry, &mut reply.trailers)?,
-            (4, Value::Len(message)) => {
+            (4, Value::Len(bytes)) => {
                 has_head = true;
-                data = message::read_response(&message, &mut reply)?;
+                message.add(bytes);
             }
             _ => {}
         }
     }
+    let status = status.whole().map(|bytes| read_status(&bytes)).transpose()?;
+    let data = match message.whole() {
+        Some(message) => message::read_response(&message, &mut reply)?,
+        None => Bytes::new(),
+    };
     let has_head = has_head || status.is_some();
     let reply = status.map(|status| Reply { status, ..reply });
     Ok(ResponseMessage {

@@ -31,6 +31,12 @@ fn head() -> Head {
     head
 }
 
+fn encoded(head: &Head) -> Bytes {
+    let mut encoded = BytesMut::new();
+    encode_request_stream(head, &mut encoded).unwrap();
+    encoded.freeze()
+}
+
 fn generated(head: &Head) -> internals::InternalInvokeRequestStream {
     let mut encoded = BytesMut::new();
     encode_request_stream(head, &mut encoded).unwrap();
@@ -239,6 +245,56 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
         }
         headers
     })
+}
+
+#[test]
+fn a_message_in_parts_is_one_message() {
+    let whole = internals::InternalInvokeRequestStream::decode(encoded(&head())).unwrap();
+    let (mut first, mut second) = (whole.clone(), whole.clone());
+    // Each part has what the other lacks; of what both have the last one counts.
+    let parts = |stream: &mut internals::InternalInvokeRequestStream| stream.request.take().unwrap();
+    let (mut one, mut other) = (parts(&mut first), parts(&mut second));
+    one.message.as_mut().unwrap().method = "other".to_owned();
+    other.message.as_mut().unwrap().http_extension = None;
+    other.message.as_mut().unwrap().data = None;
+    one.message.as_mut().unwrap().content_type = String::new();
+    other.metadata.clear();
+    let mut bytes = internals::InternalInvokeRequestStream {
+        request: Some(one),
+        payload: None,
+    }
+    .encode_to_vec();
+    bytes.extend(
+        internals::InternalInvokeRequestStream {
+            request: Some(other),
+            payload: None,
+        }
+        .encode_to_vec(),
+    );
+    let read = decode_request_stream(&bytes.into()).unwrap().head.unwrap();
+    let wanted = head();
+    assert_eq!((read.method, read.verb), (wanted.method, wanted.verb));
+    assert_eq!(
+        (read.query, read.content_type),
+        (wanted.query, wanted.content_type)
+    );
+    assert_eq!((read.headers, read.type_url), (wanted.headers, wanted.type_url));
+}
+
+#[test]
+fn more_headers_than_can_be_held() {
+    let metadata = |count: usize| internals::InternalInvokeRequest {
+        ver: 1,
+        metadata: (0..count)
+            .map(|number| (format!("h{number}"), list(&["v"])))
+            .collect(),
+        message: Some(common::InvokeRequest::default()),
+        ..internals::InternalInvokeRequest::default()
+    };
+    let read = |count| decode_request(&metadata(count).encode_to_vec().into());
+    assert_eq!(read(16_384).unwrap().head.unwrap().headers.len(), 16_384);
+    let refused = DecodeError::Malformed("too many headers");
+    assert_eq!(read(16_385).unwrap_err(), refused);
 }
 
 proptest! {

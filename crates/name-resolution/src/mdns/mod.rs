@@ -60,6 +60,22 @@ impl MdnsResolver {
     }
 }
 
+/// Reads a packet as the actor does, for the fuzz targets: whether it is one.
+///
+/// # Panics
+/// If writing it with and without compression gives two packets that are not the same.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(bytes: &[u8]) -> bool {
+    let Some(packet) = packet::Packet::parse(bytes) else {
+        return false;
+    };
+    if let (Some(plain), Some(compressed)) = (packet.write(false), packet.write(true)) {
+        assert!(compressed.len() <= plain.len());
+        assert_eq!(packet::Packet::parse(&plain), packet::Packet::parse(&compressed));
+    }
+    true
+}
+
 impl Resolver for MdnsResolver {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
         let (sender, receiver) = watch::channel(Resolution::Pending);

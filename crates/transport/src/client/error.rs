@@ -7,6 +7,10 @@ use std::io;
 use super::connect::ConnectError;
 use crate::{BoxError, tls};
 
+/// What Go says when the first bytes of an answer are those of HTTP/1.
+const FRAME_TOO_LARGE: &str = "http2: failed reading the frame payload: http2: frame too large, \
+    note that the frame header looked like an HTTP/1.1 header";
+
 /// Whether the other side may have begun to act on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -121,6 +125,9 @@ impl ClientError {
         let cause = causes(self.source.as_ref()).find_map(|cause| cause.downcast_ref());
         Some(match (cause, self.kind) {
             (Some(cause), _) => tls::go_words(cause),
+            (None, ErrorKind::Malformed) if looks_like_http1(self.source.as_ref()) => {
+                FRAME_TOO_LARGE.to_owned()
+            }
             (None, ErrorKind::Malformed) => self.to_string(),
             (None, _) => "EOF".to_owned(),
         })
@@ -165,6 +172,12 @@ fn alert(error: &(dyn StdError + 'static)) -> Option<String> {
     let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>())?;
     let inner = io.get_ref()?;
     inner.is::<rustls::Error>().then(|| tls::go_words(io))
+}
+
+/// The letters `HTT` are the length of a frame that nobody may send: most likely an answer of HTTP/1.
+fn looks_like_http1(error: &(dyn StdError + 'static)) -> bool {
+    let h2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    h2.and_then(h2::Error::reason) == Some(h2::Reason::FRAME_SIZE_ERROR)
 }
 
 impl StdError for ClientError {

@@ -7,7 +7,11 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::{Encoding, GrpcStatus, parse_timeout};
 
+/// The most headers of different names. A map holds 24,576 and panics beyond, and some are added on the way to the app.
+pub const MOST_HEADERS: usize = 16 * 1024;
+
 const INVALID_ARGUMENT: i32 = 3;
+const RESOURCE_EXHAUSTED: i32 = 8;
 const INTERNAL: i32 = 13;
 
 /// What the head of a call says about the connection's side of it.
@@ -50,6 +54,14 @@ impl CallHead {
                 status: GrpcStatus::new(code, text),
             }))
         };
+        if request.headers().keys_len() > MOST_HEADERS {
+            let text = format!("more than {MOST_HEADERS} headers");
+            return refuse(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                RESOURCE_EXHAUSTED,
+                text,
+            );
+        }
         let content_type = match content_type {
             Some(content_type) if is_grpc(content_type.as_bytes()) => content_type.clone(),
             other => {
@@ -158,6 +170,13 @@ mod tests {
         assert_eq!(refused(|r| grpc(r).header("grpc-timeout", "x")), (400, 13));
         assert_eq!(refused(|r| grpc(r).header("grpc-timeout", "99999999H")), (0, 0));
         assert_eq!(refused(|r| grpc(r).header("grpc-encoding", "zstd")), (200, 12));
+        let many = |count| {
+            (0..count).fold(Request::post("/a/b"), |r, number| {
+                r.header(format!("h{number}"), "v")
+            })
+        };
+        assert_eq!(refused(|_| grpc(many(MOST_HEADERS - 1))), (0, 0));
+        assert_eq!(refused(|_| grpc(many(MOST_HEADERS))), (431, 8));
         let unknown = grpc(Request::post("/a/b")).header("grpc-encoding", "zstd");
         assert!(CallHead::of_relayed(&unknown.body(()).unwrap()).is_ok());
     }

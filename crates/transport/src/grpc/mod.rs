@@ -13,10 +13,12 @@ mod status;
 mod timeout;
 mod unary;
 
-pub use call::{CallHead, Refusal, trailers_only};
+pub use call::{CallHead, MOST_HEADERS, Refusal, trailers_only};
 pub use compression::Encoding;
 pub use message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
 pub use relay::{Relay, RelayFailure, RelayedAnswer, RelayedRequest};
+#[cfg(feature = "fuzz")]
+pub(crate) use scanner::scan;
 pub use status::{GrpcStatus, status_of_http};
 pub use timeout::{format_timeout, parse_timeout};
 pub use unary::Unary;

@@ -55,6 +55,13 @@ impl Scanner {
     }
 }
 
+/// Feeds the pieces of a body to a scanner.
+#[cfg(feature = "fuzz")]
+pub(crate) fn scan(pieces: &[&[u8]], max: usize) -> Result<(), MessageError> {
+    let mut scanner = Scanner::new(max);
+    pieces.iter().try_for_each(|piece| scanner.feed(piece))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

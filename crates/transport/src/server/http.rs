@@ -88,6 +88,20 @@ pub async fn serve_http<H: Handler>(
     }
 }
 
+/// Serves one connection that is no socket.
+#[cfg(feature = "fuzz")]
+pub async fn serve_one<H: Handler, S>(socket: S, config: HttpServerConfig, handler: H, shutdown: Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let server = Arc::new(Server {
+        config,
+        handler,
+        shutdown,
+    });
+    server.connection(socket).await;
+}
+
 /// A server on one listener.
 pub(super) struct Server<H> {
     pub(super) config: HttpServerConfig,

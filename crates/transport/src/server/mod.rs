@@ -23,6 +23,8 @@ use lifecycle::Shutdown;
 
 pub use body::RequestBody;
 pub use grpc::{GrpcServerConfig, serve_grpc};
+#[cfg(feature = "fuzz")]
+pub use http::serve_one;
 pub use http::{H2Config, HttpServerConfig, serve_http};
 
 use crate::BoxError;

@@ -85,6 +85,8 @@ async fn a_peer_that_speaks_http1_is_told_from_one_that_hangs_up() {
         "{error:?}"
     );
     assert_ne!(error.to_string(), "EOF");
+    let words = error.without_preface().unwrap();
+    assert!(words.ends_with("looked like an HTTP/1.1 header"), "{words}");
     read_rest(&mut io).await;
     soon(client.tasks.wait()).await;
 }

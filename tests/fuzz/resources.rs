@@ -1,0 +1,111 @@
+//! Resources: YAML of files, JSON of the operator, variables.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a target that cannot go on panics, and shows why"
+)]
+
+use bolero::check;
+use fuzz::{Near, seeds};
+use resources::{
+    Component, Filter, HttpEndpoint, decode_configuration, decode_resources, expand_environment,
+    first_document, load_configuration, load_resources,
+};
+
+const YAML: [&str; 24] = [
+    "\n",
+    "\n---\n",
+    "- ",
+    ": ",
+    "  ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "&a ",
+    "*a",
+    "<<: ",
+    "null",
+    "~",
+    "yes",
+    "0x10",
+    "1e400",
+    "'",
+    "\"",
+    "|\n",
+    "!!binary ",
+    "#",
+    "\t",
+    "é",
+];
+const FILTER: Filter<'_> = Filter {
+    namespace: "",
+    app_id: "me",
+};
+
+#[test]
+fn documents() {
+    let seeds = seeds("resources");
+    for seed in &seeds {
+        first_document(std::str::from_utf8(seed).unwrap()).unwrap();
+    }
+    check!().with_type::<Near>().for_each(|near| {
+        let bytes = near.to_bytes(&seeds, &YAML);
+        let _ = first_document(&String::from_utf8_lossy(&bytes));
+    });
+}
+
+#[test]
+fn files() {
+    let seeds = seeds("resources");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file.yaml");
+    let folders = [folder.path().display().to_string()];
+    check!().with_type::<Near>().for_each(|near| {
+        std::fs::write(&file, near.to_bytes(&seeds, &YAML)).unwrap();
+        let _ = load_resources::<HttpEndpoint>(&folders, FILTER);
+        let _ = load_resources::<Component>(&folders, FILTER);
+        let _ = load_configuration(&[file.display().to_string()], |name| {
+            (name == "A").then(|| "value".to_owned())
+        });
+    });
+}
+
+#[test]
+fn resources_of_the_operator() {
+    let seeds = seeds("operator");
+    let words = [
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "0",
+        "-1",
+        "1e400",
+        "true",
+        "\\u0000",
+        "\"spec\":",
+        ",",
+    ];
+    check!().with_type::<Near>().for_each(|near| {
+        let document = near.to_bytes(&seeds, &words);
+        let _ = decode_configuration("c", &document);
+        let documents = [document];
+        let _ = decode_resources::<HttpEndpoint>(&documents, FILTER);
+        let _ = decode_resources::<Component>(&documents, FILTER);
+    });
+}
+
+/// Without a dollar sign nothing is replaced, and no variable is replaced in the value of another.
+#[test]
+fn variables() {
+    let seeds = ["a $A b ${A} c $$ $", "${A", "$A$B"];
+    check!().with_type::<Near>().for_each(|near| {
+        let bytes = near.to_bytes(&seeds, &["$", "{", "}", "$A", "${A}", "_"]);
+        let text = String::from_utf8_lossy(&bytes);
+        let expanded = expand_environment(&text, |_| Some("$A".to_owned()));
+        if !text.contains('$') {
+            assert_eq!(expanded, text);
+        }
+        assert!(expanded.len() <= text.len() * 2);
+    });
+}
