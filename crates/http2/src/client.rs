@@ -40,6 +40,13 @@ pub struct Connection<IO> {
     driver: Driver<IO>,
 }
 
+#[cfg(test)]
+impl<IO> Connection<IO> {
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.driver.shared()
+    }
+}
+
 impl<IO> Future for Connection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,

@@ -230,6 +230,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     }
 }
 
+#[cfg(test)]
+impl<IO> Driver<IO> {
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
 impl<IO> Drop for Driver<IO> {
     fn drop(&mut self) {
         self.shared.close(&Error::Closed);

@@ -7,7 +7,7 @@ mod receive;
 mod resets;
 mod send;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -30,17 +30,13 @@ impl State {
         if was_counted {
             self.active -= 1;
             self.call_next();
-            if self.active == 0 && self.going.is_some() {
-                self.wants_turn = true;
-            }
         }
         if is_forgotten {
             let unread = self.take_unread(key);
             self.consumed(unread);
             self.streams.remove(key);
-            let is_last = self.streams.is_empty() && self.is_unused();
             let is_passable = self.role == Role::Server && self.streams.len() == self.crowd();
-            if is_last || is_passable {
+            if self.is_done() || is_passable {
                 self.wants_turn = true;
             }
         }

@@ -1,0 +1,9 @@
+//! Connections against peers that are scripted, and against another implementation.
+
+mod breaches;
+mod calls;
+mod cancelling;
+mod floods;
+mod flow;
+mod going;
+mod streams;
