@@ -6,4 +6,7 @@ mod cancelling;
 mod floods;
 mod flow;
 mod going;
+mod others;
+mod random;
 mod streams;
+mod stress;
