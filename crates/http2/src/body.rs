@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::error::{Error, Reason};
 use crate::handle::StreamRef;
-use crate::state::{Received, Role};
+use crate::state::{Received, Role, State};
 
 /// The body of a request or an answer, read from its connection.
 ///
@@ -46,7 +46,7 @@ impl Body for RecvBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.stream.quietly(|state, key| state.rest(key)) {
+        match self.stream.quietly(State::rest) {
             (true, _) => SizeHint::with_exact(0),
             (false, Some(left)) => SizeHint::with_exact(left),
             (false, None) => SizeHint::new(),

@@ -17,7 +17,7 @@ use crate::driver::Driver;
 use crate::error::Error;
 use crate::handle::StreamRef;
 use crate::pump::{Piece, Pump, poll_piece};
-use crate::state::{Role, Shared};
+use crate::state::{Role, Shared, Ticket};
 use crate::stream::Key;
 
 /// Begins a connection. Nothing is sent before the [`Connection`] is polled; calls may be sent before the peer has
@@ -38,6 +38,13 @@ where
 #[derive(Debug)]
 pub struct Connection<IO> {
     driver: Driver<IO>,
+}
+
+#[cfg(test)]
+impl<IO> Connection<IO> {
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.driver.shared()
+    }
 }
 
 impl<IO> Future for Connection<IO>
@@ -108,7 +115,13 @@ impl Sender {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let key = poll_fn(|cx| self.poll_start(call, cx)).await?;
+        let key = {
+            let mut turn = Turn {
+                shared: &self.shared,
+                ticket: None,
+            };
+            poll_fn(|cx| self.poll_start(call, &mut turn.ticket, cx)).await?
+        };
         let stream = StreamRef::new(Arc::clone(&self.shared), key);
         let body = call.body.take().filter(|_| call.first.take().is_none());
         let mut pump = body.map(|body| Pump::new(body, stream.clone()));
@@ -132,7 +145,12 @@ impl Sender {
 
     /// Opens a stream, and sends the head with what is there of the body. After that `first` is left only if it was
     /// the end.
-    fn poll_start<B>(&self, call: &mut Call<B>, cx: &mut Context<'_>) -> Poll<Result<Key, Error>>
+    fn poll_start<B>(
+        &self,
+        call: &mut Call<B>,
+        ticket: &mut Ticket,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Key, Error>>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: Into<BoxError>,
@@ -147,7 +165,7 @@ impl Sender {
             }
         }
         self.shared.with(|state| {
-            ready!(state.poll_open(cx))?;
+            ready!(state.poll_open(ticket, cx))?;
             let is_bare = matches!(call.first, Some(Piece::End(None)));
             let key = state.send_request(&call.head, is_bare);
             match call.first.take() {
@@ -166,6 +184,20 @@ impl Sender {
             }
             Poll::Ready(Ok(key))
         })
+    }
+}
+
+/// A place in the line of those that wait until the peer takes one more call.
+struct Turn<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.ticket.is_some() {
+            self.shared.lock().give_up(self.ticket);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 
 use crate::error::{Error, Reason};
+use crate::frame::{GREATEST_MAX_FRAME, GREATEST_WINDOW, LEAST_MAX_FRAME};
 
 /// Pings that find out whether the peer is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub max_queued: usize,
     /// How many calls a client sends before the peer has told how many it takes.
     pub streams_before_settings: u32,
+    /// How many calls of one client a server has at once. More are refused; clients are told the limit.
+    pub max_streams: u32,
     /// Pings, if there are to be any.
     pub keep_alive: Option<KeepAlive>,
     /// Where the requests of a client go whose URI does not say it.
@@ -50,9 +53,24 @@ impl Default for Config {
             max_frame: 64 * 1024,
             max_queued: 128 * 1024,
             streams_before_settings: 100,
+            max_streams: 10_000,
             keep_alive: None,
             origin: None,
             reset_reason: reset_reason_of,
+        }
+    }
+}
+
+impl Config {
+    /// The same within what the protocol allows.
+    pub(crate) fn bounded(self) -> Self {
+        let greatest = GREATEST_WINDOW as u32;
+        Self {
+            stream_window: self.stream_window.clamp(1, greatest),
+            connection_window: self.connection_window.min(greatest),
+            max_frame: self.max_frame.clamp(LEAST_MAX_FRAME, GREATEST_MAX_FRAME),
+            max_queued: self.max_queued.max(1),
+            ..self
         }
     }
 }

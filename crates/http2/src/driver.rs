@@ -16,13 +16,34 @@ use self::reader::Reader;
 use crate::error::{Error, Reason, Side};
 use crate::frame;
 use crate::output::{PIECES, Writing};
-use crate::state::{Shared, State};
+use crate::state::{Role, Shared, State, UNWRITTEN};
 use crate::stream::Key;
 
 /// How many times the socket is read before what that gave rise to is written.
 const READS: usize = 4;
-/// Nothing is read while more than this waits to be written: whoever makes us answer must take the answers.
-const UNWRITTEN: usize = 256 * 1024;
+/// Nothing is read while more than this waits to be written of what the peer's frames gave rise to.
+const REPLIES: usize = 64 * 1024;
+/// What the lists of a connection without calls may keep room for.
+const KEPT: usize = 16;
+
+/// How many bytes the peer made us write that are not written yet.
+#[derive(Debug, Default)]
+struct Replies {
+    waiting: usize,
+    in_writing: usize,
+}
+
+impl Replies {
+    /// Whether nothing is to be read for now. Whoever makes us answer must take the answers; and a server reads no
+    /// more calls while their answers are not taken, or those that were given up have not ended.
+    ///
+    /// Clients wait for their replies alone, not for what calls send: if both sides waited for each other to read,
+    /// neither would.
+    fn hold_up(&self, state: &State, writing: &Writing) -> bool {
+        let is_flooded = state.role == Role::Server && writing.left() + state.output.len() > UNWRITTEN;
+        is_flooded || self.waiting + self.in_writing > REPLIES || state.is_crowded()
+    }
+}
 
 /// Drives a connection.
 #[derive(Debug)]
@@ -31,8 +52,11 @@ pub(crate) struct Driver<IO> {
     shared: Arc<Shared>,
     reader: Reader,
     writing: Writing,
+    replies: Replies,
     alive: Option<Alive>,
     begun: Vec<(Key, Request<()>)>,
+    /// Nothing is read for now, so that nothing tells when there is more to be read.
+    is_held_up: bool,
     end: Option<Result<(), Error>>,
 }
 
@@ -47,8 +71,10 @@ impl<IO> Driver<IO> {
             shared,
             reader,
             writing: Writing::default(),
+            replies: Replies::default(),
             alive,
             begun: Vec::new(),
+            is_held_up: false,
             end: None,
         }
     }
@@ -75,6 +101,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 }
             }
             self.end = Some(Ok(()));
+            if let Some(alive) = &mut self.alive {
+                alive.hears_no_more();
+            }
+        }
+        if let Some(alive) = &mut self.alive
+            && let Poll::Ready(error) = alive.poll(&self.shared, cx)
+        {
+            self.shared.close(&error);
+            return Poll::Ready(Err(error));
         }
         // Nothing is left to be said. A socket that fails now takes nothing from anybody.
         if let Ok(()) = ready!(self.poll_write(cx)) {
@@ -86,7 +121,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
 
     fn say_farewell(&mut self, reason: Reason) {
         let mut state = self.shared.lock();
-        let last = state.last_peer_id();
+        let last = state.taken_id();
         frame::put_go_away(state.output.joined(), last, reason);
     }
 
@@ -96,7 +131,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         cx: &mut Context<'_>,
         mut begin: impl FnMut(Key, Request<()>),
     ) -> Poll<Result<(), Error>> {
-        self.shared.lock().begin_turn(cx);
+        let mut state = self.shared.lock();
+        state.begin_turn(cx);
+        self.is_held_up = self.replies.hold_up(&state, &self.writing);
+        drop(state);
         let is_read = self.poll_read(cx);
         for (key, head) in self.begun.drain(..) {
             begin(key, head);
@@ -110,15 +148,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if let Some(alive) = &mut self.alive {
             ready_error(alive.poll(&self.shared, cx))?;
         }
-        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+        let is_written = self.poll_write(cx);
+        if let Poll::Ready(Err(error)) = is_written {
             return Poll::Ready(Err(Error::Io(Arc::new(error))));
         }
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         if state.is_done() {
             return Poll::Ready(Ok(()));
         }
+        if self.is_held_up && is_written.is_ready() && !state.is_crowded() {
+            // What held reading up is written. The socket does not know that we want to read.
+            cx.waker().wake_by_ref();
+        }
         if state.streams.is_empty() {
+            state.shrink();
             drop(state);
+            self.begun.shrink_to(KEPT);
             self.reader.release();
             self.writing.release();
         }
@@ -128,7 +173,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     /// Pending when nothing more is there; ready with `Ok` when there may be.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         for _ in 0..READS {
-            if self.shared.lock().output.len() > UNWRITTEN {
+            if self.is_held_up {
                 return Poll::Pending;
             }
             let read = match ready!(self.reader.poll_fill(&mut self.io, cx)) {
@@ -142,12 +187,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 alive.hears();
             }
             let mut state = self.shared.lock();
+            let before = state.output.len();
             let taken = self.reader.take_in(&mut state, &mut self.begun);
+            self.replies.waiting += state.output.len() - before;
             self.shared.publish(&state);
             if let Err(reason) = taken {
                 return Poll::Ready(Err(Error::GoAway { reason, by: Side::Us }));
             }
             keep_living(&mut self.begun, &mut state);
+            self.is_held_up = self.replies.hold_up(&state, &self.writing);
         }
         Poll::Ready(Ok(()))
     }
@@ -159,9 +207,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 let mut state = self.shared.lock();
                 state.fill();
                 if state.output.len() == 0 {
+                    self.replies = Replies::default();
                     break;
                 }
                 self.writing.start(&mut state.output);
+                self.replies.in_writing = std::mem::take(&mut self.replies.waiting);
+                state.call_next();
             }
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let count = self.writing.pieces(&mut pieces);
@@ -176,6 +227,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             self.writing.advance(written);
         }
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+}
+
+#[cfg(test)]
+impl<IO> Driver<IO> {
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 }
 

@@ -58,13 +58,6 @@ impl Block {
         self.content_length
     }
 
-    /// Whether this is an interim answer (section 8.1).
-    pub(crate) fn is_interim(&self) -> bool {
-        self.status
-            .as_deref()
-            .is_some_and(|status| status.first() == Some(&b'1'))
-    }
-
     pub(crate) fn into_request(self) -> Result<Request<()>, BadHead> {
         self.check()?;
         let malformed = |_| BadHead::Malformed;
@@ -87,7 +80,8 @@ impl Block {
                 other => Scheme::try_from(other).map_err(malformed)?,
             });
         }
-        if path.is_empty() {
+        // Or else it is not a path, and what it was taken for would depend on who reads it (section 8.3.1).
+        if !(path.starts_with(b"/") || method == Method::OPTIONS && *path == b"*"[..]) {
             return Err(BadHead::Malformed);
         }
         parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).map_err(malformed)?);
@@ -232,6 +226,9 @@ mod tests {
             block(&[POST[1], POST[3]], &[]),
             block(&[POST[0], POST[3]], &[]),
             block(&[POST[0], POST[1], (Pseudo::Path, "")], &[]),
+            block(&[POST[0], POST[1], (Pseudo::Path, "a/b")], &[]),
+            block(&[POST[0], POST[1], (Pseudo::Path, "*")], &[]),
+            block(&[POST[0], POST[1], POST[2], (Pseudo::Path, "@other/b")], &[]),
             block(&[POST[0], POST[1], POST[3], POST[3]], &[]),
             block(&[POST[0], POST[1], POST[3], (Pseudo::Status, "200")], &[]),
             block(&[POST[0], POST[1], POST[3], (Pseudo::Authority, "a b")], &[]),
@@ -275,7 +272,6 @@ mod tests {
                 .into_response()
                 .is_err()
         );
-        assert!(block(&[(Pseudo::Status, "103")], &[]).is_interim());
         assert_eq!(
             block(&[], &[("grpc-status", "0")]).into_trailers().unwrap().len(),
             1

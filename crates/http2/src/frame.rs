@@ -60,21 +60,22 @@ pub(crate) struct FrameHead {
 
 impl FrameHead {
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let [a, b, c, kind, flags, s, t, u, v, ..] = *bytes else {
-            return None;
-        };
+        let [a, b, c, kind, flags, stream @ ..] = *bytes.first_chunk::<HEAD>()?;
         Some(Self {
             length: u32::from_be_bytes([0, a, b, c]),
             kind,
             flags,
-            stream: u32::from_be_bytes([s, t, u, v]) & (u32::MAX >> 1),
+            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
         })
     }
 
     pub(crate) fn to_bytes(self) -> [u8; HEAD] {
-        let [_, a, b, c] = self.length.to_be_bytes();
-        let [s, t, u, v] = self.stream.to_be_bytes();
-        [a, b, c, self.kind, self.flags, s, t, u, v]
+        let mut bytes = [0; HEAD];
+        bytes[..4].copy_from_slice(&(self.length << 8).to_be_bytes());
+        bytes[3] = self.kind;
+        bytes[4] = self.flags;
+        bytes[5..].copy_from_slice(&self.stream.to_be_bytes());
+        bytes
     }
 
     pub(crate) fn has(self, flag: u8) -> bool {
@@ -103,9 +104,8 @@ pub(crate) fn put_window_update(out: &mut Vec<u8>, stream: u32, increment: u32) 
 }
 
 pub(crate) fn put_go_away(out: &mut Vec<u8>, last_stream: u32, reason: Reason) {
-    let [a, b, c, d] = last_stream.to_be_bytes();
-    let [e, f, g, h] = u32::from(reason).to_be_bytes();
-    put(out, kind::GOAWAY, 0, 0, &[a, b, c, d, e, f, g, h]);
+    let payload = [last_stream.to_be_bytes(), u32::from(reason).to_be_bytes()];
+    put(out, kind::GOAWAY, 0, 0, payload.as_flattened());
 }
 
 pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
@@ -114,6 +114,12 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
         .flat_map(|(name, value)| name.to_be_bytes().into_iter().chain(value.to_be_bytes()))
         .collect();
     put(out, kind::SETTINGS, 0, 0, &payload);
+}
+
+/// Whether a priority says that its stream depends on itself, which was an error when there were priorities
+/// (RFC 7540, section 5.3.1).
+pub(crate) fn depends_on(priority: &[u8], stream: u32) -> bool {
+    u32_at(priority, 0).is_some_and(|dependency| dependency & (u32::MAX >> 1) == stream)
 }
 
 /// The four bytes at `at`, if they are there.

@@ -18,12 +18,18 @@ mod driver;
 mod error;
 mod fields;
 mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod hpack;
 mod output;
 mod pump;
 mod state;
 mod stream;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use body::RecvBody;
 pub use config::{Config, KeepAlive};

@@ -12,6 +12,9 @@ pub(crate) const PIECES: usize = 16;
 /// A buffer that grew beyond this is not kept.
 const KEPT: usize = 64 * 1024;
 
+/// The same while nothing is to be written.
+const KEPT_IDLE: usize = 4 * 1024;
+
 /// Frames in the order in which they are to be written: small things joined, long payloads as they are.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -30,6 +33,13 @@ impl Output {
     /// The end of the joined bytes, to append to.
     pub(crate) fn joined(&mut self) -> &mut Vec<u8> {
         &mut self.joined
+    }
+
+    /// Gives memory back while nothing is to be written.
+    pub(crate) fn release(&mut self) {
+        if self.len() == 0 && self.joined.capacity() > KEPT_IDLE {
+            *self = Self::default();
+        }
     }
 
     pub(crate) fn put(&mut self, payload: Bytes) {
@@ -57,6 +67,11 @@ pub(crate) struct Writing {
 impl Writing {
     pub(crate) fn is_done(&self) -> bool {
         self.left == 0
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.left
     }
 
     /// Takes over what waits. Everything before must be written.

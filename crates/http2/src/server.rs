@@ -53,6 +53,13 @@ impl<IO, S> Connection<IO, S> {
     }
 }
 
+#[cfg(test)]
+impl<IO, S> Connection<IO, S> {
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
 impl<IO, S, F, B> Future for Connection<IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin,

@@ -1,7 +1,13 @@
 //! What the task of a connection and its calls share.
 
+mod control;
+mod ending;
+mod line;
 mod receive;
+mod resets;
 mod send;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,16 +16,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::config::Config;
-use crate::error::{Error, Reason, Side};
-use crate::frame::{self, GREATEST_WINDOW, INITIAL_WINDOW, PREFACE, setting};
+use crate::error::{Error, Reason};
+use crate::frame::{self, INITIAL_WINDOW, PREFACE, setting};
 use crate::hpack::Encoder;
 use crate::output::Output;
 use crate::stream::{Key, Receiving, Sending, Stream, Streams};
 
+use line::Line;
+pub(crate) use line::Ticket;
 pub(crate) use receive::Received;
+use resets::Resets;
 
 /// The ping whose answer tells that the peer knows of our leaving.
 const LEAVING: [u8; 8] = *b"leaving.";
+
+/// No call begins while more than this waits for the socket.
+pub(crate) const UNWRITTEN: usize = 256 * 1024;
+/// How many streams beyond those that may be open at once may linger because their calls have not noticed yet that
+/// they are over. While there are more, nothing is read: a peer that resets streams as fast as it opens them waits
+/// for what it has begun.
+const LINGERING: usize = 1000;
+/// The room that the list of streams with something to send keeps while there are none.
+const READY_KEPT: usize = 16;
+/// How many streams the peer may make us look through at first, how many more for each that begins, and how many at
+/// most. Who changes windows again and again while there are many streams wants to keep us busy.
+const VISITS: usize = 1 << 20;
+const VISITS_PER_STREAM: usize = 64;
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +139,10 @@ pub(crate) struct State {
     is_greeted: bool,
     next_id: u32,
     last_peer_id: u32,
+    /// The last stream of the peer that was not ignored because we were going.
+    taken_id: u32,
+    resets: Resets,
+    visits: usize,
     /// We have told the peer that we are about to go, and wait until it has heard.
     is_leaving: bool,
     /// The peer takes no more calls, or we want none.
@@ -125,7 +151,7 @@ pub(crate) struct State {
     /// How many [`crate::client::Sender`]s there are.
     pub(crate) senders: usize,
     /// Calls that wait until the peer takes one more.
-    openers: Vec<Waker>,
+    line: Line,
     task: Option<Waker>,
     wants_turn: bool,
 }
@@ -142,6 +168,7 @@ impl fmt::Debug for State {
 
 impl State {
     fn new(role: Role, config: Config) -> Self {
+        let config = config.bounded();
         let mut output = Output::default();
         let out = output.joined();
         let mut settings = vec![
@@ -152,11 +179,13 @@ impl State {
         if role == Role::Client {
             out.extend_from_slice(PREFACE);
             settings.insert(0, (setting::ENABLE_PUSH, 0));
+        } else {
+            settings.push((setting::MAX_CONCURRENT_STREAMS, config.max_streams));
         }
         frame::put_settings(out, &settings);
         let beyond = i64::from(config.connection_window) - INITIAL_WINDOW;
         if beyond > 0 {
-            frame::put_window_update(out, 0, beyond.min(GREATEST_WINDOW - INITIAL_WINDOW) as u32);
+            frame::put_window_update(out, 0, beyond as u32);
         }
         Self {
             role,
@@ -177,11 +206,14 @@ impl State {
             is_greeted: false,
             next_id: 1,
             last_peer_id: 0,
+            taken_id: 0,
+            resets: Resets::default(),
+            visits: VISITS,
             is_leaving: false,
             going: None,
             closed: None,
             senders: 0,
-            openers: Vec::new(),
+            line: Line::default(),
             task: None,
             wants_turn: false,
             config,
@@ -214,14 +246,14 @@ impl State {
     }
 
     /// The last stream of the peer that was taken.
-    pub(crate) fn last_peer_id(&self) -> u32 {
-        self.last_peer_id
+    pub(crate) fn taken_id(&self) -> u32 {
+        self.taken_id
     }
 
     /// Takes no new call from now on.
     pub(crate) fn go(&mut self, error: Error) {
         self.going.get_or_insert(error);
-        self.wake_openers();
+        self.call_next();
     }
 
     /// Lets the calls that are there finish, and those that are on their way: the peer is told that no more are
@@ -243,28 +275,67 @@ impl State {
     }
 
     /// Waits until the peer takes one more call.
-    pub(crate) fn poll_open(&mut self, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+    pub(crate) fn poll_open(&mut self, ticket: &mut Ticket, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        if self.next_id > u32::MAX >> 1 {
+            self.going.get_or_insert(Error::Closed);
+        }
         if let Some(error) = self.gone() {
             return Poll::Ready(Err(error.clone()));
         }
-        if self.next_id > u32::MAX >> 1 {
-            self.going = Some(Error::Closed);
-            return Poll::Ready(Err(Error::Closed));
-        }
-        if self.active < self.peer.max_streams {
-            return Poll::Ready(Ok(()));
-        }
-        self.openers.push(cx.waker().clone());
-        Poll::Pending
+        let room = self.room();
+        self.line.poll(ticket, room, cx).map(Ok)
     }
 
-    fn wake_openers(&mut self) {
-        self.openers.drain(..).for_each(Waker::wake);
+    /// How many calls may begin. None while much waits for the socket: what is not sent yet can still be given up, and
+    /// costs no memory here.
+    fn room(&self) -> usize {
+        if self.output.len() > UNWRITTEN {
+            0
+        } else {
+            self.peer.max_streams.saturating_sub(self.active)
+        }
+    }
+
+    /// Wakes calls that may begin, or that never will.
+    pub(crate) fn call_next(&mut self) {
+        let room = if self.is_going() { usize::MAX } else { self.room() };
+        self.line.call(room);
+    }
+
+    /// Somebody who waited for a call to begin does so no more.
+    pub(crate) fn give_up(&mut self, ticket: Ticket) {
+        self.line.leave(ticket);
+        self.call_next();
+    }
+
+    /// Whether nothing is to be read until calls have noticed that they are over. The connection's task is woken then.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.role == Role::Server && self.streams.len() > self.crowd()
+    }
+
+    fn crowd(&self) -> usize {
+        (self.config.max_streams as usize).saturating_add(LINGERING)
+    }
+
+    /// Gives memory back while there are no calls.
+    pub(crate) fn shrink(&mut self) {
+        self.output.release();
+        if self.ready.is_empty() {
+            self.ready.shrink_to(READY_KEPT);
+        }
+    }
+
+    /// Accounts for looking through all streams because the peer wants it.
+    fn visit_all(&mut self) -> Result<(), Reason> {
+        let left = self.visits.checked_sub(self.streams.places());
+        self.visits = left.ok_or(Reason::ENHANCE_YOUR_CALM)?;
+        Ok(())
     }
 
     /// A stream with one handle.
     fn insert(&mut self, id: u32) -> Key {
         self.active += 1;
+        self.visits = VISITS.min(self.visits + VISITS_PER_STREAM);
         self.streams.insert(Stream {
             id,
             handles: 1,
@@ -279,135 +350,5 @@ impl State {
                 ..Sending::default()
             },
         })
-    }
-
-    /// Looks whether a stream is over, after something happened to it.
-    fn settle(&mut self, key: Key) {
-        let Some(stream) = self.streams.get(key) else {
-            return;
-        };
-        let is_answered = self.role == Role::Server && stream.handles == 0 && stream.sending.end.is_sent();
-        if is_answered && !stream.receiving.is_ended && stream.broken.is_none() {
-            // The answer is complete, and nobody reads the rest of the request (section 8.1).
-            let reason = Reason::NO_ERROR;
-            frame::put_reset(self.output.joined(), stream.id, reason);
-            stream.broken = Some(Error::Reset { reason, by: Side::Us });
-            self.wants_turn = true;
-        }
-        if !stream.is_over() {
-            return;
-        }
-        let was_counted = std::mem::take(&mut stream.is_counted);
-        let is_forgotten = stream.handles == 0;
-        if was_counted {
-            self.active -= 1;
-            if !self.openers.is_empty() {
-                self.wake_openers();
-            }
-            if self.active == 0 && self.going.is_some() {
-                self.wants_turn = true;
-            }
-        }
-        if is_forgotten {
-            let unread = self.take_unread(key);
-            self.consumed(unread);
-            self.streams.remove(key);
-            if self.streams.is_empty() && self.is_unused() {
-                self.wants_turn = true;
-            }
-        }
-    }
-
-    /// Whether the connection has no calls, and gets none any more.
-    pub(crate) fn is_done(&self) -> bool {
-        self.streams.is_empty() && (self.going.is_some() || self.is_unused())
-    }
-
-    fn is_unused(&self) -> bool {
-        self.role == Role::Client && self.senders == 0
-    }
-
-    /// Ends a stream early, without telling the peer.
-    fn break_stream(&mut self, key: Key, error: Error) {
-        let Some(stream) = self.streams.get(key) else {
-            return;
-        };
-        if stream.is_over() {
-            return;
-        }
-        // What has come before the end of a stream may still be read, except that a reset throws it away.
-        stream.broken = Some(error);
-        stream.sending.queue.clear();
-        stream.sending.queued = 0;
-        let wakers = [stream.receiving.waker.take(), stream.sending.waker.take()];
-        wakers.into_iter().flatten().for_each(Waker::wake);
-        self.settle(key);
-    }
-
-    /// Resets a stream that is not over.
-    pub(crate) fn reset(&mut self, key: Key, reason: Reason) {
-        let Some(stream) = self.streams.get(key) else {
-            return;
-        };
-        if stream.is_over() {
-            return;
-        }
-        let id = stream.id;
-        frame::put_reset(self.output.joined(), id, reason);
-        self.wants_turn = true;
-        self.break_stream(key, Error::Reset { reason, by: Side::Us });
-    }
-
-    /// Cancels a call whose answer nobody reads any more.
-    pub(crate) fn abandon(&mut self, key: Key, reason: Reason) {
-        if self
-            .streams
-            .get(key)
-            .is_some_and(|stream| !stream.receiving.is_ended)
-        {
-            self.reset(key, reason);
-        }
-        self.ignore(key);
-    }
-
-    /// One more handle on a stream.
-    pub(crate) fn retain(&mut self, key: Key) {
-        if let Some(stream) = self.streams.get(key) {
-            stream.handles += 1;
-        }
-    }
-
-    /// One handle less. A stream that nobody holds and that has not said all it had to is cancelled.
-    pub(crate) fn release(&mut self, key: Key, reason: Reason) {
-        let Some(stream) = self.streams.get(key) else {
-            return;
-        };
-        stream.handles = stream.handles.saturating_sub(1);
-        if stream.handles > 0 {
-            return;
-        }
-        let is_cancelled = match self.role {
-            Role::Client => !stream.receiving.is_ended || stream.sending.end.is_open(),
-            Role::Server => stream.sending.end.is_open(),
-        };
-        if is_cancelled && !stream.is_over() {
-            self.reset(key, reason);
-        } else {
-            stream.receiving.is_unwanted = true;
-            self.settle(key);
-        }
-    }
-
-    /// Ends everything.
-    fn close(&mut self, error: &Error) {
-        if self.closed.is_some() {
-            return;
-        }
-        self.closed = Some(error.clone());
-        self.wake_openers();
-        let keys: Vec<Key> = self.streams.iter_mut().map(|(key, _)| key).collect();
-        for key in keys {
-            self.break_stream(key, error.clone());
-        }
     }
 }

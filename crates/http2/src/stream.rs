@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 
 use crate::error::Error;
@@ -39,7 +39,8 @@ pub(crate) struct Receiving {
     pub(crate) window: i64,
     /// How many bytes were read and not granted anew.
     pub(crate) unreported: u32,
-    /// How many bytes of the declared length are still to come.
+    /// How many bytes of the declared length are still to come. Zero before the head of an answer that will have no
+    /// body, whatever it declares.
     pub(crate) missing: Option<u64>,
     pub(crate) waker: Option<Waker>,
 }
@@ -89,11 +90,20 @@ impl Stream {
     }
 }
 
+/// Pieces up to this length are joined when more than one waits.
+const SMALL: usize = 1024;
+/// What is joined gets no longer than this.
+const JOINED: usize = 16 * 1024;
+
 /// Pieces of a body. Most bodies have one, which needs no list.
+///
+/// Small pieces that wait behind others are copied together: by itself a piece of one byte needs much more memory
+/// than windows count, and keeps the whole buffer alive that it was read into.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     first: Option<Bytes>,
     rest: VecDeque<Bytes>,
+    last: BytesMut,
 }
 
 impl Pieces {
@@ -105,6 +115,18 @@ impl Pieces {
         if self.first.is_none() {
             self.first = Some(piece);
         } else {
+            self.push_behind(piece);
+        }
+    }
+
+    fn push_behind(&mut self, piece: Bytes) {
+        let is_small = piece.len() <= SMALL;
+        if !(self.last.is_empty() || is_small && self.last.len() + piece.len() <= JOINED) {
+            self.rest.push_back(self.last.split().freeze());
+        }
+        if is_small {
+            self.last.extend_from_slice(&piece);
+        } else {
             self.rest.push_back(piece);
         }
     }
@@ -112,6 +134,9 @@ impl Pieces {
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let first = self.first.take();
         self.first = self.rest.pop_front();
+        if self.first.is_none() && !self.last.is_empty() {
+            self.first = Some(std::mem::take(&mut self.last).freeze());
+        }
         first
     }
 
@@ -121,7 +146,8 @@ impl Pieces {
 
     /// How many bytes there are.
     pub(crate) fn len(&self) -> usize {
-        self.first.iter().chain(&self.rest).map(Bytes::len).sum()
+        let whole: usize = self.first.iter().chain(&self.rest).map(Bytes::len).sum();
+        whole + self.last.len()
     }
 
     /// Throws everything away; returns how many bytes it was.
@@ -156,6 +182,11 @@ impl Streams {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// How many places one who looks through all streams has to look at.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
     }
 
     pub(crate) fn key(&self, id: u32) -> Option<Key> {
@@ -217,5 +248,45 @@ impl Hasher for IdHasher {
         self.0 = (self.0 ^ u64::from(id))
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .rotate_left(29);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_that_wait_are_joined() {
+        let mut pieces = Pieces::default();
+        for n in 0..10_000_usize {
+            let length = if n % 1000 == 999 { SMALL + 1 } else { n % 5 + 1 };
+            pieces.push(Bytes::from(vec![n as u8; length]));
+        }
+        assert!(pieces.rest.len() < 50, "{}", pieces.rest.len());
+        let total = pieces.len();
+        let read: Vec<u8> = std::iter::from_fn(|| pieces.pop()).flatten().collect();
+        assert_eq!((read.len(), pieces.len(), pieces.is_empty()), (total, 0, true));
+        let wanted = (0..10_000_usize).flat_map(|n| {
+            let length = if n % 1000 == 999 { SMALL + 1 } else { n % 5 + 1 };
+            vec![n as u8; length]
+        });
+        assert!(wanted.eq(read));
+    }
+
+    #[test]
+    fn a_piece_alone_is_not_copied() {
+        let piece = Bytes::from(vec![1; 5]);
+        let mut pieces = Pieces::default();
+        pieces.push(piece.clone());
+        assert_eq!(pieces.pop().map(|same| same.as_ptr()), Some(piece.as_ptr()));
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_counted() {
+        let mut pieces = Pieces::default();
+        for length in [10, 2000, 5, 7] {
+            pieces.push(Bytes::from(vec![0; length]));
+        }
+        assert_eq!((pieces.clear(), pieces.len()), (2022, 0));
     }
 }

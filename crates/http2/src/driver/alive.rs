@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Duration, Instant, Sleep, sleep};
 
 use crate::config::KeepAlive;
 use crate::error::Error;
@@ -20,7 +20,9 @@ pub(super) struct Alive {
 }
 
 impl Alive {
-    pub(super) fn new(config: KeepAlive) -> Self {
+    pub(super) fn new(mut config: KeepAlive) -> Self {
+        // Without any pause the timer would never be done.
+        config.interval = config.interval.max(Duration::from_millis(1));
         Self {
             config,
             heard: Instant::now(),
@@ -33,6 +35,12 @@ impl Alive {
     pub(super) fn hears(&mut self) {
         self.heard = Instant::now();
         self.is_asked = false;
+    }
+
+    /// Nothing more is heard: the peer is given up if it does not take what is left to be written in time.
+    pub(super) fn hears_no_more(&mut self) {
+        self.is_asked = true;
+        self.timer.as_mut().reset(Instant::now() + self.config.patience);
     }
 
     /// Ready when the peer is given up.

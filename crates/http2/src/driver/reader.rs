@@ -13,7 +13,7 @@ use tokio_util::io::poll_read_buf;
 use crate::config::Config;
 use crate::error::Reason;
 use crate::fields::Block;
-use crate::frame::{FrameHead, HEAD, PREFACE, flag, kind};
+use crate::frame::{self, FrameHead, HEAD, PREFACE, flag, kind};
 use crate::hpack::Decoder;
 use crate::state::{Role, State};
 use crate::stream::Key;
@@ -184,6 +184,9 @@ impl Reader {
                 if head.has(flag::PRIORITY) {
                     if payload.len() < 5 {
                         return Err(Reason::FRAME_SIZE_ERROR);
+                    }
+                    if frame::depends_on(&payload, head.stream) {
+                        return Err(Reason::PROTOCOL_ERROR);
                     }
                     payload.advance(5);
                 }

@@ -6,6 +6,9 @@ use http::{HeaderName, HeaderValue};
 use super::table::{Dynamic, FIRST_FIELD, ITS_VALUE, PSEUDO_FIELDS, STATIC_ENTRIES, WITH_VALUE};
 use super::{DEFAULT_TABLE_SIZE, ENTRY_OVERHEAD, Fields, HpackError, Pseudo, huffman, names};
 
+/// How much of the scratch memory is kept from one block to the next.
+const SCRATCH_KEPT: usize = 16 * 1024;
+
 /// Reads the header blocks of one connection.
 pub(crate) struct Decoder {
     table: Dynamic<Entry>,
@@ -128,6 +131,10 @@ impl Decoder {
     pub(crate) fn decode(&mut self, block: Bytes, fields: &mut impl Fields) -> Result<(), HpackError> {
         let mut input = Input { block: &block, at: 0 };
         let mut updates_allowed = true;
+        if self.scratch.capacity() > SCRATCH_KEPT {
+            // One long string is no reason to keep so much for all the time of the connection.
+            self.scratch = Vec::new();
+        }
         while let Some(first) = input.next() {
             // Size updates are the only form that is not a field, and must come before any (RFC 7541, 4.2).
             if first & 0xe0 == 0x20 {

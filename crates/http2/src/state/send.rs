@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 
 use super::State;
 use crate::error::Error;
@@ -13,6 +13,10 @@ use crate::hpack::{Encoder, Pseudo};
 use crate::output::Output;
 use crate::stream::{End, Key, register};
 
+/// Longer frames would hold up those of other streams.
+const LONGEST: usize = 64 * 1024;
+/// How many streams that are gone may stand in the list of those that have something to send, at least.
+const SPARE: usize = 64;
 /// Bodies wait in their streams while so much waits for the socket.
 const ENOUGH: usize = 64 * 1024;
 
@@ -22,6 +26,11 @@ impl State {
         let id = self.next_id;
         self.next_id += 2;
         let key = self.insert(id);
+        if request.method() == Method::HEAD
+            && let Some(stream) = self.streams.get(key)
+        {
+            stream.receiving.missing = Some(0);
+        }
         let uri = request.uri();
         let (scheme, authority) = match (uri.authority(), &self.config.origin) {
             (None, Some((scheme, authority))) => (scheme.as_str(), Some(authority)),
@@ -69,11 +78,18 @@ impl State {
 
     /// Sends a piece of a body, or keeps it until the peer takes it.
     pub(crate) fn send_data(&mut self, key: Key, data: Bytes, is_end: bool) {
+        if data.is_empty() {
+            // An end needs no window, so it must not wait for one as a piece.
+            if is_end {
+                self.send_end(key, None);
+            }
+            return;
+        }
         if self.sends(key).is_none() {
             return;
         }
         let has_room = self.output.len() < ENOUGH;
-        let longest = self.peer.max_frame;
+        let longest = self.longest_data();
         let Some(stream) = self.streams.get(key) else {
             return;
         };
@@ -118,6 +134,11 @@ impl State {
         if stream.sending.queue.is_empty() {
             self.finish(key);
         }
+    }
+
+    /// The most that goes out in one frame.
+    fn longest_data(&self) -> usize {
+        self.peer.max_frame.min(LONGEST)
     }
 
     /// The id of a stream whose half of ours is open.
@@ -170,6 +191,24 @@ impl State {
             stream.sending.is_listed = true;
             self.ready.push_back(key);
             self.wants_turn = true;
+            if self.ready.len() > 2 * self.streams.places() + SPARE {
+                self.tidy_ready();
+            }
+        }
+    }
+
+    /// Takes streams out of the list that are gone: while the connection has no window nobody comes to do it.
+    fn tidy_ready(&mut self) {
+        let streams = &mut self.streams;
+        let mut is_listed = |key: &Key| {
+            let stream = streams.get(*key);
+            stream.is_some_and(|stream| std::mem::take(&mut stream.sending.is_listed))
+        };
+        self.ready.retain(&mut is_listed);
+        for key in &self.ready {
+            if let Some(stream) = self.streams.get(*key) {
+                stream.sending.is_listed = true;
+            }
         }
     }
 
@@ -186,13 +225,15 @@ impl State {
 
     fn send_next(&mut self, key: Key) {
         let enough = self.config.max_queued;
+        let longest = self.longest_data();
         let Some(stream) = self.streams.get(key) else {
             return;
         };
         if !std::mem::take(&mut stream.sending.is_listed) || stream.sending.window <= 0 {
             return;
         }
-        let room = stream.sending.window.min(self.send_window) as usize;
+        // The peer may have asked for shorter frames since pieces were cut.
+        let room = longest.min(stream.sending.window.min(self.send_window) as usize);
         let Some(first) = stream.sending.queue.first_mut() else {
             return;
         };
@@ -230,6 +271,10 @@ impl State {
         };
         if let Some(error) = &stream.broken {
             return Poll::Ready(Err(error.clone()));
+        }
+        if !stream.sending.end.is_open() {
+            // The peer has answered, and wants no more of this.
+            return Poll::Ready(Err(Error::Closed));
         }
         // Registered in any case: a reset must wake whoever waits for the next piece of a body.
         register(&mut stream.sending.waker, cx);

@@ -1,0 +1,258 @@
+//! Frames that carry no message: SETTINGS, PING, GOAWAY, `RST_STREAM` and `WINDOW_UPDATE`.
+
+use std::task::Waker;
+
+use super::receive::Breach;
+use super::{LEAVING, Role, State};
+use crate::error::{Error, Reason, Side};
+use crate::frame::{
+    self, FrameHead, GREATEST_MAX_FRAME, GREATEST_WINDOW, LEAST_MAX_FRAME, flag, kind, setting, u32_at,
+};
+use crate::stream::{End, Key};
+
+impl State {
+    /// Takes in a frame that is neither DATA nor part of a header block.
+    pub(crate) fn receive(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Breach> {
+        match head.kind {
+            kind::RST_STREAM => self.receive_reset(head.stream, payload),
+            kind::SETTINGS => self.receive_settings(head, payload),
+            kind::PUSH_PROMISE | kind::CONTINUATION => Err(Reason::PROTOCOL_ERROR),
+            kind::PING => self.receive_ping(head, payload),
+            kind::GOAWAY => self.receive_go_away(head.stream, payload),
+            kind::WINDOW_UPDATE => self.receive_window_update(head.stream, payload),
+            kind::PRIORITY if head.stream == 0 => Err(Reason::PROTOCOL_ERROR),
+            kind::PRIORITY if payload.len() != 5 => Err(Reason::FRAME_SIZE_ERROR),
+            kind::PRIORITY if frame::depends_on(payload, head.stream) => Err(Reason::PROTOCOL_ERROR),
+            // Priorities are advice, and unknown frames are to be ignored (RFC 9113, sections 5.3.2 and 5.5).
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a stream was never used: only such frames may come on it that begin one.
+    fn is_idle(&self, id: u32) -> bool {
+        let is_own = (id % 2 == 1) == (self.role == Role::Client);
+        if is_own {
+            id >= self.next_id
+        } else {
+            self.role == Role::Client || id > self.last_peer_id
+        }
+    }
+
+    pub(super) fn existing(&self, id: u32) -> Result<Option<Key>, Breach> {
+        match self.streams.key(id) {
+            Some(key) => Ok(Some(key)),
+            None if id == 0 || self.is_idle(id) => Err(Reason::PROTOCOL_ERROR),
+            None => Ok(None),
+        }
+    }
+
+    fn receive_settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Breach> {
+        if head.stream != 0 {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        if head.has(flag::ACK) {
+            if !payload.is_empty() {
+                return Err(Reason::FRAME_SIZE_ERROR);
+            }
+            self.own_settings_apply();
+            return Ok(());
+        }
+        let (entries, []) = payload.as_chunks::<6>() else {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        };
+        if !self.is_greeted {
+            self.is_greeted = true;
+            // Nothing said is no limit.
+            self.peer.max_streams = usize::MAX;
+        }
+        let mut window = self.peer.stream_window;
+        for [name_high, name_low, value @ ..] in entries {
+            let name = u16::from_be_bytes([*name_high, *name_low]);
+            let value = u32::from_be_bytes(*value);
+            if name == setting::INITIAL_WINDOW_SIZE {
+                window = i64::from(value);
+                if window > GREATEST_WINDOW {
+                    return Err(Reason::FLOW_CONTROL_ERROR);
+                }
+            } else {
+                self.apply(name, value)?;
+            }
+        }
+        // Once: a frame may have thousands of entries, and there may be thousands of streams.
+        self.change_windows(window)?;
+        self.call_next();
+        frame::put(self.output.joined(), kind::SETTINGS, flag::ACK, 0, &[]);
+        Ok(())
+    }
+
+    fn apply(&mut self, name: u16, value: u32) -> Result<(), Breach> {
+        match name {
+            setting::HEADER_TABLE_SIZE => self.encoder.set_max_table_size(value as usize),
+            // Only clients may allow pushes.
+            setting::ENABLE_PUSH if value > u32::from(self.role == Role::Server) => {
+                return Err(Reason::PROTOCOL_ERROR);
+            }
+            setting::MAX_CONCURRENT_STREAMS => self.peer.max_streams = value as usize,
+            setting::MAX_FRAME_SIZE => {
+                if !(LEAST_MAX_FRAME..=GREATEST_MAX_FRAME).contains(&value) {
+                    return Err(Reason::PROTOCOL_ERROR);
+                }
+                self.peer.max_frame = value as usize;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Streams begin with another window, and those that are there have as much more or less (section 6.9.2).
+    fn change_windows(&mut self, window: i64) -> Result<(), Breach> {
+        let change = window - std::mem::replace(&mut self.peer.stream_window, window);
+        if change == 0 {
+            return Ok(());
+        }
+        self.visit_all()?;
+        let mut waiting = Vec::new();
+        for (key, stream) in self.streams.iter_mut() {
+            let sending = &mut stream.sending;
+            sending.window += change;
+            if sending.window > GREATEST_WINDOW {
+                return Err(Reason::FLOW_CONTROL_ERROR);
+            }
+            if !sending.queue.is_empty() {
+                waiting.push(key);
+            }
+        }
+        for key in waiting {
+            self.list(key);
+        }
+        Ok(())
+    }
+
+    /// The peer has applied our settings: what it may send on streams that began before changes with them.
+    fn own_settings_apply(&mut self) {
+        let window = i64::from(self.config.stream_window);
+        let change = window - std::mem::replace(&mut self.stream_window, window);
+        if change != 0 {
+            self.streams
+                .iter_mut()
+                .for_each(|(_, stream)| stream.receiving.window += change);
+        }
+    }
+
+    fn receive_ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Breach> {
+        if head.stream != 0 {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        if payload.len() != 8 {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        }
+        if !head.has(flag::ACK) {
+            frame::put(self.output.joined(), kind::PING, flag::ACK, 0, payload);
+        } else if self.is_leaving && payload == LEAVING && self.going.is_none() {
+            let reason = Reason::NO_ERROR;
+            frame::put_go_away(self.output.joined(), self.taken_id, reason);
+            self.go(Error::GoAway { reason, by: Side::Us });
+        }
+        Ok(())
+    }
+
+    fn receive_go_away(&mut self, stream: u32, payload: &[u8]) -> Result<(), Breach> {
+        if stream != 0 {
+            return Err(Reason::PROTOCOL_ERROR);
+        }
+        let (Some(last), Some(code)) = (u32_at(payload, 0), u32_at(payload, 4)) else {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        };
+        let last = last & (u32::MAX >> 1);
+        let error = Error::GoAway {
+            reason: Reason::from(code),
+            by: Side::Peer,
+        };
+        if self.role == Role::Client {
+            self.visit_all()?;
+            let untaken: Vec<Key> = self
+                .streams
+                .iter_mut()
+                .filter(|(_, stream)| stream.id > last)
+                .map(|(key, _)| key)
+                .collect();
+            for key in untaken {
+                self.break_stream(key, error.clone());
+            }
+        }
+        self.go(error);
+        Ok(())
+    }
+
+    fn receive_reset(&mut self, id: u32, payload: &[u8]) -> Result<(), Breach> {
+        let key = self.existing(id)?;
+        let (4, Some(code)) = (payload.len(), u32_at(payload, 0)) else {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        };
+        let Some(key) = key else { return Ok(()) };
+        let reason = Reason::from(code);
+        if self.role == Role::Client && reason == Reason::NO_ERROR {
+            // A server that has answered in full may say so of a request that it needs no more of: the answer
+            // stands (section 8.1).
+            if let Some(stream) = self.streams.get(key)
+                && stream.receiving.is_ended
+                && stream.broken.is_none()
+            {
+                stream.sending.queue.clear();
+                stream.sending.queued = 0;
+                stream.sending.end = End::Sent;
+                stream.sending.waker.take().into_iter().for_each(Waker::wake);
+                self.settle(key);
+                return Ok(());
+            }
+        }
+        let is_ended = self
+            .streams
+            .get(key)
+            .is_some_and(|stream| stream.receiving.is_ended);
+        if !is_ended {
+            let unread = self.take_unread(key);
+            self.consumed(unread);
+        }
+        self.break_stream(
+            key,
+            Error::Reset {
+                reason,
+                by: Side::Peer,
+            },
+        );
+        Ok(())
+    }
+
+    fn receive_window_update(&mut self, id: u32, payload: &[u8]) -> Result<(), Breach> {
+        let (4, Some(increment)) = (payload.len(), u32_at(payload, 0)) else {
+            return Err(Reason::FRAME_SIZE_ERROR);
+        };
+        let increment = i64::from(increment & (u32::MAX >> 1));
+        if id == 0 {
+            if increment == 0 {
+                return Err(Reason::PROTOCOL_ERROR);
+            }
+            self.send_window += increment;
+            if self.send_window > GREATEST_WINDOW {
+                return Err(Reason::FLOW_CONTROL_ERROR);
+            }
+            return Ok(());
+        }
+        let Some(key) = self.existing(id)? else {
+            return Ok(());
+        };
+        let Some(stream) = self.streams.get(key) else {
+            return Ok(());
+        };
+        stream.sending.window += increment;
+        if increment == 0 {
+            self.reset(key, Reason::PROTOCOL_ERROR);
+        } else if stream.sending.window > GREATEST_WINDOW {
+            self.reset(key, Reason::FLOW_CONTROL_ERROR);
+        } else {
+            self.list(key);
+        }
+        Ok(())
+    }
+}

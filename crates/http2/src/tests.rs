@@ -1,0 +1,12 @@
+//! Connections against peers that are scripted, and against another implementation.
+
+mod breaches;
+mod calls;
+mod cancelling;
+mod floods;
+mod flow;
+mod going;
+mod others;
+mod random;
+mod streams;
+mod stress;

@@ -1,0 +1,277 @@
+//! Peers that want us to keep or to do too much.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use crate::frame::{flag, kind, setting};
+use crate::state::tests::NOTHING;
+use crate::testing::*;
+use crate::{Config, Reason};
+
+const END: u8 = flag::END_STREAM;
+/// So long nothing must happen. It may be short: what is wrong then goes unnoticed, and nothing else fails.
+const A_WHILE: Duration = Duration::from_millis(200);
+
+/// Writes the same again and again until nothing is read any more; returns how much was.
+async fn write_until_stopped(peer: &mut Peer, bytes: &[u8], limit: usize) -> usize {
+    let mut written = 0;
+    while written < limit {
+        let rest = &bytes[written % bytes.len()..];
+        match timeout(A_WHILE, peer.io.write(rest)).await {
+            Ok(count) => written += count.unwrap(),
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+#[tokio::test]
+async fn whoever_takes_no_replies_is_not_read() {
+    let ping = frame(kind::PING, 0, 0, [0; 8]);
+    let cases = [
+        ("pings", ping.repeat(1000)),
+        ("settings", settings(&[]).repeat(1000)),
+        ("late data", data(0, 1, "").repeat(1000)),
+    ];
+    for (name, bytes) in cases {
+        let mut served = served_with(Config::default(), &[], 10_000, at_once).await;
+        served
+            .peer
+            .send([headers(END, 1, POST), ping.clone()].concat())
+            .await;
+        served.peer.next(&[kind::PING]).await;
+        let written = write_until_stopped(&mut served.peer, &bytes, 3 << 20).await;
+        let waiting = served.shared.lock().output.len();
+        assert!(waiting < 1 << 19, "{name}: {waiting} bytes wait for the socket");
+        if name == "late data" {
+            assert!(written >= 3 << 20, "they need no reply but the first");
+        } else {
+            assert!(written < 1 << 20, "{name}: {written}");
+            // As soon as they are taken it goes on.
+            let (read, mut write) = tokio::io::split(served.peer.io);
+            let reading =
+                tokio::spawn(async move { tokio::io::copy(&mut { read }, &mut tokio::io::sink()).await });
+            soon(write.write_all(&bytes[written % bytes.len()..]))
+                .await
+                .unwrap();
+            soon(write.write_all(&ping.repeat(10_000))).await.unwrap();
+            soon(write.shutdown()).await.unwrap();
+            soon(reading).await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_much_reads_on() {
+    // Nothing of this is asked for by the peer: both sides would wait for each other if it held reading up.
+    let mut connected = connected_with(
+        Config::default(),
+        &[(setting::INITIAL_WINDOW_SIZE, 1 << 24)],
+        10_000,
+    )
+    .await;
+    connected.peer.send(window_update(0, 1 << 24)).await;
+    connected.peer.sync().await;
+    let calls: Vec<_> = (0..20)
+        .map(|_| connected.call(post(full(vec![7; 60_000]))))
+        .collect();
+    until(|| connected.shared.lock().streams.len() == 20).await;
+    let written = write_until_stopped(&mut connected.peer, &frame(0x99, 0, 0, [0; 1000]), 1 << 20).await;
+    assert!(written >= 1 << 20, "{written}");
+    drop(calls);
+}
+
+#[tokio::test]
+async fn reading_goes_on_when_what_held_it_up_goes_out_at_once() {
+    // One answer of many: so much that nothing is read before it is written, and the socket takes it in one go.
+    let mut served = served_with(Config::default(), &[], 8 << 20, |_| async {
+        let mut answer = http::Response::new(empty());
+        answer
+            .headers_mut()
+            .insert("long", "x".repeat(400_000).parse().unwrap());
+        answer
+    })
+    .await;
+    for id in [1, 3, 5, 7] {
+        served.peer.send(headers(END, id, POST)).await;
+        tokio::task::yield_now().await;
+    }
+    served.peer.sync().await;
+    until(|| served.shared.lock().left() == NOTHING).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_not_taken_hold_up_further_calls() {
+    let mut served = served_with(Config::default(), &[], 10_000, at_once).await;
+    let mut written = 0;
+    for id in (1..).step_by(2).take(200_000) {
+        let request = headers(END, id, POST);
+        if timeout(A_WHILE, served.peer.io.write_all(&request))
+            .await
+            .is_err()
+        {
+            break;
+        }
+        written += 1;
+    }
+    assert!(written < 150_000, "{written} calls");
+    let waiting = served.shared.lock().output.len();
+    assert!(waiting < 1 << 20, "{waiting} bytes wait");
+}
+
+#[tokio::test]
+async fn streams_that_are_opened_and_reset_in_haste_wait_for_those_that_began() {
+    let running = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&running);
+    let config = Config {
+        max_streams: 10,
+        ..Config::default()
+    };
+    // The calls cannot notice that they are over while this holds them up: they run on the same thread.
+    let mut served = served_with(config, &[], 1 << 20, move |request| {
+        count.fetch_add(1, Relaxed);
+        never(request)
+    })
+    .await;
+    let mut most = 0;
+    let mut id = 1;
+    for _ in 0..200 {
+        let mut bytes = Vec::new();
+        for _ in 0..100 {
+            bytes.extend(headers(0, id, POST));
+            id += 2;
+        }
+        served.peer.send(bytes).await;
+        tokio::task::yield_now().await;
+        let resets: Vec<u8> = (id - 200..id)
+            .step_by(2)
+            .flat_map(|id| reset(id, Reason::CANCEL))
+            .collect();
+        served.peer.send(resets).await;
+        most = most.max(served.shared.lock().streams.len());
+    }
+    served.peer.sync().await;
+    assert!(most < 2000, "{most} streams at once");
+    assert!(running.load(Relaxed) >= 10);
+    until(|| served.shared.lock().left() == NOTHING).await;
+    // The connection is as good as before, also for clients that give much up.
+    served.peer.send(headers(0, id, POST)).await;
+    served.peer.sync().await;
+    assert_eq!(served.shared.lock().left().active, 1);
+}
+
+#[tokio::test]
+async fn crowds_are_not_read_until_they_are_gone() {
+    // A service that keeps what it is to let go, until it is told.
+    let (tell, told) = tokio::sync::watch::channel(false);
+    let config = Config {
+        max_streams: 10,
+        ..Config::default()
+    };
+    let mut served = served_with(config, &[], 1 << 12, move |request| {
+        let mut told = told.clone();
+        async move {
+            tokio::spawn(async move {
+                let _request = request;
+                let _ = told.wait_for(|is_told| *is_told).await;
+            });
+            std::future::pending().await
+        }
+    })
+    .await;
+    let mut id = 1;
+    loop {
+        served.peer.io.write_all(&headers(0, id, POST)).await.unwrap();
+        tokio::time::sleep(Duration::ZERO).await;
+        let is_stuck = timeout(A_WHILE, async {
+            served
+                .peer
+                .io
+                .write_all(&reset(id, Reason::CANCEL))
+                .await
+                .unwrap();
+            while served.shared.lock().left().active > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        if is_stuck.await.is_err() {
+            break;
+        }
+        id += 2;
+        assert!(id < 6000, "{} streams linger", served.shared.lock().streams.len());
+    }
+    let lingering = served.shared.lock().streams.len();
+    assert!((1000..1100).contains(&lingering), "{lingering}");
+    tell.send(true).unwrap();
+    until(|| served.shared.lock().left() == NOTHING).await;
+    served.peer.sync().await;
+}
+
+#[tokio::test]
+async fn windows_cannot_be_changed_for_ever_while_there_are_many_streams() {
+    let mut served = served_with(Config::default(), &[], 1 << 20, never).await;
+    for id in (1..10_001).step_by(2) {
+        served.peer.send(headers(0, id, POST)).await;
+    }
+    served.peer.sync().await;
+    // Honest clients do so a few times.
+    for window in 0..100 {
+        served
+            .peer
+            .send(settings(&[(setting::INITIAL_WINDOW_SIZE, window)]))
+            .await;
+    }
+    served.peer.sync().await;
+    // One frame counts as one change.
+    let many: Vec<_> = (0..5000)
+        .map(|window| (setting::INITIAL_WINDOW_SIZE, window))
+        .collect();
+    served.peer.send(settings(&many)).await;
+    served.peer.sync().await;
+    let flood: Vec<u8> = (0..1000)
+        .flat_map(|window| settings(&[(setting::INITIAL_WINDOW_SIZE, window)]))
+        .collect();
+    served.peer.try_send(flood).await;
+    assert_eq!(served.peer.breach().await, Some(Reason::ENHANCE_YOUR_CALM));
+}
+
+#[tokio::test]
+async fn crumbs_are_kept_as_a_whole() {
+    let mut served = served(never).await;
+    served.peer.send(headers(0, 1, POST)).await;
+    for _ in 0..50 {
+        served.peer.send(data(0, 1, "x").repeat(1000)).await;
+        served.peer.send(frame(0x99, 0, 0, vec![0; 60_000])).await;
+    }
+    served.peer.sync().await;
+    let mut state = served.shared.lock();
+    let key = state.streams.key(1).unwrap();
+    let mut pieces = 0;
+    while state.streams.get(key).unwrap().receiving.data.pop().is_some() {
+        pieces += 1;
+    }
+    assert!(pieces < 10, "{pieces}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_keeps_little() {
+    let mut served = served(echo).await;
+    let long = [POST, &[0, 1, b'a', 0x7f, 0xe1, 0xb4, 0x03], &[b'x'; 56_032]].concat();
+    for id in (1..2001).step_by(2) {
+        let bytes = [
+            headers(0, id, &long[..if id % 100 == 1 { long.len() } else { 3 }]),
+            data(END, id, vec![7; 60]),
+        ];
+        served.peer.send(bytes.concat()).await;
+        served.peer.next(&[kind::DATA]).await;
+    }
+    until(|| served.shared.lock().left() == NOTHING).await;
+    served.peer.sync().await;
+    let mut state = served.shared.lock();
+    assert!(state.output.joined().capacity() <= 64 * 1024);
+    assert!(state.streams.places() <= 64);
+}
