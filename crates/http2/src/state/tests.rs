@@ -98,7 +98,7 @@ fn nothing_is_sent_in_longer_frames_than_the_peer_takes_now() {
 fn ids_end() {
     let mut state = client();
     state.set_next_id(u32::MAX >> 1);
-    let mut cx = Context::from_waker(Waker::noop());
+    let cx = Context::from_waker(Waker::noop());
     assert!(matches!(state.poll_open(&mut None, &cx), Poll::Ready(Ok(()))));
     let last = opened(&mut state);
     assert!(matches!(
@@ -129,7 +129,7 @@ fn what_config_says_is_kept_within_what_the_protocol_allows() {
 fn no_call_begins_while_much_waits_for_the_socket() {
     let mut state = client();
     let mut ticket = None;
-    let mut cx = Context::from_waker(Waker::noop());
+    let cx = Context::from_waker(Waker::noop());
     let mut begun = 0;
     while state.poll_open(&mut ticket, &cx).is_ready() {
         opened(&mut state);

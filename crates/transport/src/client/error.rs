@@ -174,10 +174,15 @@ fn alert(error: &(dyn StdError + 'static)) -> Option<String> {
     inner.is::<rustls::Error>().then(|| tls::go_words(io))
 }
 
-/// The letters `HTT` are the length of a frame that nobody may send: most likely an answer of HTTP/1.
+/// Whether a peer spoke HTTP/1: the first bytes of its answer are the length of a frame that is far too long.
 fn looks_like_http1(error: &(dyn StdError + 'static)) -> bool {
-    let h2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
-    h2.and_then(h2::Error::reason) == Some(h2::Reason::FRAME_SIZE_ERROR)
+    matches!(
+        error.downcast_ref(),
+        Some(http2::Error::GoAway {
+            reason: http2::Reason::FRAME_SIZE_ERROR,
+            by: http2::Side::Us
+        })
+    )
 }
 
 impl StdError for ClientError {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub async fn serve_http<H: Handler>(
         config,
         handler,
         shutdown: shutdown.clone(),
+        busy: AtomicUsize::new(0),
     });
     loop {
         let socket = tokio::select! {
@@ -107,6 +109,8 @@ pub(super) struct Server<H> {
     pub(super) config: HttpServerConfig,
     handler: H,
     pub(super) shutdown: Shutdown,
+    /// How many connections of HTTP/1 have buffers.
+    pub(super) busy: AtomicUsize,
 }
 
 impl<H: Handler> Server<H> {

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,8 +25,12 @@ use super::http::Server;
 use super::rewound::Rewound;
 use super::upgrade::Kept;
 
-/// A connection that had no call for so long gives its buffers back.
+/// A connection that had no call for so long gives its buffers back, as long as few have some.
 const QUIET: Duration = Duration::from_secs(1);
+/// So many are few; the more there are, the sooner they give them back.
+const FEW: usize = 32;
+/// But not sooner than this: to hand a connection back and forth is work, too.
+const LEAST_QUIET: Duration = Duration::from_millis(20);
 /// How long a client that was answered before it had sent everything may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -90,10 +95,11 @@ where
         .header_read_timeout(None)
         .half_close(false)
         .serve_connection(TokioIo::new(io), service);
+    let busy = Busy::one_of(&server.busy);
     let shutdown = &server.shutdown;
     let mut is_draining = false;
     let mut calls = watch.calls();
-    let mut look = pin!(sleep(QUIET));
+    let mut look = pin!(sleep(busy.quiet()));
     loop {
         tokio::select! {
             biased;
@@ -113,9 +119,33 @@ where
                     return Outcome::Quiet(Rewound::of(connection.into_parts()));
                 }
                 calls = watch.calls();
-                look.as_mut().reset(Instant::now() + QUIET);
+                look.as_mut().reset(Instant::now() + busy.quiet());
             }
         }
+    }
+}
+
+/// One of the connections that have buffers.
+struct Busy<'a>(&'a AtomicUsize);
+
+impl<'a> Busy<'a> {
+    fn one_of(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all)
+    }
+
+    /// How long a connection may be without a call before it gives its buffers back.
+    fn quiet(&self) -> Duration {
+        match self.0.load(Ordering::Relaxed) {
+            all if all <= FEW => QUIET,
+            all => QUIET.mul_f64((FEW as f64 / all as f64).powi(2)).max(LEAST_QUIET),
+        }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
