@@ -65,12 +65,7 @@ pub async fn serve_http<H: Handler>(
     shutdown: Shutdown,
 ) {
     let connections = Tasks::new();
-    let server = Arc::new(Server {
-        config,
-        handler,
-        shutdown: shutdown.clone(),
-        busy: AtomicUsize::new(0),
-    });
+    let server = Server::new(config, handler, shutdown.clone());
     loop {
         let socket = tokio::select! {
             biased;
@@ -96,12 +91,7 @@ pub async fn serve_one<H: Handler, S>(socket: S, config: HttpServerConfig, handl
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let server = Arc::new(Server {
-        config,
-        handler,
-        shutdown,
-    });
-    server.connection(socket).await;
+    Server::new(config, handler, shutdown).connection(socket).await;
 }
 
 /// A server on one listener.
@@ -114,6 +104,15 @@ pub(super) struct Server<H> {
 }
 
 impl<H: Handler> Server<H> {
+    fn new(config: HttpServerConfig, handler: H, shutdown: Shutdown) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            handler,
+            shutdown,
+            busy: AtomicUsize::new(0),
+        })
+    }
+
     async fn connection<S>(self: Arc<Self>, socket: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
