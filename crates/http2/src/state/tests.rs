@@ -98,11 +98,11 @@ fn nothing_is_sent_in_longer_frames_than_the_peer_takes_now() {
 fn ids_end() {
     let mut state = client();
     state.set_next_id(u32::MAX >> 1);
-    let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(state.poll_open(&mut None, &mut cx), Poll::Ready(Ok(()))));
+    let cx = Context::from_waker(Waker::noop());
+    assert!(matches!(state.poll_open(&mut None, &cx), Poll::Ready(Ok(()))));
     let last = opened(&mut state);
     assert!(matches!(
-        state.poll_open(&mut None, &mut cx),
+        state.poll_open(&mut None, &cx),
         Poll::Ready(Err(Error::Closed))
     ));
     // What is there goes on.
@@ -129,9 +129,9 @@ fn what_config_says_is_kept_within_what_the_protocol_allows() {
 fn no_call_begins_while_much_waits_for_the_socket() {
     let mut state = client();
     let mut ticket = None;
-    let mut cx = Context::from_waker(Waker::noop());
+    let cx = Context::from_waker(Waker::noop());
     let mut begun = 0;
-    while state.poll_open(&mut ticket, &mut cx).is_ready() {
+    while state.poll_open(&mut ticket, &cx).is_ready() {
         opened(&mut state);
         // Whoever gives up at once must not make room for the next.
         let key = state.streams.key(state.next_id - 2).unwrap();
@@ -140,5 +140,5 @@ fn no_call_begins_while_much_waits_for_the_socket() {
     }
     assert!(begun > 1000 && state.output.len() < UNWRITTEN + 100);
     state.output = Output::default();
-    assert!(state.poll_open(&mut ticket, &mut cx).is_ready());
+    assert!(state.poll_open(&mut ticket, &cx).is_ready());
 }

@@ -245,7 +245,7 @@ async fn crumbs_are_kept_as_a_whole() {
     served.peer.send(headers(0, 1, POST)).await;
     for _ in 0..50 {
         served.peer.send(data(0, 1, "x").repeat(1000)).await;
-        served.peer.send(frame(0x99, 0, 0, [0; 60_000])).await;
+        served.peer.send(frame(0x99, 0, 0, vec![0; 60_000])).await;
     }
     served.peer.sync().await;
     let mut state = served.shared.lock();
@@ -260,7 +260,7 @@ async fn crumbs_are_kept_as_a_whole() {
 #[tokio::test]
 async fn an_idle_connection_keeps_little() {
     let mut served = served(echo).await;
-    let long = [POST, &[0, 1, b'a', 0x7f, 0xe1, 0xb4, 0x03], &[b'x'; 56_032]].concat();
+    let long = [POST, &[0, 1, b'a', 0x7f, 0xe1, 0xb4, 0x03], &vec![b'x'; 56_032]].concat();
     for id in (1..2001).step_by(2) {
         let bytes = [
             headers(0, id, &long[..if id % 100 == 1 { long.len() } else { 3 }]),

@@ -180,7 +180,13 @@ async fn call(plan: Arc<Plan>, number: usize, sender: client::Sender) {
         let _ = tokio::time::timeout(Duration::from_micros(300), sender.send(&mut call)).await;
         return;
     }
-    let mut body = sender.send(&mut call).await.unwrap().into_body();
+    let mut body = match sender.send(&mut call).await {
+        Ok(answer) => answer.into_body(),
+        // Of a request that it does not want to read to its end, h2 counts the stream until it has sent a reset, even
+        // if the request has ended before.
+        Err(error) if error.is_unseen() && plan.exchanges.iter().any(|exchange| exchange.is_deaf) => return,
+        Err(error) => panic!("{error}"),
+    };
     drop(sender);
     if let Some(count) = exchange.cancel_after {
         for _ in 0..count {
