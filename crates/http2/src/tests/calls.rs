@@ -192,6 +192,21 @@ async fn an_answer_that_comes_before_the_request_has_ended_does_not_end_it() {
 }
 
 #[tokio::test]
+async fn a_body_that_turns_out_to_be_empty_ends_with_data() {
+    let mut connected = connected().await;
+    let (sender, body) = pieces();
+    drop(sender);
+    let _known = connected.call(post(empty()));
+    let head = connected.peer.any().await.unwrap();
+    assert_eq!((head.kind, head.is_end()), (kind::HEADERS, true));
+    let _found = connected.call(post(body));
+    let head = connected.peer.any().await.unwrap();
+    assert_eq!((head.kind, head.is_end()), (kind::HEADERS, false));
+    let end = connected.peer.any().await.unwrap();
+    assert_eq!((end.kind, end.is_end(), end.payload.len()), (kind::DATA, true, 0));
+}
+
+#[tokio::test]
 async fn what_a_body_knows_of_its_length() {
     let mut connected = connected().await;
     let call = connected.call(post(empty()));
