@@ -305,3 +305,24 @@ async fn calls_beyond_the_limit_of_the_peer_wait_in_line() {
     soon(fourth).await.unwrap().unwrap();
     until(|| connected.shared.lock().left() == NOTHING).await;
 }
+
+#[tokio::test]
+async fn who_gives_up_when_it_was_its_turn_leaves_it_to_the_next() {
+    let limit = (setting::MAX_CONCURRENT_STREAMS, 1);
+    let mut connected = connected_with(Config::default(), &[limit], 1 << 20).await;
+    let first = connected.call(post(empty()));
+    assert_eq!(connected.peer.next(&[kind::HEADERS]).await.stream, 1);
+    let sender = connected.sender.clone();
+    let mut call = crate::client::Call::new(post(empty()));
+    let mut second = Box::pin(sender.send(&mut call));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    let _third = connected.call(post(empty()));
+    assert_eq!(connected.peer.sync().await, []);
+    connected.peer.send(headers(END, 1, HEAD_OK)).await;
+    soon(first).await.unwrap().unwrap();
+    assert_eq!(connected.peer.sync().await, [], "it is the turn of the second");
+    drop(second);
+    assert!(call.is_unsent());
+    assert_eq!(connected.peer.next(&[kind::HEADERS]).await.stream, 3);
+}
