@@ -65,6 +65,8 @@ pub struct Call<B> {
     body: Option<B>,
     /// What was asked of the body already.
     first: Option<Piece>,
+    /// The body said beforehand that it is empty.
+    is_bare: bool,
 }
 
 impl<B> Call<B> {
@@ -75,6 +77,7 @@ impl<B> Call<B> {
             head: Request::from_parts(parts, ()),
             body: Some(body),
             first: None,
+            is_bare: false,
         }
     }
 
@@ -145,6 +148,9 @@ impl Sender {
 
     /// Opens a stream, and sends the head with what is there of the body. After that `first` is left only if it was
     /// the end.
+    ///
+    /// Only a body that says beforehand that it is empty ends with the head; one that turns out to be empty ends with
+    /// data. The requests of gRPC must end so, and some servers wait for ever if they do not.
     fn poll_start<B>(
         &self,
         call: &mut Call<B>,
@@ -160,14 +166,14 @@ impl Sender {
         {
             if body.is_end_stream() {
                 call.first = Some(Piece::End(None));
+                call.is_bare = true;
             } else if let Poll::Ready(piece) = poll_piece(body, cx) {
                 call.first = Some(piece?);
             }
         }
         self.shared.with(|state| {
             ready!(state.poll_open(ticket, cx))?;
-            let is_bare = matches!(call.first, Some(Piece::End(None)));
-            let key = state.send_request(&call.head, is_bare);
+            let key = state.send_request(&call.head, call.is_bare);
             match call.first.take() {
                 None => {}
                 Some(Piece::Data(data, false)) => state.send_data(key, data, false),
@@ -176,7 +182,7 @@ impl Sender {
                     call.first = Some(Piece::End(None));
                 }
                 Some(Piece::End(trailers)) => {
-                    if trailers.is_some() {
+                    if !call.is_bare {
                         state.send_end(key, trailers);
                     }
                     call.first = Some(Piece::End(None));

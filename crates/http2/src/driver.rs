@@ -225,6 +225,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.writing.advance(written);
+            if self.is_held_up
+                && let Some(alive) = &mut self.alive
+            {
+                // What it answers is not read for now; but it takes what is written.
+                alive.hears();
+            }
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }

@@ -7,6 +7,7 @@ mod floods;
 mod flow;
 mod going;
 mod others;
+mod plan;
 mod random;
 mod streams;
 mod stress;

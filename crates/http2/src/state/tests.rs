@@ -95,6 +95,17 @@ fn nothing_is_sent_in_longer_frames_than_the_peer_takes_now() {
 }
 
 #[test]
+fn an_empty_end_goes_out_below_a_window_of_zero() {
+    let mut state = client();
+    let key = opened(&mut state);
+    state.streams.get(key).unwrap().sending.window = -5;
+    state.output = Output::default();
+    state.send_data(key, Bytes::new(), true);
+    assert_eq!(state.output.len(), frame::HEAD);
+    assert!(state.streams.get(key).unwrap().sending.end.is_sent());
+}
+
+#[test]
 fn ids_end() {
     let mut state = client();
     state.set_next_id(u32::MAX >> 1);

@@ -192,6 +192,21 @@ async fn an_answer_that_comes_before_the_request_has_ended_does_not_end_it() {
 }
 
 #[tokio::test]
+async fn a_body_that_turns_out_to_be_empty_ends_with_data() {
+    let mut connected = connected().await;
+    let (sender, body) = pieces();
+    drop(sender);
+    let _known = connected.call(post(empty()));
+    let head = connected.peer.any().await.unwrap();
+    assert_eq!((head.kind, head.is_end()), (kind::HEADERS, true));
+    let _found = connected.call(post(body));
+    let head = connected.peer.any().await.unwrap();
+    assert_eq!((head.kind, head.is_end()), (kind::HEADERS, false));
+    let end = connected.peer.any().await.unwrap();
+    assert_eq!((end.kind, end.is_end(), end.payload.len()), (kind::DATA, true, 0));
+}
+
+#[tokio::test]
 async fn what_a_body_knows_of_its_length() {
     let mut connected = connected().await;
     let call = connected.call(post(empty()));
@@ -289,4 +304,25 @@ async fn calls_beyond_the_limit_of_the_peer_wait_in_line() {
     connected.peer.send(headers(END, 5, HEAD_OK)).await;
     soon(fourth).await.unwrap().unwrap();
     until(|| connected.shared.lock().left() == NOTHING).await;
+}
+
+#[tokio::test]
+async fn who_gives_up_when_it_was_its_turn_leaves_it_to_the_next() {
+    let limit = (setting::MAX_CONCURRENT_STREAMS, 1);
+    let mut connected = connected_with(Config::default(), &[limit], 1 << 20).await;
+    let first = connected.call(post(empty()));
+    assert_eq!(connected.peer.next(&[kind::HEADERS]).await.stream, 1);
+    let sender = connected.sender.clone();
+    let mut call = crate::client::Call::new(post(empty()));
+    let mut second = Box::pin(sender.send(&mut call));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    let _third = connected.call(post(empty()));
+    assert_eq!(connected.peer.sync().await, []);
+    connected.peer.send(headers(END, 1, HEAD_OK)).await;
+    soon(first).await.unwrap().unwrap();
+    assert_eq!(connected.peer.sync().await, [], "it is the turn of the second");
+    drop(second);
+    assert!(call.is_unsent());
+    assert_eq!(connected.peer.next(&[kind::HEADERS]).await.stream, 3);
 }

@@ -166,13 +166,13 @@ async fn a_silent_peer_is_given_up_and_one_that_answers_is_not() {
     let config = Config {
         keep_alive: Some(crate::KeepAlive {
             interval: short,
-            patience: 50 * short,
+            patience: 10 * short,
             while_idle: true,
         }),
         ..Config::default()
     };
     let mut connected = connected_with(config, &[], 1 << 20).await;
-    for _ in 0..5 {
+    for _ in 0..3 {
         let ping = connected.peer.next(&[kind::PING]).await;
         connected
             .peer

@@ -4,150 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::io::duplex;
 
+use super::plan::{Message, Plan, plan};
 use crate::state::tests::NOTHING;
 use crate::testing::*;
-use crate::{BoxError, Config, RecvBody, client, server};
-
-/// What one side sends of a call.
-#[derive(Clone, Debug)]
-struct Message {
-    pieces: Vec<usize>,
-    trailers: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Exchange {
-    request: Message,
-    answer: Message,
-    /// The client gives up after so many pieces of the answer.
-    cancel_after: Option<usize>,
-    /// The server reads nothing of the request before it answers.
-    is_deaf: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Plan {
-    exchanges: Vec<Exchange>,
-    window: u32,
-    connection_window: u32,
-    max_queued: usize,
-    socket: usize,
-    max_streams: u32,
-}
-
-fn message() -> impl Strategy<Value = Message> {
-    let piece = prop_oneof![6 => 0..40_usize, 2 => 900..1200_usize, 1 => 16_000..40_000_usize];
-    (vec(piece, 0..6), any::<bool>()).prop_map(|(pieces, trailers)| Message { pieces, trailers })
-}
-
-fn plan() -> impl Strategy<Value = Plan> {
-    let exchange = (
-        message(),
-        message(),
-        prop_oneof![3 => Just(None), 1 => (0..4_usize).prop_map(Some)],
-        prop::bool::weighted(0.2),
-    )
-        .prop_map(|(request, answer, cancel_after, is_deaf)| Exchange {
-            request,
-            answer,
-            cancel_after,
-            is_deaf,
-        });
-    let window = prop_oneof![Just(1_u32), 2..100_u32, Just(65_535), 100_000..300_000_u32];
-    (
-        vec(exchange, 1..8),
-        window,
-        any::<bool>(),
-        1..2000_usize,
-        50..5000_usize,
-        1..10_u32,
-    )
-        .prop_map(
-            |(exchanges, window, is_wide, max_queued, socket, max_streams)| Plan {
-                exchanges,
-                window,
-                connection_window: if is_wide { 1 << 20 } else { 65_535 },
-                max_queued,
-                socket,
-                max_streams,
-            },
-        )
-}
-
-impl Plan {
-    /// Tiny windows take a round for each byte, so less is sent through them.
-    fn fit(mut self) -> Self {
-        if self.window < 100 {
-            for exchange in &mut self.exchanges {
-                for message in [&mut exchange.request, &mut exchange.answer] {
-                    message.pieces.iter_mut().for_each(|piece| *piece %= 50);
-                }
-            }
-        }
-        self
-    }
-
-    fn config(&self) -> Config {
-        Config {
-            stream_window: self.window,
-            connection_window: self.connection_window,
-            max_queued: self.max_queued,
-            max_streams: self.max_streams,
-            streams_before_settings: 1,
-            ..Config::default()
-        }
-    }
-}
-
-impl Message {
-    fn bytes(&self) -> Vec<u8> {
-        let piece = |(n, length): (usize, &usize)| (0..*length).map(move |at| (n * 31 + at) as u8);
-        self.pieces.iter().enumerate().flat_map(piece).collect()
-    }
-
-    fn pieces(&self) -> Vec<Bytes> {
-        let mut rest = Bytes::from(self.bytes());
-        self.pieces.iter().map(|length| rest.split_to(*length)).collect()
-    }
-
-    fn trailers(&self) -> Option<HeaderMap> {
-        self.trailers
-            .then(|| HeaderMap::from_iter([("trailer".parse().unwrap(), HeaderValue::from_static("yes"))]))
-    }
-
-    /// Pieces that come one after the other, with others acting in between.
-    fn body(&self) -> Body {
-        let data = self.pieces().into_iter().map(http_body::Frame::data);
-        let frames: Vec<_> = data
-            .chain(self.trailers().map(http_body::Frame::trailers))
-            .collect();
-        let (mut sender, body) = http_body_util::channel::Channel::<Bytes, BoxError>::new(1);
-        tokio::spawn(async move {
-            for frame in frames {
-                if sender.send(frame).await.is_err() {
-                    return;
-                }
-            }
-        });
-        body.boxed_unsync()
-    }
-
-    fn check(&self, body: &[u8], trailers: Option<&HeaderMap>) {
-        assert!(
-            body == self.bytes(),
-            "{} of {} bytes",
-            body.len(),
-            self.bytes().len()
-        );
-        assert_eq!(trailers, self.trailers().as_ref());
-    }
-}
+use crate::{RecvBody, client, server};
 
 fn number(head: &HeaderMap) -> usize {
     head["number"].to_str().unwrap().parse().unwrap()
@@ -180,7 +45,13 @@ async fn call(plan: Arc<Plan>, number: usize, sender: client::Sender) {
         let _ = tokio::time::timeout(Duration::from_micros(300), sender.send(&mut call)).await;
         return;
     }
-    let mut body = sender.send(&mut call).await.unwrap().into_body();
+    let mut body = match sender.send(&mut call).await {
+        Ok(answer) => answer.into_body(),
+        // Of a request that it does not want to read to its end, h2 counts the stream until it has sent a reset, even
+        // if the request has ended before.
+        Err(error) if error.is_unseen() && plan.exchanges.iter().any(|exchange| exchange.is_deaf) => return,
+        Err(error) => panic!("{error}"),
+    };
     drop(sender);
     if let Some(count) = exchange.cancel_after {
         for _ in 0..count {
@@ -391,14 +262,4 @@ proptest! {
     fn both(plan in plan()) {
         run(with_ourselves(plan));
     }
-}
-
-#[test]
-fn a_plan_is_what_it_says() {
-    let message = Message {
-        pieces: vec![3, 0, 2],
-        trailers: true,
-    };
-    assert_eq!(message.bytes(), [0, 1, 2, 62, 63]);
-    assert_eq!(message.pieces().concat(), message.bytes());
 }

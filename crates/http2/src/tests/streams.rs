@@ -132,7 +132,8 @@ async fn an_answer_before_the_end_of_its_request_ends_both() {
         .peer
         .send([data(0, 1, vec![0; 60_000]), headers(END, 1, FIELD)].concat())
         .await;
-    served.peer.sync().await;
+    let seen = served.peer.sync().await;
+    assert!(seen.iter().all(|frame| frame.stream != 1), "{seen:?}");
     assert_eq!(served.shared.lock().left(), NOTHING);
 }
 

@@ -102,6 +102,7 @@ impl Relay {
         let shared = Coupling::default();
         let request = RelayedRequest {
             body,
+            has_data: false,
             scanner: Scanner::new(max_message),
             shared: Arc::clone(&shared.0),
         };
@@ -185,6 +186,7 @@ fn deadline_exceeded() -> GrpcStatus {
 #[derive(Debug)]
 pub struct RelayedRequest<B> {
     body: B,
+    has_data: bool,
     scanner: Scanner,
     shared: Arc<Shared>,
 }
@@ -226,12 +228,14 @@ where
                 let _ = this.shared.refused.set(status);
                 return Poll::Ready(Some(Err(cancelled())));
             }
+            this.has_data = true;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        // A request of gRPC ends with data, even if it has none: servers need not look for its end in the head.
+        self.has_data && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -126,6 +126,20 @@ fn message(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_request_without_data_ends_with_data() {
+    let (_relay, mut request) = Relay::new(http_body_util::Empty::new(), 1000, None);
+    assert!(
+        !request.is_end_stream(),
+        "servers do not look for the end in the head"
+    );
+    assert!(request.frame().await.is_none());
+    let (_relay, mut request) = Relay::new(http_body_util::Full::new(Bytes::from("\0\0\0\0\0")), 1000, None);
+    assert!(!request.is_end_stream());
+    request.frame().await.unwrap().unwrap();
+    assert!(request.is_end_stream());
+}
+
+#[tokio::test]
 async fn messages_and_odd_statuses_pass() {
     let mut call = call(100, None).await;
     call.head().await;
