@@ -194,13 +194,13 @@ async fn an_http_call() {
     caller.done.send(()).unwrap();
     callee.done.send(()).unwrap();
     at_most(
-        41.0,
+        32.0,
         "the caller's sidecar, HTTP",
         caller.thread.join().unwrap(),
         CALLS,
     );
     at_most(
-        44.0,
+        43.0,
         "the callee's sidecar, HTTP",
         callee.thread.join().unwrap(),
         CALLS,

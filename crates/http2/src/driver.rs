@@ -26,6 +26,9 @@ const REPLIES: usize = 64 * 1024;
 /// What the lists of a connection without calls may keep room for.
 const KEPT: usize = 16;
 
+/// How large a buffer of a connection without calls may be.
+const KEPT_BUFFER: usize = 8 * 1024;
+
 /// How many bytes the peer made us write that are not written yet.
 #[derive(Debug, Default)]
 struct Replies {
@@ -164,8 +167,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             state.shrink();
             drop(state);
             self.begun.shrink_to(KEPT);
-            self.reader.release();
-            self.writing.release();
+            // Small buffers stay for the next call, until none has come for a while.
+            let is_idle = self.alive.as_mut().is_some_and(Alive::take_tick);
+            let keeps = if is_idle { 0 } else { KEPT_BUFFER };
+            self.reader.release(keeps);
+            self.writing.release(keeps);
         }
         Poll::Pending
     }

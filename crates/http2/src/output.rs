@@ -88,9 +88,9 @@ impl Writing {
         self.left = self.output.len();
     }
 
-    /// Gives memory back while nothing is to be written.
-    pub(crate) fn release(&mut self) {
-        if self.is_done() {
+    /// Gives a buffer of more than `kept` bytes back while nothing is to be written.
+    pub(crate) fn release(&mut self, kept: usize) {
+        if self.is_done() && self.output.joined.capacity() > kept {
             self.output = Output::default();
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Alive {
     config: KeepAlive,
     heard: Instant,
     is_asked: bool,
+    /// The timer went off, and nobody has asked since.
+    has_ticked: bool,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -27,6 +29,7 @@ impl Alive {
             config,
             heard: Instant::now(),
             is_asked: false,
+            has_ticked: false,
             timer: Box::pin(sleep(config.interval)),
         }
     }
@@ -43,12 +46,18 @@ impl Alive {
         self.timer.as_mut().reset(Instant::now() + self.config.patience);
     }
 
+    /// Whether the timer went off since this was asked last: now and then, a few times a minute.
+    pub(super) fn take_tick(&mut self) -> bool {
+        std::mem::take(&mut self.has_ticked)
+    }
+
     /// Ready when the peer is given up.
     pub(super) fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<Error> {
         while self.timer.as_mut().poll(cx).is_ready() {
             if self.is_asked {
                 return Poll::Ready(Error::KeepAlive);
             }
+            self.has_ticked = true;
             let now = Instant::now();
             let mut next = self.heard + self.config.interval;
             if next <= now {

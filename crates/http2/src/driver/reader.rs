@@ -95,9 +95,9 @@ impl Reader {
         polled
     }
 
-    /// Gives memory back while nothing comes.
-    pub(super) fn release(&mut self) {
-        if self.buffer.is_empty() {
+    /// Gives a buffer of more than `kept` bytes back while nothing comes.
+    pub(super) fn release(&mut self, kept: usize) {
+        if self.buffer.is_empty() && self.buffer.capacity() > kept {
             self.buffer = BytesMut::new();
         }
     }
