@@ -9,6 +9,9 @@ use crate::hpack::{Fields, Pseudo};
 
 /// What an entry costs beyond its bytes (section 6.5.2).
 const ENTRY: usize = 32;
+/// More fields are too long a list, whatever their bytes: [`HeaderMap`] has room for less than twice as many, and who
+/// handles a message may add some.
+const MOST_FIELDS: usize = 16 * 1024;
 
 /// What a header block had in it.
 #[derive(Debug, Default)]
@@ -158,7 +161,7 @@ impl Fields for Block {
             }
             self.content_length = length;
         }
-        if self.fields.try_append(name, value).is_err() {
+        if self.fields.len() == MOST_FIELDS || self.fields.try_append(name, value).is_err() {
             self.size = usize::MAX;
         }
     }
@@ -277,6 +280,18 @@ mod tests {
             1
         );
         assert!(block(&[(Pseudo::Status, "200")], &[]).into_trailers().is_err());
+    }
+
+    #[test]
+    fn too_many() {
+        let mut many = Block::new(u32::MAX);
+        many.pseudo(Pseudo::Status, Bytes::from_static(b"200"));
+        for n in 0..=MOST_FIELDS {
+            assert!(many.check().is_ok());
+            let name = HeaderName::try_from(format!("x-{n}")).unwrap();
+            many.field(name, HeaderValue::from_static(""));
+        }
+        assert_eq!(many.into_response().unwrap_err(), BadHead::TooLong);
     }
 
     #[test]

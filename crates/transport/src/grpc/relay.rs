@@ -73,15 +73,16 @@ pub struct RelayFailure {
     pub seen: Seen,
     /// Whether it was the request that broke.
     pub is_of_request: bool,
-    /// Whether a connection was there.
-    is_connected: bool,
+    /// Whether a connection was there, and was lost.
+    is_lost: bool,
 }
 
 impl RelayFailure {
-    /// Whether a connection that was there gave the call back: the other side refused it, or went away without
-    /// having taken it. It may be sent again at once.
+    /// Whether a connection that was there gave the call back: the other side went away without having taken it. It
+    /// may be sent again at once. A call that was refused with `REFUSED_STREAM` is not: who refuses one call refuses
+    /// the next, and whether anything of its body was sent by then is a matter of luck.
     pub fn was_given_back(&self) -> bool {
-        self.seen == Seen::No && self.is_connected
+        self.seen == Seen::No && self.is_lost
     }
 }
 
@@ -130,25 +131,25 @@ impl Relay {
             Ok(response) => Ok(self.relayed(response)),
             Err(error) => {
                 let status = GrpcStatus::of_failure(&error);
-                let is_connected = error.kind() != ErrorKind::Connect;
-                Err(self.fails(status, error.seen(), is_connected))
+                let is_lost = !matches!(error.kind(), ErrorKind::Connect | ErrorKind::StreamReset(_));
+                Err(self.fails(status, error.seen(), is_lost))
             }
         }
     }
 
-    fn fails(&self, status: GrpcStatus, seen: Seen, is_connected: bool) -> RelayFailure {
+    fn fails(&self, status: GrpcStatus, seen: Seen, is_lost: bool) -> RelayFailure {
         match self.shared.0.refused.get() {
             Some(refused) => RelayFailure {
                 status: refused.clone(),
                 seen: Seen::Maybe,
                 is_of_request: true,
-                is_connected,
+                is_lost,
             },
             None => RelayFailure {
                 status,
                 seen,
                 is_of_request: false,
-                is_connected,
+                is_lost,
             },
         }
     }
