@@ -23,7 +23,9 @@ mod options;
 mod plot;
 mod process;
 mod relay;
+mod relay_tls;
 mod report;
+mod sidecar;
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
@@ -89,7 +91,7 @@ async fn run(options: &Options) -> Result<(), String> {
     check_open_files(options)?;
     let machine = machine(&chains, &oha, options);
     for (name, value) in &machine {
-        println!("{name:<12}{value}");
+        println!("{name:<16}{value}");
     }
     if cfg!(debug_assertions) {
         println!(
@@ -123,7 +125,7 @@ async fn run(options: &Options) -> Result<(), String> {
         println!("JSON: {}", file.display());
     }
     // What goes wrong with a peer is a figure like any other.
-    if every_chain(&all).any(|(_, chain)| chain.name == OWN && !chain.problems.is_empty()) {
+    if every_chain(&all).any(|(_, chain)| chain::is_own(&chain.name) && !chain.problems.is_empty()) {
         return Err("not every call was answered; what went wrong stands above".to_owned());
     }
     Ok(())

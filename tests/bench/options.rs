@@ -26,6 +26,8 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
   --chain NAME           measures this chain alone; may be repeated. Chains are direct (no sidecar), relay (a bare
                          relay of the HTTP library that daprd-rs uses), daprd-rs, every peer, and nginx and envoy
                          when they are on the machine
+  --mtls                 beside every chain of sidecars, and beside the relay, the same one with mTLS between the
+                         hops, as NAME+mtls; nginx and envoy stay plain
   --peer NAME=PATH       another daprd binary to compare with; may be repeated
   --daprd PATH           the binary measured as daprd-rs; default: this workspace's own, or DAPRD_BIN
   --rounds N             rounds of every chain (default 3)
@@ -79,6 +81,8 @@ pub(crate) struct Options {
     pub(crate) kinds: Vec<Kind>,
     /// The chains that are measured; all when empty.
     pub(crate) chains: Vec<String>,
+    /// Whether chains are measured with mTLS too.
+    pub(crate) mtls: bool,
     pub(crate) peers: Vec<Peer>,
     pub(crate) daprd: Option<PathBuf>,
     pub(crate) rounds: usize,
@@ -102,6 +106,7 @@ impl Default for Options {
         Self {
             kinds: Vec::new(),
             chains: Vec::new(),
+            mtls: false,
             peers: Vec::new(),
             daprd: None,
             rounds: 3,
@@ -133,6 +138,10 @@ impl Options {
             };
             if name == "--help" || name == "-h" {
                 return Ok(None);
+            }
+            if name == "--mtls" && inline.is_none() {
+                options.mtls = true;
+                continue;
             }
             let mut value = || {
                 inline
