@@ -8,6 +8,7 @@ use integration_tests::sentry::Sentry;
 use tempfile::TempDir;
 
 use crate::app::BenchApp;
+use crate::axis::Axis;
 use crate::hop::{Hop, Plan};
 use crate::kind::{Scene, Speech};
 use crate::options::Options;
@@ -150,6 +151,16 @@ impl Chain {
                 "{}, HTTP/2 between the hops, never TLS",
                 process::describe(program, "--version")
             )),
+        }
+    }
+
+    /// Whether something can grow in the chain.
+    pub(crate) fn suits_axis(&self, axis: Axis) -> bool {
+        match (axis, &self.stack) {
+            // They prove who they are on this axis in any case.
+            (Axis::Policies, _) if self.mtls => false,
+            (Axis::Connections, Stack::Nothing) => false,
+            (_, stack) => matches!(stack, Stack::Daprd(_)) || !axis.is_of_dapr(),
         }
     }
 

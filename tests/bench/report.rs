@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::chain::{DIRECT, MTLS, OWN};
+use crate::curve::Curve;
 use crate::figures::{ABOVE_DIRECT, FIGURES, Figure};
 use crate::kind::Scene;
 use crate::measure::Sample;
@@ -26,17 +27,17 @@ pub(crate) struct OfChain {
 
 /// The median of some rounds, and between what they lay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    least: f64,
-    greatest: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) greatest: f64,
 }
 
 const LABEL_WIDTH: usize = 38;
-const NOTHING: &str = "-";
+pub(crate) const NOTHING: &str = "-";
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (least, greatest) = (*values.first()?, *values.last()?);
         let upper = *values.get(values.len() / 2)?;
@@ -52,7 +53,7 @@ impl Spread {
         })
     }
 
-    fn shown(self, decimals: usize) -> String {
+    pub(crate) fn shown(self, decimals: usize) -> String {
         let Self {
             median,
             least,
@@ -179,7 +180,7 @@ fn values(chain: &OfChain, key: &str) -> Vec<f64> {
 }
 
 /// Lines of a label and cells, with the cells below each other.
-fn aligned(lines: &[(String, Vec<String>)]) -> String {
+pub(crate) fn aligned(lines: &[(String, Vec<String>)]) -> String {
     let columns = lines.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
     let width = |at: usize| {
         let cells = lines.iter().filter_map(|(_, cells)| cells.get(at));
@@ -209,7 +210,12 @@ fn ratio(own: Option<Spread>, other: Option<Spread>) -> String {
 }
 
 /// Everything, with each round on its own.
-pub(crate) fn json(all: &[Measured], machine: &[(String, String)], options: &Options) -> Value {
+pub(crate) fn json(
+    all: &[Measured],
+    curves: &[Curve],
+    machine: &[(String, String)],
+    options: &Options,
+) -> Value {
     let machine: Map<String, Value> = machine
         .iter()
         .map(|(name, value)| (name.clone(), json!(value)))
@@ -230,6 +236,7 @@ pub(crate) fn json(all: &[Measured], machine: &[(String, String)], options: &Opt
             "concurrent": options.concurrent,
         },
         "scenes": all.iter().map(|one| one.json(options)).collect::<Vec<_>>(),
+        "curves": curves.iter().map(Curve::json).collect::<Vec<_>>(),
     })
 }
 
