@@ -46,8 +46,8 @@ impl Axis {
         match self {
             Self::HttpCalls => "HTTP calls at the same time, a connection each",
             Self::GrpcCalls => "proxied gRPC calls at the same time, sixteen on a connection",
-            Self::Apps => "apps that are called in turn, all at one address",
-            Self::Addresses => "apps that are called in turn, each at an address of its own",
+            Self::Apps => "apps that are called at random, all at one address",
+            Self::Addresses => "apps that are called at random, each at an address of its own",
             Self::Policies => "policies of the callee, each with as many operations, with mTLS",
             Self::Connections => "idle HTTP/1 connections that had one call each",
         }

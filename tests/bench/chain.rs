@@ -1,6 +1,5 @@
 //! What a call goes through: straight to the app, or through two proxies.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,11 +8,12 @@ use tempfile::TempDir;
 
 use crate::app::BenchApp;
 use crate::axis::Axis;
-use crate::hop::{Hop, Plan};
+use crate::hop::Hop;
 use crate::kind::{Scene, Speech};
 use crate::options::Options;
 use crate::process::{self, Memory};
 use crate::sidecar::{self, Setting, Told};
+use crate::stack::{Stack, start_proxy};
 use crate::{grpc, relay_tls};
 
 /// The name of the chain that the others are compared with.
@@ -38,16 +38,6 @@ pub(crate) struct Chain {
     stack: Stack,
     /// Whether the hops speak TLS with each other, and each proves who it is.
     mtls: bool,
-}
-
-/// What stands between the caller and the app.
-#[derive(Clone, Debug)]
-enum Stack {
-    Nothing,
-    Daprd(PathBuf),
-    Relay(PathBuf),
-    Nginx(PathBuf),
-    Envoy(PathBuf),
 }
 
 /// A chain whose processes run. They end when it is dropped.
@@ -119,13 +109,6 @@ pub(crate) fn is_own(name: &str) -> bool {
     name.strip_suffix(MTLS).unwrap_or(name) == OWN
 }
 
-impl Stack {
-    /// Whether the hops can have mTLS between them.
-    fn may_prove(&self) -> bool {
-        matches!(self, Self::Daprd(_) | Self::Relay(_))
-    }
-}
-
 impl Chain {
     /// Whether the chain can do what a scene needs.
     pub(crate) fn suits(&self, scene: Scene) -> bool {
@@ -138,20 +121,10 @@ impl Chain {
 
     /// What the program says of itself.
     pub(crate) fn description(&self) -> Option<String> {
-        match &self.stack {
-            _ if self.mtls => Some("the same with mTLS between the hops".to_owned()),
-            Stack::Nothing => None,
-            Stack::Daprd(binary) => Some(format!("version {}", process::describe(binary, "--version"))),
-            Stack::Relay(_) => Some("hyper alone, HTTP/2 between the hops".to_owned()),
-            Stack::Nginx(program) => Some(format!(
-                "{}, HTTP/1 between the hops but for gRPC, never TLS",
-                process::describe(program, "-v")
-            )),
-            Stack::Envoy(program) => Some(format!(
-                "{}, HTTP/2 between the hops, never TLS",
-                process::describe(program, "--version")
-            )),
+        if self.mtls {
+            return Some("the same with mTLS between the hops".to_owned());
         }
+        self.stack.description()
     }
 
     /// Whether something can grow in the chain.
@@ -390,26 +363,4 @@ impl Running {
         let (metadata, message) = (self.metadata(), self.message(body));
         grpc::call(self.port(), &path, &metadata, message).await
     }
-}
-
-async fn start_proxy(
-    stack: &Stack,
-    (next, speech, is_last): (u16, Speech, bool),
-    mtls: bool,
-    folder: &TempDir,
-) -> Result<(Hop, Duration), String> {
-    let plan = |program| Plan {
-        next,
-        speech,
-        is_last,
-        program,
-        certificates: mtls.then(|| folder.path()),
-    };
-    let started = match stack {
-        Stack::Relay(program) => plan(program).relay().await,
-        Stack::Nginx(program) => plan(program).nginx().await,
-        Stack::Envoy(program) => plan(program).envoy().await,
-        Stack::Nothing | Stack::Daprd(_) => return Err("no proxy".to_owned()),
-    };
-    started.map(|(proxy, took)| (Hop::Proxy(Box::new(proxy)), took))
 }

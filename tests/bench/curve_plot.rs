@@ -51,6 +51,8 @@ const FOOT: f64 = 40.0;
 /// Room for the numbers of the vertical axis.
 const NUMBERS: f64 = 36.0;
 const LEGEND: f64 = 40.0;
+/// Between two numbers of the horizontal axis.
+const NARROW: f64 = 24.0;
 
 /// A line of a diagram: where, the median, the least and the greatest.
 struct Line<'a> {
@@ -159,7 +161,7 @@ impl Scale {
     fn marks(&self) -> Vec<f64> {
         if self.is_of_cost {
             let decades = [1.0, 10.0, 100.0, 1000.0].into_iter();
-            let all = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|one| one * decade));
+            let all = decades.flat_map(|decade| [1.0, 2.0, 3.0, 5.0, 7.0].map(|one| one * decade));
             return all
                 .filter(|mark| (self.least..=self.greatest).contains(mark))
                 .collect();
@@ -188,7 +190,8 @@ fn draw(
         width: COLUMN - MARGIN * 2.0 - NUMBERS,
         steps: steps.filter_map(Value::as_f64).collect(),
         is_of_cost,
-        least: points().map(|point| point[2]).fold(greatest, f64::min) / 1.3,
+        // At least a factor of four, so that noise does not look like a slope.
+        least: (points().map(|point| point[2]).fold(greatest, f64::min) / 1.3).min(greatest / 4.0),
         greatest: if is_of_cost {
             greatest * 1.2
         } else {
@@ -226,7 +229,13 @@ fn draw(
             y + 3.0
         );
     }
+    let mut end = f64::MIN;
     for step in &scale.steps {
+        // Where steps are close to each other, one number has to do.
+        if scale.x(*step) - end < NARROW {
+            continue;
+        }
+        end = scale.x(*step);
         let _ = writeln!(
             svg,
             "<text x=\"{:.1}\" y=\"{:.1}\" class=\"small\" text-anchor=\"middle\">{step}</text>",

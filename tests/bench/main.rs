@@ -29,6 +29,7 @@ mod relay;
 mod relay_tls;
 mod report;
 mod sidecar;
+mod stack;
 mod sweep;
 
 use std::io::Write as _;

@@ -26,7 +26,7 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
                            all               all of these
                          and how the cost of a call and the memory change while something grows:
                            scale-http, scale-grpc-proxy    calls at the same time
-                           scale-apps                      apps that are called in turn, at one address
+                           scale-apps                      apps that are called at random, at one address
                            scale-addresses                 the same, each at an address of its own
                            scale-policies                  policies of the callee and operations in each
                            scale-connections               idle connections

@@ -18,7 +18,7 @@ const NAMES: &str = "names.db";
 /// What a measurement asks of sidecars beyond calls to one app that lets everybody in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setting {
-    /// The apps that are called in turn; one if not given.
+    /// The apps that are called at random; one if not given.
     pub(crate) apps: Option<Apps>,
     /// The number of policies of the callee, and of the operations in each. They need mTLS: without it nobody is
     /// who a policy names.
