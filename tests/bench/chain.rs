@@ -1,28 +1,33 @@
 //! What a call goes through: straight to the app, or through two proxies.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use integration_tests::{Daprd, DaprdBuilder, Mesh, daprd_binary};
+use integration_tests::sentry::Sentry;
+use tempfile::TempDir;
 
 use crate::app::BenchApp;
-use crate::grpc;
-use crate::hop::{Hop, Plan};
+use crate::axis::Axis;
+use crate::hop::Hop;
 use crate::kind::{Scene, Speech};
-use crate::options::{Options, Resolver};
+use crate::options::Options;
 use crate::process::{self, Memory};
+use crate::sidecar::{self, Setting, Told};
+use crate::stack::{Stack, start_proxy};
+use crate::{grpc, relay_tls};
 
 /// The name of the chain that the others are compared with.
 pub(crate) const OWN: &str = "daprd-rs";
 /// The name of the chain without a sidecar.
 pub(crate) const DIRECT: &str = "direct";
+/// What stands behind the name of a chain whose hops speak TLS with each other.
+pub(crate) const MTLS: &str = "+mtls";
 
 /// How many chains were started: names on the network are not used twice.
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
-/// How long a sidecar may take to become healthy.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the first call may take to come through.
+const FIRST_PATIENCE: Duration = Duration::from_secs(15);
 /// A sidecar is idle when it had nothing to do for so long.
 const REST: Duration = Duration::from_millis(500);
 
@@ -31,22 +36,14 @@ const REST: Duration = Duration::from_millis(500);
 pub(crate) struct Chain {
     pub(crate) name: String,
     stack: Stack,
-}
-
-/// What stands between the caller and the app.
-#[derive(Clone, Debug)]
-enum Stack {
-    Nothing,
-    Daprd(PathBuf),
-    Relay(PathBuf),
-    Nginx(PathBuf),
-    Envoy(PathBuf),
+    /// Whether the hops speak TLS with each other, and each proves who it is.
+    mtls: bool,
 }
 
 /// A chain whose processes run. They end when it is dropped.
 pub(crate) struct Running {
-    /// The app id of the callee.
-    callee: String,
+    /// The app ids that are called; all are the callee's.
+    callees: Vec<String>,
     scene: Scene,
     is_daprd: bool,
     /// The ports of the app: for HTTP, for gRPC.
@@ -58,16 +55,23 @@ pub(crate) struct Running {
     /// The resident memory of each after a single call and a rest.
     pub(crate) idle: Vec<Memory>,
     /// After the hops: what they use goes when they are gone.
-    mesh: Mesh,
+    sentry: Option<Sentry>,
+    folder: TempDir,
 }
 
 /// The chains of a run, in the order of the table.
 pub(crate) fn all(options: &Options) -> Result<Vec<Chain>, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut chains = Vec::new();
-    let mut add = |name: &str, stack| {
-        let name = name.to_owned();
-        chains.push(Chain { name, stack });
+    let mut add = |name: &str, stack: Stack| {
+        let may_prove = options.mtls && stack.may_prove();
+        let chain = |mtls: bool| Chain {
+            name: format!("{name}{}", if mtls { MTLS } else { "" }),
+            stack: stack.clone(),
+            mtls,
+        };
+        chains.push(chain(false));
+        chains.extend(may_prove.then(|| chain(true)));
     };
     add(DIRECT, Stack::Nothing);
     add("relay", Stack::Relay(this));
@@ -75,7 +79,7 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Chain>, String> {
         OWN,
         Stack::Daprd(match &options.daprd {
             Some(given) => given.clone(),
-            None => own_binary()?,
+            None => sidecar::own_binary()?,
         }),
     );
     for peer in &options.peers {
@@ -100,6 +104,11 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Chain>, String> {
     Ok(chains)
 }
 
+/// Whether a chain is made of our sidecars.
+pub(crate) fn is_own(name: &str) -> bool {
+    name.strip_suffix(MTLS).unwrap_or(name) == OWN
+}
+
 impl Chain {
     /// Whether the chain can do what a scene needs.
     pub(crate) fn suits(&self, scene: Scene) -> bool {
@@ -112,47 +121,68 @@ impl Chain {
 
     /// What the program says of itself.
     pub(crate) fn description(&self) -> Option<String> {
-        match &self.stack {
-            Stack::Nothing => None,
-            Stack::Daprd(binary) => Some(format!("version {}", process::describe(binary, "--version"))),
-            Stack::Relay(_) => Some("hyper alone, HTTP/2 between the hops".to_owned()),
-            Stack::Nginx(program) => Some(format!(
-                "{}, HTTP/1 between the hops but for gRPC",
-                process::describe(program, "-v")
-            )),
-            Stack::Envoy(program) => Some(process::describe(program, "--version")),
+        if self.mtls {
+            return Some("the same with mTLS between the hops".to_owned());
+        }
+        self.stack.description()
+    }
+
+    /// Whether something can grow in the chain.
+    pub(crate) fn suits_axis(&self, axis: Axis) -> bool {
+        match (axis, &self.stack) {
+            // They prove who they are on this axis in any case.
+            (Axis::Policies, _) if self.mtls => false,
+            (Axis::Connections, Stack::Nothing) => false,
+            (_, stack) => matches!(stack, Stack::Daprd(_)) || !axis.is_of_dapr(),
         }
     }
 
-    /// Starts the hops, the callee's first, so that their start-up times do not mix.
+    /// Starts the hops for calls to one app.
     pub(crate) async fn start(
         &self,
         scene: Scene,
         app: &BenchApp,
         options: &Options,
     ) -> Result<Running, String> {
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let mut running = Running {
-            callee: format!("bench-callee-{}-{number}", std::process::id()),
-            scene,
-            is_daprd: matches!(self.stack, Stack::Daprd(_)),
-            app_ports: (app.port, app.grpc_port),
-            hops: Vec::new(),
-            start_up: Vec::new(),
-            idle: Vec::new(),
-            mesh: Mesh::new(),
-        };
-        let caller = format!("bench-caller-{}-{number}", std::process::id());
+        self.start_with(scene, app, options, Setting::default()).await
+    }
+
+    /// Starts the hops, the callee's first, so that their start-up times do not mix.
+    pub(crate) async fn start_with(
+        &self,
+        scene: Scene,
+        app: &BenchApp,
+        options: &Options,
+        setting: Setting,
+    ) -> Result<Running, String> {
         let says = |what: String| format!("{}: {what}", self.name);
+        let mut running = self.nothing_yet(scene, app, setting).await.map_err(says)?;
+        let callee = running.callees[0].clone();
+        let caller = callee.replace("callee", "caller");
         for is_last in [true, false] {
             let hop = match &self.stack {
                 Stack::Nothing => break,
                 Stack::Daprd(binary) => {
-                    let id = if is_last { &running.callee } else { &caller };
-                    let builder = running.daprd(id, is_last, options).binary(binary);
-                    start_daprd(builder).await
+                    let told = Told {
+                        folder: running.folder.path(),
+                        resolver: options.resolver,
+                        setting,
+                        sentry: running.sentry.as_ref(),
+                        caller: &caller,
+                    };
+                    let id = if is_last { &callee } else { &caller };
+                    if let Some(hop) = running.hops.first() {
+                        told.register(&running.callees, hop).map_err(says)?;
+                    }
+                    let builder = told.sidecar(id, is_last).map_err(says)?.binary(binary);
+                    sidecar::start(match (is_last, scene.app()) {
+                        (false, _) => builder,
+                        (true, Speech::Http) => builder.app_port(app.port),
+                        (true, Speech::Grpc) => builder.app_port(app.grpc_port).arg("--app-protocol=grpc"),
+                    })
+                    .await
                 }
-                other => start_proxy(other, running.plan(is_last)).await,
+                other => start_proxy(other, running.plan(is_last), self.mtls, &running.folder).await,
             };
             let (hop, took) = hop.map_err(says)?;
             running.hops.insert(0, hop);
@@ -165,26 +195,36 @@ impl Chain {
         }
         Ok(running)
     }
+
+    /// What the hops need, without the hops.
+    async fn nothing_yet(&self, scene: Scene, app: &BenchApp, setting: Setting) -> Result<Running, String> {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir();
+        let folder = folder.map_err(|error| error.to_string())?;
+        let is_daprd = matches!(self.stack, Stack::Daprd(_));
+        if self.mtls && !is_daprd {
+            relay_tls::write(folder.path())?;
+        }
+        let needs_sentry = is_daprd && (self.mtls || setting.policies.is_some());
+        Ok(Running {
+            callees: setting.callees(&format!("bench-callee-{}-{number}", std::process::id())),
+            scene,
+            is_daprd,
+            app_ports: (app.port, app.grpc_port),
+            hops: Vec::new(),
+            start_up: Vec::new(),
+            idle: Vec::new(),
+            sentry: if needs_sentry {
+                Some(Sentry::start().await)
+            } else {
+                None
+            },
+            folder,
+        })
+    }
 }
 
 impl Running {
-    fn daprd(&self, id: &str, has_app: bool, options: &Options) -> DaprdBuilder {
-        let builder = match options.resolver {
-            Resolver::Sqlite => self.mesh.sidecar(id),
-            // mDNS announces the address of the host unless told otherwise.
-            Resolver::Mdns => DaprdBuilder::new(id).env("DAPR_HOST_IP", "127.0.0.1"),
-        };
-        let builder = builder
-            .log_level("error")
-            .arg("--enable-api-logging=false")
-            .arg("--max-body-size=1Gi");
-        match (has_app, self.scene.app()) {
-            (false, _) => builder,
-            (true, Speech::Http) => builder.app_port(self.app_ports.0),
-            (true, Speech::Grpc) => builder.app_port(self.app_ports.1).arg("--app-protocol=grpc"),
-        }
-    }
-
     fn plan(&self, is_last: bool) -> (u16, Speech, bool) {
         let speech = self.scene.door();
         let next = match (self.hops.first(), speech) {
@@ -211,11 +251,15 @@ impl Running {
 
     /// The path of a method of the app, or of the gRPC method that the load calls.
     pub(crate) fn path(&self, method: &str) -> String {
+        self.path_to(&self.callees[0], method)
+    }
+
+    fn path_to(&self, callee: &str, method: &str) -> String {
         match self.scene {
             Scene::GrpcProxy => grpc::UNARY.to_owned(),
             Scene::GrpcStream => grpc::ECHO.to_owned(),
             Scene::InvokeHttpApp | Scene::InvokeGrpcApp => grpc::INVOKE_SERVICE.to_owned(),
-            _ if self.is_daprd => format!("/v1.0/invoke/{}/method/{method}", self.callee),
+            _ if self.is_daprd => format!("/v1.0/invoke/{callee}/method/{method}"),
             _ => format!("/{method}"),
         }
     }
@@ -225,11 +269,19 @@ impl Running {
         format!("http://127.0.0.1:{}{}", self.port(), self.path(method))
     }
 
+    /// The same for every app.
+    pub(crate) fn urls(&self, method: &str) -> Vec<String> {
+        let port = self.port();
+        let urls = self.callees.iter().map(|callee| self.path_to(callee, method));
+        urls.map(|path| format!("http://127.0.0.1:{port}{path}"))
+            .collect()
+    }
+
     /// The metadata of a gRPC call.
     pub(crate) fn metadata(&self) -> Vec<(&'static str, String)> {
         match self.scene {
             Scene::GrpcProxy | Scene::GrpcStream if self.is_daprd => {
-                vec![("dapr-app-id", self.callee.clone())]
+                vec![("dapr-app-id", self.callees[0].clone())]
             }
             _ => Vec::new(),
         }
@@ -239,7 +291,9 @@ impl Running {
     pub(crate) fn message(&self, length: usize) -> bytes::Bytes {
         let body = vec![b'x'; length];
         match self.scene {
-            Scene::InvokeHttpApp | Scene::InvokeGrpcApp => grpc::invoke_service(&self.callee, "fixed", &body),
+            Scene::InvokeHttpApp | Scene::InvokeGrpcApp => {
+                grpc::invoke_service(&self.callees[0], "fixed", &body)
+            }
             _ => grpc::framed(&body),
         }
     }
@@ -281,7 +335,7 @@ impl Running {
                 Ok(length) => format!("an answer of {length} bytes"),
                 Err(problem) => problem,
             };
-            if begun.elapsed() > START_PATIENCE {
+            if begun.elapsed() > FIRST_PATIENCE {
                 let logs: Vec<_> = self.hops.iter().map(Hop::log).collect();
                 return Err(format!("no call comes through: {length}\n{}", logs.join("\n")));
             }
@@ -309,61 +363,4 @@ impl Running {
         let (metadata, message) = (self.metadata(), self.message(body));
         grpc::call(self.port(), &path, &metadata, message).await
     }
-}
-
-async fn start_proxy(
-    stack: &Stack,
-    (next, speech, is_last): (u16, Speech, bool),
-) -> Result<(Hop, Duration), String> {
-    let plan = |program| Plan {
-        next,
-        speech,
-        is_last,
-        program,
-    };
-    let started = match stack {
-        Stack::Relay(program) => plan(program).relay().await,
-        Stack::Nginx(program) => plan(program).nginx().await,
-        Stack::Envoy(program) => plan(program).envoy().await,
-        Stack::Nothing | Stack::Daprd(_) => return Err("no proxy".to_owned()),
-    };
-    started.map(|(proxy, took)| (Hop::Proxy(Box::new(proxy)), took))
-}
-
-/// Starts a sidecar and measures how long it takes until it is healthy.
-async fn start_daprd(builder: DaprdBuilder) -> Result<(Hop, Duration), String> {
-    let client = reqwest::Client::new();
-    let begun = Instant::now();
-    let sidecar: Daprd = builder.without_waiting().start().await;
-    let health = sidecar.url("/v1.0/healthz");
-    loop {
-        if matches!(client.get(&health).send().await, Ok(answer) if answer.status() == 204) {
-            return Ok((Hop::Daprd(Box::new(sidecar)), begun.elapsed()));
-        }
-        if begun.elapsed() > START_PATIENCE {
-            let id = sidecar.app_id.clone();
-            let exit = sidecar.stop().await;
-            return Err(format!(
-                "{id} does not become healthy (exit code {:?}): {}{}",
-                exit.code, exit.stdout, exit.stderr
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-/// The workspace's own binary: what `DAPRD_BIN` names, else the one beside this program.
-fn own_binary() -> Result<PathBuf, String> {
-    if std::env::var_os("DAPRD_BIN").is_some() {
-        return Ok(daprd_binary().to_path_buf());
-    }
-    let beside = std::env::current_exe().map(|this| this.with_file_name("daprd"));
-    let beside = beside.map_err(|error| error.to_string())?;
-    if beside.is_file() {
-        return Ok(beside);
-    }
-    Err(format!(
-        "there is no daprd binary at {}: `cargo xtask bench` builds one; or --daprd PATH",
-        beside.display()
-    ))
 }

@@ -20,7 +20,7 @@ const MIB: u64 = 1024 * 1024;
 /// How long a large body may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Connections are idle when nothing happened for so long: sidecars may give buffers back after a while.
-const REST: Duration = Duration::from_secs(3);
+pub(crate) const REST: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
@@ -171,7 +171,7 @@ pub(crate) async fn idle_connections(chain: &Chain, options: &Options) -> Result
 }
 
 /// A connection on which one call was answered.
-async fn called(running: &Running, length: usize) -> Result<TcpStream, String> {
+pub(crate) async fn called(running: &Running, length: usize) -> Result<TcpStream, String> {
     let port = running.port();
     let calling = async {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;

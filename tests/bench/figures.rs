@@ -93,6 +93,18 @@ pub(crate) const FIGURES: &[Figure] = &[
         1,
         "RSS loaded, MiB, callee's",
     ),
+    figure(
+        Group::Process,
+        "rss_resting_mib_caller",
+        1,
+        "RSS at rest, MiB, caller's",
+    ),
+    figure(
+        Group::Process,
+        "rss_resting_mib_callee",
+        1,
+        "RSS at rest, MiB, callee's",
+    ),
     figure(Group::Other, "upload_mib_per_second", 0, "upload, MiB/s"),
     figure(
         Group::Other,

@@ -79,20 +79,32 @@ pub(crate) struct Plan<'a> {
     /// Whether it stands in front of the app.
     pub(crate) is_last: bool,
     pub(crate) program: &'a Path,
+    /// Where the certificates are, when there is TLS between the hops.
+    pub(crate) certificates: Option<&'a Path>,
 }
 
 impl Plan<'_> {
     /// Starts the relay; `program` is this one.
     pub(crate) async fn relay(&self) -> Result<(Proxy, Duration), String> {
-        let (incoming, outgoing) = match (self.speech, self.is_last) {
-            (Speech::Grpc, _) => (Wire::H2, Wire::H2),
-            (Speech::Http, false) => (Wire::H1, Wire::H2),
-            (Speech::Http, true) => (Wire::H2, Wire::H1),
+        let between = if self.certificates.is_some() {
+            Wire::H2Tls
+        } else {
+            Wire::H2
+        };
+        let outside = match self.speech {
+            Speech::Grpc => Wire::H2,
+            Speech::Http => Wire::H1,
+        };
+        let (incoming, outgoing) = if self.is_last {
+            (between, outside)
+        } else {
+            (outside, between)
         };
         self.start(|port, _| {
             let (port, next) = (port.to_string(), self.next.to_string());
             let args = ["relay", &port, incoming.name(), outgoing.name(), &next];
-            Ok(args.map(str::to_owned).to_vec())
+            let certificates = self.certificates.map(|folder| folder.display().to_string());
+            Ok(args.map(str::to_owned).into_iter().chain(certificates).collect())
         })
         .await
     }

@@ -28,7 +28,8 @@ pub(crate) struct Oha {
 /// What is called.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) url: String,
+    /// Several are called at random.
+    pub(crate) urls: Vec<String>,
     /// HTTP/1, or gRPC over HTTP/2 without encryption.
     pub(crate) speech: Speech,
     pub(crate) content_type: &'static str,
@@ -48,7 +49,7 @@ impl Call {
             }
         };
         Self {
-            url: running.url(method),
+            urls: running.urls(method),
             speech: door,
             content_type,
             headers,
@@ -151,8 +152,16 @@ impl Oha {
                 call.content_type,
             ])
             .arg("-D")
-            .arg(body.path())
-            .arg(&call.url)
+            .arg(body.path());
+        let list = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+        match &call.urls[..] {
+            [url] => command.arg(url),
+            urls => {
+                std::fs::write(list.path(), urls.join("\n")).map_err(|error| error.to_string())?;
+                command.arg("--urls-from-file").arg(list.path())
+            }
+        };
+        command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);

@@ -10,8 +10,11 @@
 )]
 
 mod app;
+mod axis;
 mod callers;
 mod chain;
+mod curve;
+mod curve_plot;
 mod extremes;
 mod figures;
 mod grpc;
@@ -23,13 +26,19 @@ mod options;
 mod plot;
 mod process;
 mod relay;
+mod relay_tls;
 mod report;
+mod sidecar;
+mod stack;
+mod sweep;
 
 use std::io::Write as _;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use axis::Axis;
 use chain::{Chain, OWN};
+use curve::Curve;
 use kind::{Kind, Scene};
 use load::Oha;
 use options::{Options, USAGE};
@@ -54,7 +63,7 @@ async fn main() -> ExitCode {
         }
     };
     if let Some(figures) = &options.plot {
-        return ended(plot::draw(figures, &options.picture));
+        return ended(plot::draw(figures, &options.picture, &options.curves));
     }
     // What is dropped ends, sidecars and oha too.
     let outcome = tokio::select! {
@@ -89,7 +98,7 @@ async fn run(options: &Options) -> Result<(), String> {
     check_open_files(options)?;
     let machine = machine(&chains, &oha, options);
     for (name, value) in &machine {
-        println!("{name:<12}{value}");
+        println!("{name:<16}{value}");
     }
     if cfg!(debug_assertions) {
         println!(
@@ -104,6 +113,10 @@ async fn run(options: &Options) -> Result<(), String> {
             all.push(measure(*scene, &chains, &oha, options).await);
         }
     }
+    let mut curves = Vec::new();
+    for axis in &options.axes {
+        curves.push(sweep(*axis, &chains, &oha, options).await);
+    }
     println!(
         "\nMedians of {} rounds, with the least and the greatest. RSS loaded is the peak after the closed loop.\n\
          A ratio is the median of {OWN} divided by the other's: more is better for calls/s and MiB/s, less for the rest.\n",
@@ -112,26 +125,40 @@ async fn run(options: &Options) -> Result<(), String> {
     for measured in &all {
         println!("{}", measured.table(options));
     }
-    for (measured, chain) in every_chain(&all) {
-        for problem in &chain.problems {
-            println!("{}, {}: {problem}", measured.scene.name(), chain.name);
-        }
+    for curve in &curves {
+        println!("{}", curve.table());
+    }
+    for (what, name, problem) in problems(&all, &curves) {
+        println!("{what}, {name}: {problem}");
     }
     if let Some(file) = &options.json {
-        let text = format!("{:#}\n", report::json(&all, &machine, options));
+        let text = format!("{:#}\n", report::json(&all, &curves, &machine, options));
         std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         println!("JSON: {}", file.display());
     }
     // What goes wrong with a peer is a figure like any other.
-    if every_chain(&all).any(|(_, chain)| chain.name == OWN && !chain.problems.is_empty()) {
+    if problems(&all, &curves).any(|(_, name, _)| chain::is_own(name)) {
         return Err("not every call was answered; what went wrong stands above".to_owned());
     }
     Ok(())
 }
 
-fn every_chain(all: &[Measured]) -> impl Iterator<Item = (&Measured, &OfChain)> {
-    all.iter()
-        .flat_map(|measured| measured.chains.iter().map(move |chain| (measured, chain)))
+/// What went wrong: in which measurement, of which chain, what.
+fn problems<'a>(
+    all: &'a [Measured],
+    curves: &'a [Curve],
+) -> impl Iterator<Item = (&'static str, &'a str, &'a str)> {
+    let of_scenes = all.iter().flat_map(|measured| {
+        let chains = measured.chains.iter();
+        chains.map(|chain| (measured.scene.name(), &*chain.name, &chain.problems))
+    });
+    let of_axes = curves.iter().flat_map(|curve| {
+        let chains = curve.chains.iter();
+        chains.map(|chain| (curve.axis.name(), &*chain.name, &chain.problems))
+    });
+    of_scenes
+        .chain(of_axes)
+        .flat_map(|(what, name, problems)| problems.iter().map(move |problem| (what, name, &**problem)))
 }
 
 /// The client and the app each have a connection for every call of a crowd.
@@ -146,7 +173,9 @@ fn check_open_files(options: &Options) -> Result<(), String> {
     } else {
         0
     };
-    let needed = 2 * crowd.max(idle).max(options.connections) as u64 + 200;
+    let grown = options.axes.iter().map(|axis| axis.most_connections()).max();
+    let most = crowd.max(idle).max(options.connections).max(grown.unwrap_or(0));
+    let needed = 2 * most as u64 + 200;
     match process::raise_open_files() {
         Some(allowed) if allowed < needed => Err(format!(
             "so many connections need {needed} open files, allowed are {allowed}: ulimit -n"
@@ -200,6 +229,34 @@ async fn measure(scene: Scene, chains: &[Chain], oha: &Oha, options: &Options) -
         scene,
         chains: measured,
     }
+}
+
+/// All rounds of all chains of one axis.
+async fn sweep(axis: Axis, chains: &[Chain], oha: &Oha, options: &Options) -> Curve {
+    let chains: Vec<_> = chains.iter().filter(|chain| chain.suits_axis(axis)).collect();
+    let mut curve = Curve {
+        axis,
+        chains: chains
+            .iter()
+            .map(|chain| curve::OfChain::new(&chain.name, axis))
+            .collect(),
+    };
+    for round in 0..options.rounds {
+        for at in 0..chains.len() {
+            let at = (round + at) % chains.len();
+            let number = round + 1;
+            let (rounds, name) = (options.rounds, &chains[at].name);
+            let begun = progress(&format!("{}, round {number} of {rounds}, {name}", axis.name()));
+            let swept = sweep::round(axis, round, chains[at], oha, options).await;
+            println!(
+                "{} steps, {:.0} s",
+                swept.steps.len(),
+                begun.elapsed().as_secs_f64()
+            );
+            curve.add(at, number, swept);
+        }
+    }
+    curve
 }
 
 /// The machine and the programs.

@@ -31,7 +31,7 @@ impl Sample {
         self.figures.extend(keys.into_iter().zip(values.iter().copied()));
     }
 
-    fn put_process(&mut self, running: &Running) {
+    pub(crate) fn put_process(&mut self, running: &Running) {
         let start_up: Vec<_> = running
             .start_up
             .iter()
@@ -40,6 +40,21 @@ impl Sample {
         self.put_each(["start_up_ms_caller", "start_up_ms_callee"], &start_up);
         let idle = mebibytes(&running.idle, |memory| memory.now);
         self.put_each(["rss_idle_mib_caller", "rss_idle_mib_callee"], &idle);
+    }
+
+    /// What a closed loop brought, and the peak of the memory since the start.
+    pub(crate) fn put_loaded(&mut self, running: &Running, loaded: Loaded) -> Result<(), String> {
+        let peak = mebibytes(&running.memory()?, |memory| memory.peak);
+        self.put_each(["rss_loaded_mib_caller", "rss_loaded_mib_callee"], &peak);
+        self.put_load(&CLOSED, loaded);
+        Ok(())
+    }
+
+    /// The memory that is resident now.
+    pub(crate) fn put_resting(&mut self, running: &Running) -> Result<(), String> {
+        let now = mebibytes(&running.memory()?, |memory| memory.now);
+        self.put_each(["rss_resting_mib_caller", "rss_resting_mib_callee"], &now);
+        Ok(())
     }
 
     fn put_load(&mut self, keys: &LoadKeys, loaded: Loaded) {
@@ -129,10 +144,8 @@ async fn load(scene: Scene, chain: &Chain, oha: &Oha, options: &Options) -> Resu
     }
     let before = app.served();
     let loaded = measured(&running, scene, oha, options, closed(options.seconds)).await?;
-    let peak = mebibytes(&running.memory()?, |memory| memory.peak);
-    sample.put_each(["rss_loaded_mib_caller", "rss_loaded_mib_callee"], &peak);
     let mut answered = loaded.report.calls;
-    sample.put_load(&CLOSED, loaded);
+    sample.put_loaded(&running, loaded)?;
     let open = Load::Open {
         at_once,
         seconds: options.seconds,
@@ -152,12 +165,12 @@ async fn load(scene: Scene, chain: &Chain, oha: &Oha, options: &Options) -> Resu
 }
 
 /// A load, and the CPU time that each hop spent on one of its calls, in microseconds.
-struct Loaded {
-    report: Report,
+pub(crate) struct Loaded {
+    pub(crate) report: Report,
     cpu: Vec<f64>,
 }
 
-async fn measured(
+pub(crate) async fn measured(
     running: &Running,
     scene: Scene,
     oha: &Oha,
@@ -175,7 +188,7 @@ async fn measured(
     Ok(Loaded { report, cpu })
 }
 
-async fn run(
+pub(crate) async fn run(
     running: &Running,
     scene: Scene,
     oha: &Oha,

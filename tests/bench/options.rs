@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::axis::Axis;
 use crate::kind::Kind;
 
 pub(crate) const USAGE: &str = "\
@@ -23,9 +24,18 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
                            start             from start to healthy
                            crowd             many calls at the same time
                            all               all of these
+                         and how the cost of a call and the memory change while something grows:
+                           scale-http, scale-grpc-proxy    calls at the same time
+                           scale-apps                      apps that are called at random, at one address
+                           scale-addresses                 the same, each at an address of its own
+                           scale-policies                  policies of the callee and operations in each
+                           scale-connections               idle connections
+                           scale                           all of these six
   --chain NAME           measures this chain alone; may be repeated. Chains are direct (no sidecar), relay (a bare
                          relay of the HTTP library that daprd-rs uses), daprd-rs, every peer, and nginx and envoy
                          when they are on the machine
+  --mtls                 beside every chain of sidecars, and beside the relay, the same one with mTLS between the
+                         hops, as NAME+mtls; nginx and envoy stay plain
   --peer NAME=PATH       another daprd binary to compare with; may be repeated
   --daprd PATH           the binary measured as daprd-rs; default: this workspace's own, or DAPRD_BIN
   --rounds N             rounds of every chain (default 3)
@@ -43,6 +53,7 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
   --json FILE            writes every figure of every round too
   --plot FILE.json       draws the figures of such a file instead of measuring
   --picture FILE.svg     where to (default docs/src/performance.svg)
+  --curves FILE.svg      where to draw how figures change while something grows (default docs/src/scale.svg)
   --help                 this text
 
 Load comes from oha (`cargo install oha`), which is looked for on PATH and among cargo's binaries. Streams and
@@ -77,8 +88,12 @@ pub(crate) struct Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) kinds: Vec<Kind>,
+    /// What grows.
+    pub(crate) axes: Vec<Axis>,
     /// The chains that are measured; all when empty.
     pub(crate) chains: Vec<String>,
+    /// Whether chains are measured with mTLS too.
+    pub(crate) mtls: bool,
     pub(crate) peers: Vec<Peer>,
     pub(crate) daprd: Option<PathBuf>,
     pub(crate) rounds: usize,
@@ -95,13 +110,16 @@ pub(crate) struct Options {
     /// A file of figures that is to be drawn.
     pub(crate) plot: Option<PathBuf>,
     pub(crate) picture: PathBuf,
+    pub(crate) curves: PathBuf,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             kinds: Vec::new(),
+            axes: Vec::new(),
             chains: Vec::new(),
+            mtls: false,
             peers: Vec::new(),
             daprd: None,
             rounds: 3,
@@ -117,6 +135,7 @@ impl Default for Options {
             json: None,
             plot: None,
             picture: PathBuf::from("docs/src/performance.svg"),
+            curves: PathBuf::from("docs/src/scale.svg"),
         }
     }
 }
@@ -134,6 +153,10 @@ impl Options {
             if name == "--help" || name == "-h" {
                 return Ok(None);
             }
+            if name == "--mtls" && inline.is_none() {
+                options.mtls = true;
+                continue;
+            }
             let mut value = || {
                 inline
                     .clone()
@@ -150,7 +173,7 @@ impl Options {
                 "--rate" => options.rate = at_least(1, &name, &value()?)?,
                 "--body" => options.body = number(&name, &value()?)?,
                 "--resolver" => options.resolver = resolver(&value()?)?,
-                "--kind" => options.kinds.extend(kinds(&value()?)?),
+                "--kind" => options.add_kind(&value()?)?,
                 "--chain" => options.chains.push(value()?),
                 "--large-body" => options.large_body = at_least(1, &name, &value()?)?,
                 "--idle" => options.idle = at_least(1, &name, &value()?)?,
@@ -158,24 +181,34 @@ impl Options {
                 "--json" => options.json = Some(value()?.into()),
                 "--plot" => options.plot = Some(value()?.into()),
                 "--picture" => options.picture = value()?.into(),
+                "--curves" => options.curves = value()?.into(),
                 _ => return Err(format!("there is no option {name:?}; --help tells all")),
             }
         }
-        if options.kinds.is_empty() {
+        if options.kinds.is_empty() && options.axes.is_empty() {
             options.kinds.push(Kind::Http);
         }
         Ok(Some(options))
     }
-}
 
-fn kinds(value: &str) -> Result<Vec<Kind>, String> {
-    if value == "all" {
-        return Ok(Kind::ALL.to_vec());
+    fn add_kind(&mut self, value: &str) -> Result<(), String> {
+        let kinds = Kind::ALL.into_iter();
+        let kinds: Vec<_> = kinds
+            .filter(|kind| value == "all" || value == kind.name())
+            .collect();
+        let axes = Axis::ALL.into_iter();
+        let axes: Vec<_> = axes
+            .filter(|axis| value == "scale" || value == axis.name())
+            .collect();
+        if kinds.is_empty() && axes.is_empty() {
+            return Err(format!("--kind: there is no kind {value:?}; --help tells all"));
+        }
+        self.kinds.extend(kinds);
+        let new = axes.into_iter().filter(|axis| !self.axes.contains(axis));
+        let new: Vec<_> = new.collect();
+        self.axes.extend(new);
+        Ok(())
     }
-    let known = Kind::ALL.into_iter().find(|kind| kind.name() == value);
-    known
-        .map(|kind| vec![kind])
-        .ok_or_else(|| format!("--kind: there is no kind {value:?}; --help tells all"))
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, String> {
@@ -244,6 +277,18 @@ mod tests {
             Some(vec![Kind::Start, Kind::GrpcProxy])
         );
         assert_eq!(kinds(&["--kind=all"]), Some(Kind::ALL.to_vec()));
+    }
+
+    #[test]
+    fn what_grows_is_a_kind_too() {
+        let axes = |args: &[&str]| {
+            let options = parse(args).ok().flatten();
+            options.map(|options| (options.kinds.len(), options.axes))
+        };
+        let two = ["--kind=scale-apps", "--kind=scale"];
+        assert_eq!(axes(&two[..1]), Some((0, vec![Axis::Apps])));
+        assert_eq!(axes(&two).map(|(_, axes)| axes.len()), Some(Axis::ALL.len()));
+        assert_eq!(axes(&["--mtls"]), Some((1, Vec::new())));
     }
 
     #[test]

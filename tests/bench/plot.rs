@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::curve_plot;
+
 /// One diagram: which figure, and what stands above it.
 const PANELS: [(&str, &str); 4] = [
     ("closed_cpu_us", "CPU per call and hop at full load, µs"),
@@ -14,12 +16,12 @@ const PANELS: [(&str, &str); 4] = [
 ];
 
 /// Colours that people who see fewer of them can tell apart, too.
-const COLOURS: [&str; 7] = [
+pub(crate) const COLOURS: [&str; 7] = [
     "#999999", "#56b4e9", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#f0e442",
 ];
 
-const WIDTH: f64 = 960.0;
-const MARGIN: f64 = 16.0;
+pub(crate) const WIDTH: f64 = 960.0;
+pub(crate) const MARGIN: f64 = 16.0;
 const LEGEND: f64 = 40.0;
 const TITLE: f64 = 26.0;
 const BAR: f64 = 13.0;
@@ -42,14 +44,21 @@ struct Cluster<'a> {
     bars: Vec<Bar<'a>>,
 }
 
-/// Draws a file of figures.
-pub(crate) fn draw(figures: &Path, picture: &Path) -> Result<(), String> {
+/// Draws a file of figures: bars, and curves, as far as it has them.
+pub(crate) fn draw(figures: &Path, picture: &Path, curves: &Path) -> Result<(), String> {
     let says = |file: &Path, error: String| format!("{}: {error}", file.display());
     let text = std::fs::read_to_string(figures).map_err(|error| says(figures, error.to_string()))?;
     let value = serde_json::from_str(&text).map_err(|error| says(figures, error.to_string()))?;
-    let svg = svg(&value).ok_or_else(|| says(figures, "there are no figures in it".to_owned()))?;
-    std::fs::write(picture, svg).map_err(|error| says(picture, error.to_string()))?;
-    println!("{}", picture.display());
+    let drawn = [(picture, svg(&value)), (curves, curve_plot::svg(&value))];
+    if drawn.iter().all(|(_, svg)| svg.is_none()) {
+        return Err(says(figures, "there are no figures in it".to_owned()));
+    }
+    for (file, svg) in drawn {
+        if let Some(svg) = svg {
+            std::fs::write(file, svg).map_err(|error| says(file, error.to_string()))?;
+            println!("{}", file.display());
+        }
+    }
     Ok(())
 }
 
@@ -80,23 +89,26 @@ fn svg(value: &Value) -> Option<String> {
         }
         y = lowest + MARGIN;
     }
-    let footer = footer(value);
-    let _ = writeln!(
-        body,
-        "<text x=\"{MARGIN}\" y=\"{:.0}\" class=\"small\">{}</text>",
-        y,
-        escaped(&footer)
-    );
-    y += MARGIN;
+    Some(document(&body, &chains, &footer(value), y))
+}
+
+/// A whole picture: the legend, what is drawn below it, and a line at its end.
+pub(crate) fn document(body: &str, chains: &[&str], footer: &str, end: f64) -> String {
+    let height = end + MARGIN;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y:.0}\" font-family=\"sans-serif\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" \
          font-size=\"12\">\n<style>.small{{font-size:10px}} .title{{font-weight:bold}}</style>\n\
-         <rect width=\"{WIDTH}\" height=\"{y:.0}\" fill=\"#ffffff\"/>\n"
+         <rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"#ffffff\"/>\n"
     );
-    legend(&mut svg, &chains);
-    svg.push_str(&body);
+    legend(&mut svg, chains);
+    svg.push_str(body);
+    let _ = writeln!(
+        svg,
+        "<text x=\"{MARGIN}\" y=\"{end:.0}\" class=\"small\">{}</text>",
+        escaped(footer)
+    );
     svg.push_str("</svg>\n");
-    Some(svg)
+    svg
 }
 
 fn clusters<'a>(scenes: &'a [Value], key: &str) -> Vec<Cluster<'a>> {
@@ -210,7 +222,7 @@ fn footer(value: &Value) -> String {
     )
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

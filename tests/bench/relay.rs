@@ -2,9 +2,10 @@
 //!
 //! Two of them in a row are the floor of the usual stack: HTTP/1 in and HTTP/2 out, then HTTP/2 in and HTTP/1 out;
 //! for gRPC HTTP/2 on all three ways. No header is looked at, no body is measured, no error is explained. This
-//! program runs as two processes, as sidecars do: `bench relay LISTEN-PORT IN OUT NEXT-PORT`.
+//! program runs as two processes, as sidecars do: `bench relay LISTEN-PORT IN OUT NEXT-PORT [CERTIFICATES]`.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -14,13 +15,18 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::relay_tls::{self, Tls};
 
 /// The version that one side of a relay speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     H1,
     H2,
+    /// HTTP/2 in TLS, with a certificate of each side.
+    H2Tls,
 }
 
 impl Wire {
@@ -29,14 +35,15 @@ impl Wire {
         match self {
             Self::H1 => "h1",
             Self::H2 => "h2",
+            Self::H2Tls => "h2-tls",
         }
     }
 
     fn parse(name: &str) -> Result<Self, String> {
-        [Self::H1, Self::H2]
+        [Self::H1, Self::H2, Self::H2Tls]
             .into_iter()
             .find(|wire| wire.name() == name)
-            .ok_or_else(|| format!("relay: {name:?} is neither h1 nor h2"))
+            .ok_or_else(|| format!("relay: {name:?} is none of h1, h2 and h2-tls"))
     }
 }
 
@@ -50,17 +57,19 @@ type Answer = Response<UnsyncBoxBody<Bytes, hyper::Error>>;
 struct Next {
     port: u16,
     wire: Wire,
+    tls: Option<Tls>,
     /// Idle connections of HTTP/1, most recently used last.
     idle: Mutex<Vec<http1::SendRequest<Incoming>>>,
     /// The one connection of HTTP/2.
     shared: tokio::sync::OnceCell<http2::SendRequest<Incoming>>,
 }
 
-/// Runs a relay until it is killed: `LISTEN-PORT IN OUT NEXT-PORT`.
+/// Runs a relay until it is killed: `LISTEN-PORT IN OUT NEXT-PORT [CERTIFICATES]`.
 pub(crate) async fn run(args: &[String]) -> Result<(), String> {
-    let [listen, incoming, outgoing, next] = args else {
-        return Err("relay: LISTEN-PORT IN OUT NEXT-PORT".to_owned());
+    let [listen, incoming, outgoing, next, certificates @ ..] = args else {
+        return Err("relay: LISTEN-PORT IN OUT NEXT-PORT [CERTIFICATES]".to_owned());
     };
+    let tls = certificates.first().map(|folder| Tls::read(Path::new(folder)));
     let port = |text: &String| {
         text.parse::<u16>()
             .map_err(|_| format!("relay: {text:?} is no port"))
@@ -69,6 +78,7 @@ pub(crate) async fn run(args: &[String]) -> Result<(), String> {
     let next = Arc::new(Next {
         port: port(next)?,
         wire: Wire::parse(outgoing)?,
+        tls: tls.transpose()?,
         idle: Mutex::default(),
         shared: tokio::sync::OnceCell::new(),
     });
@@ -83,6 +93,7 @@ pub(crate) async fn run(args: &[String]) -> Result<(), String> {
 }
 
 async fn serve(socket: TcpStream, wire: Wire, next: Arc<Next>) {
+    let tls = next.tls.as_ref().map(|tls| tls.acceptor.clone());
     let service = service_fn(move |request| {
         let next = Arc::clone(&next);
         async move {
@@ -94,11 +105,23 @@ async fn serve(socket: TcpStream, wire: Wire, next: Arc<Next>) {
             }))
         }
     });
-    let io = TokioIo::new(socket);
     // A client that goes away is no news.
-    let _ = match wire {
-        Wire::H1 => http1_server().serve_connection(io, service).await,
-        Wire::H2 => http2_server().serve_connection(io, service).await,
+    let _ = match (wire, tls) {
+        (Wire::H1, _) => {
+            let io = TokioIo::new(socket);
+            http1_server().serve_connection(io, service).await
+        }
+        (Wire::H2Tls, Some(tls)) => {
+            let Ok(stream) = tls.accept(socket).await else {
+                return;
+            };
+            let io = TokioIo::new(stream);
+            http2_server().serve_connection(io, service).await
+        }
+        (Wire::H2 | Wire::H2Tls, _) => {
+            let io = TokioIo::new(socket);
+            http2_server().serve_connection(io, service).await
+        }
     };
 }
 
@@ -135,7 +158,7 @@ impl Next {
                 let answer = sender.send_request(request).await?;
                 Ok(answer.map(|body| Returning::new(body, sender, self).boxed_unsync()))
             }
-            Wire::H2 => {
+            Wire::H2 | Wire::H2Tls => {
                 let uri: Uri = format!("http://127.0.0.1:{}{path}", self.port).parse()?;
                 *request.uri_mut() = uri;
                 *request.version_mut() = Version::HTTP_2;
@@ -147,10 +170,10 @@ impl Next {
         }
     }
 
-    async fn connect(&self) -> Result<TokioIo<TcpStream>, Failure> {
+    async fn connect(&self) -> Result<TcpStream, Failure> {
         let socket = TcpStream::connect(("127.0.0.1", self.port)).await?;
         socket.set_nodelay(true)?;
-        Ok(TokioIo::new(socket))
+        Ok(socket)
     }
 
     async fn idle_or_new(&self) -> Result<http1::SendRequest<Incoming>, Failure> {
@@ -161,21 +184,34 @@ impl Next {
                 return Ok(sender);
             }
         }
-        let (sender, connection) = http1::handshake(self.connect().await?).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(self.connect().await?)).await?;
         tokio::spawn(connection);
         Ok(sender)
     }
 
     async fn http2(&self) -> Result<http2::SendRequest<Incoming>, Failure> {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(2048)
-            .handshake(self.connect().await?)
-            .await?;
-        tokio::spawn(connection);
-        Ok(sender)
+        let socket = self.connect().await?;
+        match &self.tls {
+            Some(tls) if self.wire == Wire::H2Tls => {
+                http2_over(tls.connector.connect(relay_tls::name(), socket).await?).await
+            }
+            _ => http2_over(socket).await,
+        }
     }
+}
+
+async fn http2_over<I>(io: I) -> Result<http2::SendRequest<Incoming>, Failure>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(2048)
+        .handshake(TokioIo::new(io))
+        .await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// The body of an answer of HTTP/1, whose end gives the connection back.

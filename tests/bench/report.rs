@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::chain::{DIRECT, OWN};
+use crate::chain::{DIRECT, MTLS, OWN};
+use crate::curve::Curve;
 use crate::figures::{ABOVE_DIRECT, FIGURES, Figure};
 use crate::kind::Scene;
 use crate::measure::Sample;
@@ -26,17 +27,17 @@ pub(crate) struct OfChain {
 
 /// The median of some rounds, and between what they lay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    least: f64,
-    greatest: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) greatest: f64,
 }
 
 const LABEL_WIDTH: usize = 38;
-const NOTHING: &str = "-";
+pub(crate) const NOTHING: &str = "-";
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(crate) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (least, greatest) = (*values.first()?, *values.last()?);
         let upper = *values.get(values.len() / 2)?;
@@ -52,7 +53,7 @@ impl Spread {
         })
     }
 
-    fn shown(self, decimals: usize) -> String {
+    pub(crate) fn shown(self, decimals: usize) -> String {
         let Self {
             median,
             least,
@@ -89,20 +90,41 @@ impl Measured {
         chains.map(|chain| self.spread(chain, figure.key)).collect()
     }
 
+    /// Which chain is compared with which, and how that is called: ours with each other one that has as much TLS,
+    /// and each with mTLS with the same without.
+    fn compared(&self) -> Vec<(usize, usize, String)> {
+        let position = |wanted: &str| self.names().position(|name| name == wanted);
+        let mut compared = Vec::new();
+        for (at, name) in self.names().enumerate() {
+            let tls = if name.ends_with(MTLS) { MTLS } else { "" };
+            if let Some(own) = position(&format!("{OWN}{tls}"))
+                && own != at
+                && name != DIRECT
+            {
+                let plain = name.strip_suffix(MTLS);
+                let head = plain.map(|plain| format!("mtls: {OWN}/{plain}"));
+                compared.push((own, at, head.unwrap_or_else(|| format!("{OWN}/{name}"))));
+            }
+        }
+        for (at, name) in self.names().enumerate() {
+            if let Some(plain) = name.strip_suffix(MTLS)
+                && let Some(plain_at) = position(plain)
+            {
+                compared.push((at, plain_at, format!("{plain}: mtls/plain")));
+            }
+        }
+        compared
+    }
+
     /// The table of the scene, with our chain compared with each other one.
     pub(crate) fn table(&self, options: &Options) -> String {
         let rows = FIGURES.iter().map(|figure| (figure, self.row(figure)));
         let rows: Vec<_> = rows.filter(|(_, row)| row.iter().any(Option::is_some)).collect();
-        let own = self.names().position(|name| name == OWN);
-        let compared = self.names().enumerate();
-        let compared: Vec<_> = compared
-            .filter(|(_, name)| own.is_some() && *name != OWN && *name != DIRECT)
-            .map(|(at, name)| (at, format!("{OWN}/{name}")))
-            .collect();
+        let compared = self.compared();
         let heads = self
             .names()
             .map(str::to_owned)
-            .chain(compared.iter().map(|(_, head)| head.clone()));
+            .chain(compared.iter().map(|(_, _, head)| head.clone()));
         let mut lines = vec![(String::new(), heads.collect::<Vec<_>>())];
         let mut group = None;
         for (figure, row) in rows {
@@ -116,7 +138,7 @@ impl Measured {
             });
             let ratios = compared
                 .iter()
-                .map(|(at, _)| ratio(own.and_then(|own| row[own]), row[*at]));
+                .map(|(one, other, _)| ratio(row[*one], row[*other]));
             lines.push((format!("   {}", figure.label), cells.chain(ratios).collect()));
         }
         let text = aligned(&lines);
@@ -158,7 +180,7 @@ fn values(chain: &OfChain, key: &str) -> Vec<f64> {
 }
 
 /// Lines of a label and cells, with the cells below each other.
-fn aligned(lines: &[(String, Vec<String>)]) -> String {
+pub(crate) fn aligned(lines: &[(String, Vec<String>)]) -> String {
     let columns = lines.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
     let width = |at: usize| {
         let cells = lines.iter().filter_map(|(_, cells)| cells.get(at));
@@ -188,7 +210,12 @@ fn ratio(own: Option<Spread>, other: Option<Spread>) -> String {
 }
 
 /// Everything, with each round on its own.
-pub(crate) fn json(all: &[Measured], machine: &[(String, String)], options: &Options) -> Value {
+pub(crate) fn json(
+    all: &[Measured],
+    curves: &[Curve],
+    machine: &[(String, String)],
+    options: &Options,
+) -> Value {
     let machine: Map<String, Value> = machine
         .iter()
         .map(|(name, value)| (name.clone(), json!(value)))
@@ -203,11 +230,13 @@ pub(crate) fn json(all: &[Measured], machine: &[(String, String)], options: &Opt
             "rate": options.rate,
             "body": options.body,
             "resolver": options.resolver.name(),
+            "mtls": options.mtls,
             "large_body_mib": options.large_body,
             "idle": options.idle,
             "concurrent": options.concurrent,
         },
         "scenes": all.iter().map(|one| one.json(options)).collect::<Vec<_>>(),
+        "curves": curves.iter().map(Curve::json).collect::<Vec<_>>(),
     })
 }
 
@@ -225,6 +254,33 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn chains_are_compared_with_their_like() {
+        let chain = |name: &str| OfChain {
+            name: name.to_owned(),
+            rounds: Vec::new(),
+            problems: Vec::new(),
+        };
+        let names = ["direct", "daprd-rs", "daprd-rs+mtls", "go", "go+mtls", "nginx"];
+        let measured = Measured {
+            scene: Scene::Http,
+            chains: names.map(chain).into(),
+        };
+        let compared = measured.compared();
+        let heads: Vec<_> = compared.iter().map(|(_, _, head)| &**head).collect();
+        assert_eq!(
+            heads,
+            [
+                "daprd-rs/go",
+                "mtls: daprd-rs/go",
+                "daprd-rs/nginx",
+                "daprd-rs: mtls/plain",
+                "go: mtls/plain"
+            ]
+        );
+        assert_eq!((compared[1].0, compared[1].1), (2, 4));
     }
 
     #[test]

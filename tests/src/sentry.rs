@@ -205,6 +205,8 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
     // Dropped together with the server.
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
+        // The last part of an answer does not wait for the receipt of the one before.
+        let _ = socket.set_nodelay(true);
         let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
         connections.spawn(async move {
             let Ok(stream) = acceptor.accept(socket).await else {
