@@ -2,6 +2,7 @@
 
 mod sending;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -29,8 +30,10 @@ use crate::tls::OriginTls;
 pub struct H1Config {
     /// How many connections there may be; further requests wait for one.
     pub max_connections: usize,
-    /// How many idle connections are kept.
+    /// How many idle connections are kept for long.
     pub max_idle: usize,
+    /// How long more than those are kept: calls that come in bursts need not connect anew each time.
+    pub surplus_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
     /// How long a connection may take to be made.
@@ -46,6 +49,7 @@ impl Default for H1Config {
         Self {
             max_connections: 1024,
             max_idle: 64,
+            surplus_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
@@ -77,7 +81,7 @@ struct Pool<B> {
     tasks: Tasks,
     places: Arc<Semaphore>,
     /// Most recently used last.
-    idle: Mutex<Vec<Idle<B>>>,
+    idle: Mutex<VecDeque<Idle<B>>>,
 }
 
 #[derive(Debug)]
@@ -226,13 +230,13 @@ fn copy_if_harmless<B: Body + Default>(request: &Request<B>) -> Option<Request<B
 }
 
 impl<B> Pool<B> {
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle<B>>> {
+    fn idle(&self) -> MutexGuard<'_, VecDeque<Idle<B>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_idle(&self) -> Option<Connection<B>> {
         let mut idle = self.idle();
-        while let Some(Idle { connection, since }) = idle.pop() {
+        while let Some(Idle { connection, since }) = idle.pop_back() {
             if since.elapsed() >= self.config.idle_timeout {
                 // The others are older still.
                 idle.clear();
@@ -247,12 +251,17 @@ impl<B> Pool<B> {
 
     fn put_idle(&self, connection: Connection<B>) {
         let mut idle = self.idle();
-        idle.push(Idle {
+        idle.push_back(Idle {
             connection,
             since: Instant::now(),
         });
-        if idle.len() > self.config.max_idle {
-            idle.remove(0);
+        let surplus_timeout = self.config.surplus_timeout;
+        while idle.len() > self.config.max_idle
+            && idle
+                .front()
+                .is_some_and(|oldest| oldest.since.elapsed() >= surplus_timeout)
+        {
+            idle.pop_front();
         }
     }
 }

@@ -25,11 +25,13 @@ use super::http::Server;
 use super::rewound::Rewound;
 use super::upgrade::Kept;
 
-/// A connection that had no call for so long gives its buffers back, as long as few have some.
+/// A connection that had no call for so long gives its buffers back.
 const QUIET: Duration = Duration::from_secs(1);
-/// So many are few; the more there are, the sooner they give them back.
+/// If more connections than this have buffers, new ones give theirs back sooner: a client that opens many
+/// connections at once rarely uses them all. One that was silent and came back is in use, and is not handed back and
+/// forth.
 const FEW: usize = 32;
-/// But not sooner than this: to hand a connection back and forth is work, too.
+/// But not sooner than this.
 const LEAST_QUIET: Duration = Duration::from_millis(20);
 /// How long a client that was answered before it had sent everything may go on sending.
 const LINGER: Duration = Duration::from_secs(2);
@@ -57,9 +59,13 @@ where
         first: Bytes::new(),
         io: Watched::new(socket, Arc::clone(&watch), server.config.header_timeout),
     };
+    let mut is_new = true;
     loop {
-        match while_busy(server, io, &watch, &upgrade).await {
-            Outcome::Quiet(quiet) => io = woken(quiet, &server.shutdown).await?,
+        match while_busy(server, io, &watch, &upgrade, is_new).await {
+            Outcome::Quiet(quiet) => {
+                io = woken(quiet, &server.shutdown).await?;
+                is_new = false;
+            }
             Outcome::Ended(io) => {
                 if let Some(kept) = upgrade.get() {
                     return Some((kept.clone(), io));
@@ -78,6 +84,7 @@ async fn while_busy<H, S>(
     io: Rewound<Watched<S>>,
     watch: &Arc<Watch>,
     upgrade: &Arc<OnceLock<Kept>>,
+    is_new: bool,
 ) -> Outcome<Watched<S>>
 where
     H: Handler,
@@ -99,7 +106,7 @@ where
     let shutdown = &server.shutdown;
     let mut is_draining = false;
     let mut calls = watch.calls();
-    let mut look = pin!(sleep(busy.quiet()));
+    let mut look = pin!(sleep(busy.quiet(is_new)));
     loop {
         tokio::select! {
             biased;
@@ -119,7 +126,7 @@ where
                     return Outcome::Quiet(Rewound::of(connection.into_parts()));
                 }
                 calls = watch.calls();
-                look.as_mut().reset(Instant::now() + busy.quiet());
+                look.as_mut().reset(Instant::now() + busy.quiet(is_new));
             }
         }
     }
@@ -135,11 +142,12 @@ impl<'a> Busy<'a> {
     }
 
     /// How long a connection may be without a call before it gives its buffers back.
-    fn quiet(&self) -> Duration {
-        match self.0.load(Ordering::Relaxed) {
-            all if all <= FEW => QUIET,
-            all => QUIET.mul_f64((FEW as f64 / all as f64).powi(2)).max(LEAST_QUIET),
+    fn quiet(&self, is_new: bool) -> Duration {
+        let all = self.0.load(Ordering::Relaxed);
+        if !is_new || all <= FEW {
+            return QUIET;
         }
+        QUIET.mul_f64((FEW as f64 / all as f64).powi(2)).max(LEAST_QUIET)
     }
 }
 

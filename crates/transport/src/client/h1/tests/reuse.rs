@@ -211,6 +211,7 @@ async fn old_idle_connections_are_not_used_and_few_are_kept() {
         },
         H1Config {
             max_idle: 0,
+            surplus_timeout: Duration::ZERO,
             ..H1Config::default()
         },
     ] {
