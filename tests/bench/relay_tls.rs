@@ -45,7 +45,7 @@ pub(crate) fn write(folder: &Path) -> Result<(), String> {
 }
 
 impl Tls {
-    /// Reads what [`write`] wrote.
+    /// Reads what `write` wrote.
     pub(crate) fn read(folder: &Path) -> Result<Self, String> {
         let read = |file: &str| std::fs::read(folder.join(file)).map_err(|error| format!("{file}: {error}"));
         Self::from_parts(read(ROOT)?.into(), read(LEAF)?.into(), read(KEY)?)
