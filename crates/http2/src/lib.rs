@@ -18,8 +18,8 @@ mod driver;
 mod error;
 mod fields;
 mod frame;
-#[doc(hidden)]
-pub mod fuzzing;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod handle;
 mod hpack;
 mod output;

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::frame::{flag, kind};
-use crate::fuzzing;
+use crate::fuzz;
 use crate::testing::*;
 
 /// A frame as peers send it, on one of a few streams.
@@ -69,20 +69,20 @@ proptest! {
 
     #[test]
     fn any_bytes_at_all(bytes in vec(any::<u8>(), 0..300)) {
-        fuzzing::server(&bytes);
-        fuzzing::client(&bytes);
+        fuzz::server(&bytes);
+        fuzz::client(&bytes);
     }
 
     #[test]
     fn any_frames_at_all(bytes in vec(any::<u8>(), 0..1000)) {
-        let frames = [vec![0], fuzzing::frames(&bytes)].concat();
-        fuzzing::server(&frames);
-        fuzzing::client(&frames);
+        let frames = [vec![0], fuzz::frames(&bytes)].concat();
+        fuzz::server(&frames);
+        fuzz::client(&frames);
     }
 
     #[test]
     fn frames_that_are_almost_good(bytes in conversation()) {
-        fuzzing::server(&bytes);
-        fuzzing::client(&bytes);
+        fuzz::server(&bytes);
+        fuzz::client(&bytes);
     }
 }

@@ -110,8 +110,7 @@ impl H2Pool {
         }
     }
 
-    /// Sends a request and waits for the head of the answer. A URI that is not absolute is
-    /// one of the peer's.
+    /// Sends a request and waits for the head of the answer. A URI that is not absolute is one of the peer's.
     ///
     /// A request that comes back unsent because its connection had just ended goes out on a new one.
     pub async fn send<B>(

@@ -51,8 +51,8 @@ impl H2Origin {
         }
     }
 
-    /// Sends a request and waits for the head of the answer. A URI that is not absolute is
-    /// one of the origin's.
+    /// Sends a request and waits for the head of the answer. A URI that is not absolute is one of
+    /// the origin's.
     pub async fn send<B>(&self, request: Request<B>) -> Result<Response<CountedBody>, ClientError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,

@@ -194,3 +194,24 @@ where
     };
     let _ = timeout(LINGER, rest).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_connections_are_quiet_the_sooner_the_more_there_are() {
+        let quiet = |others: usize, is_new| {
+            let all = AtomicUsize::new(others);
+            Busy::one_of(&all).quiet(is_new)
+        };
+        assert_eq!(quiet(0, true), QUIET);
+        assert_eq!(quiet(FEW - 1, true), QUIET);
+        assert_eq!(quiet(2 * FEW - 1, true), QUIET / 4);
+        assert_eq!(quiet(10_000, true), LEAST_QUIET);
+        assert_eq!(quiet(10_000, false), QUIET, "one that came back is in use");
+        let all = AtomicUsize::new(0);
+        drop(Busy::one_of(&all));
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+    }
+}

@@ -232,6 +232,27 @@ async fn old_idle_connections_are_not_used_and_few_are_kept() {
 }
 
 #[tokio::test]
+async fn connections_of_a_burst_stay_for_a_moment() {
+    let (listener, address) = listen().await;
+    let config = H1Config {
+        max_idle: 0,
+        surplus_timeout: Duration::from_secs(600),
+        ..H1Config::default()
+    };
+    let client = Client::with(&address, config);
+    let app = async {
+        let mut app = accept(&listener).await;
+        for body in ["1", "2"] {
+            answer(&mut app, &ok(body)).await;
+        }
+        app
+    };
+    let calls = async { (client.get().await, client.get().await) };
+    let (_app, texts) = tokio::join!(app, calls);
+    assert_eq!(texts, ("1".to_owned(), "2".to_owned()));
+}
+
+#[tokio::test]
 async fn further_calls_wait_for_a_place() {
     let (listener, address) = listen().await;
     let config = H1Config {
