@@ -28,6 +28,10 @@ use flags::{Options, Settings, SpecialMode};
 use sidecar::{Ended, Fatal};
 use telemetry::log::{self, Level, Log, LogSettings};
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SCOPE: &str = "dapr.runtime";
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
 //! The task of a connection: it reads, lets the state act on what came, and writes what waits.
 
 mod alive;
+mod gather;
 mod reader;
 
 use std::io::{self, IoSlice};
@@ -12,6 +13,7 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::alive::Alive;
+use self::gather::Gather;
 use self::reader::Reader;
 use crate::error::{Error, Reason, Side};
 use crate::frame;
@@ -56,6 +58,7 @@ pub(crate) struct Driver<IO> {
     reader: Reader,
     writing: Writing,
     replies: Replies,
+    gather: Gather,
     alive: Option<Alive>,
     begun: Vec<(Key, Request<()>)>,
     /// Nothing is read for now, so that nothing tells when there is more to be read.
@@ -75,6 +78,7 @@ impl<IO> Driver<IO> {
             reader,
             writing: Writing::default(),
             replies: Replies::default(),
+            gather: Gather::default(),
             alive,
             begun: Vec::new(),
             is_held_up: false,
@@ -151,7 +155,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if let Some(alive) = &mut self.alive {
             ready_error(alive.poll(&self.shared, cx))?;
         }
-        let is_written = self.poll_write(cx);
+        let is_written = if self.waits_for_more() {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        } else {
+            self.poll_write(cx)
+        };
         if let Poll::Ready(Err(error)) = is_written {
             return Poll::Ready(Err(Error::Io(Arc::new(error))));
         }
@@ -204,6 +213,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             self.is_held_up = self.replies.hold_up(&state, &self.writing);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the calls that are about to run go first, so that what they send shares a write with what is there.
+    fn waits_for_more(&mut self) -> bool {
+        if !self.writing.is_done() || self.is_held_up {
+            return false;
+        }
+        let state = self.shared.lock();
+        self.gather.waits(state.output.len(), state.streams.len())
     }
 
     /// Ready when everything is written.
