@@ -140,6 +140,13 @@ impl Peer {
         let _ = soon(self.io.write_all(bytes.as_ref())).await;
     }
 
+    /// Reads what a client begins with.
+    pub(crate) async fn preface(&mut self) {
+        let mut preface = [0; PREFACE.len()];
+        soon(self.io.read_exact(&mut preface)).await.unwrap();
+        assert_eq!(&preface, PREFACE);
+    }
+
     /// The next frame of any kind; none when the connection is closed.
     pub(crate) async fn any(&mut self) -> Option<Seen> {
         let mut head = [0; HEAD];
@@ -271,9 +278,7 @@ pub(crate) async fn connected_with(config: Config, first: &[(u16, u32)], buffer:
     let shared = connection.shared();
     let task = tokio::spawn(connection);
     let mut peer = Peer { io };
-    let mut preface = [0; PREFACE.len()];
-    soon(peer.io.read_exact(&mut preface)).await.unwrap();
-    assert_eq!(&preface, PREFACE);
+    peer.preface().await;
     peer.send(settings(first)).await;
     peer.send(frame(kind::SETTINGS, flag::ACK, 0, [])).await;
     peer.sync().await;

@@ -5,6 +5,7 @@ mod calls;
 mod cancelling;
 mod floods;
 mod flow;
+mod gathering;
 mod going;
 mod others;
 mod plan;

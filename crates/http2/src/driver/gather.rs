@@ -2,8 +2,8 @@
 
 /// With fewer streams than this there is hardly anybody to wait for.
 const FEWEST: usize = 4;
-/// How many writes at most go out at once after waiting was in vain.
-const MOST_SKIPPED: u32 = 64;
+/// After how many writes at most waiting is tried again.
+const LONGEST_BACKOFF: u32 = 64;
 
 /// Writes of a busy connection wait for one turn of the tasks that are ready to run: what these send goes out in the
 /// same write. No timer is involved, and where nothing joins there is soon no waiting: each time in vain doubles
@@ -12,30 +12,29 @@ const MOST_SKIPPED: u32 = 64;
 pub(super) struct Gather {
     /// What was to be written when waiting began.
     waiting: Option<usize>,
-    /// How many writes go out at once before the next one waits.
-    skips: u32,
-    /// How many that were after the last time in vain.
-    skipped: u32,
+    /// How many writes go without waiting after the last one that waited: none while something joins.
+    backoff: u32,
+    /// How many of them are to come.
+    left: u32,
 }
 
 impl Gather {
     /// Whether what there is, `unwritten` bytes, is to wait for one turn.
     pub(super) fn waits(&mut self, unwritten: usize, streams: usize) -> bool {
         if let Some(before) = self.waiting.take() {
-            let is_in_vain = unwritten <= before;
-            self.skipped = if is_in_vain {
-                (self.skipped * 2).clamp(1, MOST_SKIPPED)
-            } else {
+            self.backoff = if unwritten > before {
                 0
+            } else {
+                (self.backoff * 2).clamp(1, LONGEST_BACKOFF)
             };
-            self.skips = self.skipped;
+            self.left = self.backoff;
             return false;
         }
         if unwritten == 0 || streams < FEWEST {
             return false;
         }
-        if self.skips > 0 {
-            self.skips -= 1;
+        if self.left > 0 {
+            self.left -= 1;
             return false;
         }
         self.waiting = Some(unwritten);
