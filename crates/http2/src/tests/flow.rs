@@ -11,6 +11,11 @@ use crate::testing::*;
 
 const WINDOW: u16 = setting::INITIAL_WINDOW_SIZE;
 
+/// Whether no data comes although everything that was sent is taken in.
+async fn sends_no_data(peer: &mut Peer) -> bool {
+    peer.sync().await.iter().all(|frame| frame.kind != kind::DATA)
+}
+
 /// Reads frames of data until so many bytes were there; returns whether the last was the end.
 async fn take(peer: &mut Peer, mut count: usize) -> bool {
     loop {
@@ -53,14 +58,7 @@ async fn a_window_that_shrinks_may_be_below_zero() {
     // 100 were sent, so that 90 are missing, and 10 more are not enough.
     connected.peer.send(settings(&[(WINDOW, 10)])).await;
     connected.peer.send(window_update(1, 90)).await;
-    assert!(
-        connected
-            .peer
-            .sync()
-            .await
-            .iter()
-            .all(|frame| frame.kind != kind::DATA)
-    );
+    assert!(sends_no_data(&mut connected.peer).await);
     connected.peer.send(window_update(1, 1)).await;
     assert!(!take(&mut connected.peer, 1).await);
     connected.peer.send(settings(&[(WINDOW, 15)])).await;
@@ -71,14 +69,7 @@ async fn a_window_that_shrinks_may_be_below_zero() {
         .send(settings(&[(WINDOW, 1000), (WINDOW, 0), (WINDOW, 16)]))
         .await;
     assert!(!take(&mut connected.peer, 1).await);
-    assert!(
-        connected
-            .peer
-            .sync()
-            .await
-            .iter()
-            .all(|frame| frame.kind != kind::DATA)
-    );
+    assert!(sends_no_data(&mut connected.peer).await);
 }
 
 #[tokio::test]

@@ -192,16 +192,21 @@ async fn with_h2_server(plan: Plan) {
             }
         }
     });
-    let calls: Vec<_> = (0..plan.exchanges.len())
-        .map(|n| tokio::spawn(call(Arc::clone(&plan), n, sender.clone())))
-        .collect();
-    for call in calls {
-        soon(call).await.unwrap();
-    }
+    make_calls(&plan, &sender).await;
     until(|| shared.lock().left() == NOTHING).await;
     drop(sender);
     soon(driven).await.unwrap().unwrap();
     soon(served).await.unwrap();
+}
+
+/// Makes all calls of a plan at the same time.
+async fn make_calls(plan: &Arc<Plan>, sender: &client::Sender) {
+    let calls: Vec<_> = (0..plan.exchanges.len())
+        .map(|n| tokio::spawn(call(Arc::clone(plan), n, sender.clone())))
+        .collect();
+    for call in calls {
+        soon(call).await.unwrap();
+    }
 }
 
 /// Both ends are ours, so that both can be looked at.
@@ -217,12 +222,7 @@ async fn with_ourselves(plan: Plan) {
     let (sender, connection) = client::connect(near, plan.config());
     let client = connection.shared();
     let driven = tokio::spawn(connection);
-    let calls: Vec<_> = (0..plan.exchanges.len())
-        .map(|n| tokio::spawn(call(Arc::clone(&plan), n, sender.clone())))
-        .collect();
-    for call in calls {
-        soon(call).await.unwrap();
-    }
+    make_calls(&plan, &sender).await;
     until(|| {
         let (client, server) = (client.lock(), server.lock());
         let ((client_sends, client_receives), (server_sends, server_receives)) =

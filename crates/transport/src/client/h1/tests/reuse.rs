@@ -231,6 +231,15 @@ async fn old_idle_connections_are_not_used_and_few_are_kept() {
     }
 }
 
+/// An app that answers two calls on one connection.
+async fn answer_twice(listener: &TcpListener) -> TcpStream {
+    let mut app = accept(listener).await;
+    for body in ["1", "2"] {
+        answer(&mut app, &ok(body)).await;
+    }
+    app
+}
+
 #[tokio::test]
 async fn connections_of_a_burst_stay_for_a_moment() {
     let (listener, address) = listen().await;
@@ -240,13 +249,7 @@ async fn connections_of_a_burst_stay_for_a_moment() {
         ..H1Config::default()
     };
     let client = Client::with(&address, config);
-    let app = async {
-        let mut app = accept(&listener).await;
-        for body in ["1", "2"] {
-            answer(&mut app, &ok(body)).await;
-        }
-        app
-    };
+    let app = answer_twice(&listener);
     let calls = async { (client.get().await, client.get().await) };
     let (_app, texts) = tokio::join!(app, calls);
     assert_eq!(texts, ("1".to_owned(), "2".to_owned()));
@@ -260,13 +263,7 @@ async fn further_calls_wait_for_a_place() {
         ..H1Config::default()
     };
     let client = Client::with(&address, config);
-    let app = async {
-        let mut app = accept(&listener).await;
-        for body in ["1", "2"] {
-            answer(&mut app, &ok(body)).await;
-        }
-        app
-    };
+    let app = answer_twice(&listener);
     let calls = async {
         let first = client.send(get()).await.unwrap();
         let mut second = Box::pin(client.pool.send(get()));
