@@ -6,7 +6,10 @@ use std::process::Command;
 
 use crate::run::{Outcome, cargo, output, root, step};
 
-const STATIC: &str = "x86_64-unknown-linux-musl";
+/// The target of a static binary for this machine's architecture.
+fn musl() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
 
 pub(crate) fn run() -> Outcome {
     let mut build = cargo(&[
@@ -19,13 +22,14 @@ pub(crate) fn run() -> Outcome {
         "daprd",
     ]);
     let target = static_target()?;
-    match target {
+    match &target {
         Some(target) => {
             build.args(["--target", target]);
         }
         None => println!(
-            "The target {STATIC} is not installed (rustup target add {STATIC}): \
-             the binary will need the C library of this machine."
+            "The target {0} is not installed (rustup target add {0}): \
+             the binary will need the C library of this machine.",
+            musl()
         ),
     }
     step("daprd, optimised", &mut build)?;
@@ -42,10 +46,11 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-fn static_target() -> Result<Option<&'static str>, String> {
+fn static_target() -> Result<Option<String>, String> {
+    let musl = musl();
     let root = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let installed = Path::new(root.trim()).join("lib/rustlib").join(STATIC).is_dir();
-    Ok(installed.then_some(STATIC))
+    let installed = Path::new(root.trim()).join("lib/rustlib").join(&musl).is_dir();
+    Ok(installed.then_some(musl))
 }
 
 pub(crate) fn target_folder() -> Result<std::path::PathBuf, String> {
