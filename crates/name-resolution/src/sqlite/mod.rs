@@ -1,23 +1,21 @@
 //! SQLite: sidecars of one host share a database file. The schema is that of Go sidecars, which may share it.
 
 mod database;
+mod worker;
 
-use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
 use invoke_core::balance::{Endpoint, EndpointWatch, Resolution};
-use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::registry::{InitError, Instance};
 use crate::settings::{Settings, SettingsError};
 use database::Database;
-
-/// How often those who are watched are looked up again.
-const REFRESH: Duration = Duration::from_millis(500);
+use worker::{Command, Worker};
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
@@ -90,18 +88,16 @@ impl SqliteSettings {
             cleanup_interval: (!cleanup.is_zero()).then_some(cleanup),
         })
     }
+
+    /// How often the row is renewed: often enough that it never looks dead to others.
+    fn renewal(&self) -> Duration {
+        self.update_interval.saturating_sub(self.timeout)
+    }
 }
 
 /// Finds sidecars in a table and keeps this one in it. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Sqlite(Arc<mpsc::Sender<Command>>);
-
-#[derive(Debug)]
-enum Command {
-    Find(String, oneshot::Sender<Resolution>),
-    Renew,
-    Withdraw(oneshot::Sender<()>),
-}
+pub(crate) struct Sqlite(Sender<Command>);
 
 impl Sqlite {
     /// Registers this sidecar. All work with the database is done by one thread.
@@ -116,36 +112,31 @@ impl Sqlite {
             }
         }
         let settings = SqliteSettings::of(configuration).map_err(InitError::Init)?;
-        // Renewed often enough that a row never looks dead to others.
-        let renewal = settings.update_interval.saturating_sub(settings.timeout);
-        let (commands, queue) = mpsc::channel(1024);
+        let (commands, queue) = mpsc::channel();
         let (ready, wait) = oneshot::channel();
         let (app_id, address) = (instance.app_id.clone(), address(instance));
         thread::Builder::new()
             .name("names".to_owned())
-            .spawn(move || work(&settings, app_id, address, ready, queue))
+            .spawn(move || match Database::open(&settings, app_id, address) {
+                Ok(database) => {
+                    let _ = ready.send(Ok(()));
+                    Worker::new(database, settings.renewal()).run(&queue);
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            })
             .map_err(|error| InitError::Init(error.to_string()))?;
         wait.await
             .map_err(|_| InitError::Init("the database thread ended".to_owned()))?
             .map_err(InitError::Init)?;
-        let resolver = Self(Arc::new(commands));
-        let weak = Arc::downgrade(&resolver.0);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(renewal).await;
-                let Some(commands) = weak.upgrade() else { return };
-                if commands.send(Command::Renew).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(resolver)
+        Ok(Self(commands))
     }
 
     /// Takes this sidecar out of the table. Resolving goes on.
     pub(crate) async fn close(&self) {
         let (done, wait) = oneshot::channel();
-        if self.0.send(Command::Withdraw(done)).await.is_ok() {
+        if self.0.send(Command::Withdraw(done)).is_ok() {
             let _ = wait.await;
         }
     }
@@ -162,85 +153,16 @@ fn address(instance: &Instance) -> String {
     }
 }
 
-fn work(
-    settings: &SqliteSettings,
-    app_id: String,
-    address: String,
-    ready: oneshot::Sender<Result<(), String>>,
-    mut queue: mpsc::Receiver<Command>,
-) {
-    let mut database = match Database::open(settings, app_id, address) {
-        Ok(database) => database,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    let _ = ready.send(Ok(()));
-    while let Some(command) = queue.blocking_recv() {
-        match command {
-            Command::Find(id, answer) => {
-                let _ = answer.send(resolution(database.find(&id), &id));
-            }
-            Command::Renew => {
-                if let Err(error) = database.renew() {
-                    tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
-                }
-            }
-            Command::Withdraw(done) => {
-                if let Err(error) = database.withdraw() {
-                    tracing::error!(target: "dapr.contrib", "failed to unregister host: {error}");
-                }
-                let _ = done.send(());
-            }
-        }
-    }
-    let _ = database.withdraw();
-}
-
-fn resolution(found: Result<Vec<String>, rusqlite::Error>, id: &str) -> Resolution {
-    match found {
-        Ok(addresses) if addresses.is_empty() => Resolution::Failed(ResolveError::new(format!(
-            "no host found with the given ID: {id}"
-        ))),
-        Ok(addresses) => Resolution::Endpoints(addresses.into_iter().map(Endpoint::new).collect()),
-        Err(error) => Resolution::Failed(ResolveError::new(format!("failed to look up address: {error}"))),
-    }
-}
-
 impl Resolver for Sqlite {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let (sender, receiver) = watch::channel(Resolution::Pending);
-        let (commands, id) = (Arc::clone(&self.0), app.id.as_str().to_owned());
-        tokio::spawn(follow(commands, id, sender));
+        let (watcher, receiver) = watch::channel(Resolution::Pending);
+        // Without the thread the watcher is gone, and whoever waits is told that the resolver was closed.
+        let _ = self.0.send(Command::Watch(app.id.as_str().to_owned(), watcher));
         receiver
     }
-}
 
-/// Looks an app up again and again, as long as somebody watches and it is there.
-async fn follow(commands: Arc<mpsc::Sender<Command>>, id: String, watcher: watch::Sender<Resolution>) {
-    while !watcher.is_closed() {
-        let (answer, wait) = oneshot::channel();
-        if commands.send(Command::Find(id.clone(), answer)).await.is_err() {
-            return;
-        }
-        let Ok(found) = wait.await else { return };
-        let has_failed = matches!(found, Resolution::Failed(_));
-        watcher.send_if_modified(|known| {
-            let is_same =
-                matches!((&*known, &found), (Resolution::Endpoints(a), Resolution::Endpoints(b)) if a == b);
-            if !is_same {
-                *known = found;
-            }
-            !is_same
-        });
-        if has_failed {
-            return;
-        }
-        tokio::select! {
-            () = watcher.closed() => return,
-            () = tokio::time::sleep(REFRESH) => {}
-        }
+    fn unreachable(&self, _app: &AppRef, _endpoint: &Endpoint) {
+        let _ = self.0.send(Command::Refresh);
     }
 }
 

@@ -61,15 +61,92 @@ async fn sidecars_that_start_at_once_do_not_keep_each_other_from_it() {
     }
 }
 
-#[tokio::test]
-async fn a_lost_row_is_put_back() {
+fn database(folder: &tempfile::TempDir) -> Database {
+    let configuration = json!({"connectionString": folder.path().join("names.db")});
+    let settings = SqliteSettings::of(&configuration).unwrap();
+    Database::open(&settings, "a".into(), "10.0.0.1:1".into()).unwrap()
+}
+
+#[test]
+fn a_lost_row_is_put_back() {
     let folder = tempfile::tempdir().unwrap();
-    let a = resolver(&folder, "a", 1).await;
+    let mut database = database(&folder);
     let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
     other.execute("DELETE FROM hosts", []).unwrap();
-    assert!(find(&a, "a").await.is_err());
-    a.0.send(Command::Renew).await.unwrap();
-    assert!(find(&a, "a").await.is_ok());
+    assert!(database.find(["a"].into_iter()).unwrap().is_empty());
+    database.renew().unwrap();
+    assert_eq!(database.find(["a"].into_iter()).unwrap()["a"], ["10.0.0.1:1"]);
+}
+
+#[test]
+fn one_query_finds_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database(&folder);
+    let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
+    for (address, app_id, is_fresh) in [
+        ("10.0.0.3:1", "b", true),
+        ("10.0.0.2:1", "b", true),
+        ("10.0.0.4:1", "b", false),
+        ("10.0.0.5:1", "old", false),
+        ("10.0.0.6:1", "not asked for", true),
+        ("10.0.0.7:1", "it's \"quoted\"", true),
+    ] {
+        let insert = "INSERT INTO hosts VALUES (?1, ?1, ?2, '', iif(?3, unixepoch(), unixepoch() - 3600))";
+        other
+            .execute(insert, rusqlite::params![address, app_id, is_fresh])
+            .unwrap();
+    }
+    let asked = ["a", "b", "old", "it's \"quoted\"", "unknown"];
+    let found = database.find(asked.into_iter()).unwrap();
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found["a"], ["10.0.0.1:1"]);
+    assert_eq!(found["b"], ["10.0.0.2:1", "10.0.0.3:1"]);
+    assert_eq!(found["it's \"quoted\""], ["10.0.0.7:1"]);
+    assert!(database.find(std::iter::empty()).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn all_who_watch_hear_of_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = resolver(&folder, "a", 1).await;
+    let first = resolver(&folder, "b", 2).await;
+    let mut watches = [(); 3].map(|()| a.watch(&AppRef::new("b", "default")));
+    let endpoints = |count| move |resolution: &Resolution| matches!(resolution, Resolution::Endpoints(all) if all.len() == count);
+    for watch in &mut watches {
+        watch.wait_for(endpoints(1)).await.unwrap();
+    }
+    let second = resolver(&folder, "b", 3).await;
+    for watch in &mut watches {
+        watch.wait_for(endpoints(2)).await.unwrap();
+    }
+    first.close().await;
+    second.close().await;
+    for mut watch in watches {
+        let is_gone = |known: &Resolution| matches!(known, Resolution::Failed(_));
+        watch.wait_for(is_gone).await.unwrap();
+        assert!(watch.changed().await.is_err(), "nobody looks any more");
+    }
+}
+
+#[test]
+fn who_cannot_be_reached_is_looked_up_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::new(database(&folder), Duration::from_secs(4));
+    let (watcher, watch) = watch::channel(Resolution::Pending);
+    worker.take(Command::Watch("a".into(), watcher));
+    assert!(worker.due() <= std::time::Instant::now());
+    worker.refresh_if_due();
+    assert!(matches!(*watch.borrow(), Resolution::Endpoints(_)));
+    let regular = worker.due();
+    worker.take(Command::Refresh);
+    assert!(worker.due() < regular);
+    drop(watch);
+    worker.take(Command::Watch(
+        "unknown".into(),
+        watch::channel(Resolution::Pending).0,
+    ));
+    worker.refresh_if_due();
+    assert!(worker.due() > regular, "nobody watches: the row is what is left");
 }
 
 #[test]

@@ -1,0 +1,165 @@
+//! The thread that owns the database: it answers all who watch with one query, and keeps this sidecar's row alive.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use invoke_core::balance::{Endpoint, Resolution};
+use invoke_core::error::ResolveError;
+use tokio::sync::{oneshot, watch};
+
+use super::database::Database;
+
+/// How often those who are watched are looked up again.
+const REFRESH: Duration = Duration::from_millis(500);
+/// How often at most, when sidecars cannot be reached.
+const SOONEST: Duration = Duration::from_millis(50);
+/// How many commands are taken before one query answers them.
+const BATCH: usize = 1024;
+
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Looks an app up again and again, as long as somebody watches and it is there.
+    Watch(String, watch::Sender<Resolution>),
+    /// Somebody could not be reached: the table may know better already.
+    Refresh,
+    /// Takes the row out.
+    Withdraw(oneshot::Sender<()>),
+}
+
+pub(super) struct Worker {
+    database: Database,
+    /// Who watches, by app id.
+    watchers: HashMap<String, Vec<watch::Sender<Resolution>>>,
+    /// When those who watch were answered last.
+    refreshed: Instant,
+    /// When they are to be answered next.
+    refresh: Instant,
+    /// When the row is to be renewed next, and how often.
+    renew: Instant,
+    renewal: Duration,
+}
+
+impl Worker {
+    pub(super) fn new(database: Database, renewal: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            database,
+            watchers: HashMap::new(),
+            refreshed: now,
+            refresh: now,
+            renew: now + renewal,
+            renewal,
+        }
+    }
+
+    /// Works until nobody can send commands any more, then takes the row out.
+    pub(super) fn run(mut self, queue: &Receiver<Command>) {
+        loop {
+            match queue.recv_timeout(self.due().saturating_duration_since(Instant::now())) {
+                Ok(command) => {
+                    self.take(command);
+                    queue
+                        .try_iter()
+                        .take(BATCH)
+                        .for_each(|command| self.take(command));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.renew_if_due();
+            self.refresh_if_due();
+        }
+        self.withdraw();
+    }
+
+    fn renew_if_due(&mut self) {
+        let now = Instant::now();
+        if now < self.renew {
+            return;
+        }
+        self.renew = now + self.renewal;
+        if let Err(error) = self.database.renew() {
+            tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
+        }
+    }
+
+    pub(super) fn refresh_if_due(&mut self) {
+        let now = Instant::now();
+        if now < self.refresh || self.watchers.is_empty() {
+            return;
+        }
+        self.answer();
+        self.refreshed = now;
+        self.refresh = now + REFRESH;
+    }
+
+    /// When there is something to do without a command.
+    pub(super) fn due(&self) -> Instant {
+        if self.watchers.is_empty() {
+            self.renew
+        } else {
+            self.renew.min(self.refresh)
+        }
+    }
+
+    pub(super) fn take(&mut self, command: Command) {
+        match command {
+            Command::Watch(app_id, watcher) => {
+                self.watchers.entry(app_id).or_default().push(watcher);
+                self.refresh = self.refreshed;
+            }
+            Command::Refresh => self.refresh = self.refresh.min(self.refreshed + SOONEST),
+            Command::Withdraw(done) => {
+                self.withdraw();
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn withdraw(&mut self) {
+        if let Err(error) = self.database.withdraw() {
+            tracing::error!(target: "dapr.contrib", "failed to unregister host: {error}");
+        }
+    }
+
+    /// Tells all who watch what the table says. Those who get an error are let go: the next call asks anew.
+    fn answer(&mut self) {
+        self.watchers.retain(|_, watchers| {
+            watchers.retain(|watcher| !watcher.is_closed());
+            !watchers.is_empty()
+        });
+        let found = self.database.find(self.watchers.keys().map(String::as_str));
+        self.watchers.retain(|app_id, watchers| {
+            let resolution = resolution(&found, app_id);
+            watchers.iter().for_each(|watcher| tell(watcher, &resolution));
+            !matches!(resolution, Resolution::Failed(_))
+        });
+    }
+}
+
+fn resolution(found: &rusqlite::Result<HashMap<String, Vec<String>>>, app_id: &str) -> Resolution {
+    match found.as_ref().map(|found| found.get(app_id)) {
+        Ok(Some(addresses)) => Resolution::Endpoints(
+            addresses
+                .iter()
+                .map(|address| Endpoint::new(address.as_str()))
+                .collect(),
+        ),
+        Ok(None) => Resolution::Failed(ResolveError::new(format!(
+            "no host found with the given ID: {app_id}"
+        ))),
+        Err(error) => Resolution::Failed(ResolveError::new(format!("failed to look up address: {error}"))),
+    }
+}
+
+fn tell(watcher: &watch::Sender<Resolution>, resolution: &Resolution) {
+    watcher.send_if_modified(|known| {
+        let is_same =
+            matches!((&*known, resolution), (Resolution::Endpoints(a), Resolution::Endpoints(b)) if a == b);
+        if !is_same {
+            known.clone_from(resolution);
+        }
+        !is_same
+    });
+}
