@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::process::{self, Memory};
 use crate::sidecar::{self, Setting, Told};
 use crate::stack::{Stack, start_proxy};
-use crate::{grpc, relay_tls};
+use crate::{certificates, grpc};
 
 /// The name of the chain that the others are compared with.
 pub(crate) const OWN: &str = "daprd-rs";
@@ -203,7 +203,7 @@ impl Chain {
         let folder = folder.map_err(|error| error.to_string())?;
         let is_daprd = matches!(self.stack, Stack::Daprd(_));
         if self.mtls && !is_daprd {
-            relay_tls::write(folder.path())?;
+            certificates::write(folder.path())?;
         }
         let needs_sentry = is_daprd && (self.mtls || setting.policies.is_some());
         Ok(Running {

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::kind::Speech;
+use crate::proxy_config::{Envoy, nginx};
 use crate::relay::Wire;
 
 /// How long a proxy may take to listen.
@@ -113,7 +114,7 @@ impl Plan<'_> {
     pub(crate) async fn nginx(&self) -> Result<(Proxy, Duration), String> {
         self.start(|port, folder| {
             let config = folder.join("nginx.conf");
-            write(&config, &nginx_config(folder, port, self.next, self.speech))?;
+            write(&config, &nginx(folder, port, self.next, self.speech))?;
             let (config, folder) = (config.display().to_string(), folder.display().to_string());
             Ok(vec!["-c".to_owned(), config, "-p".to_owned(), folder])
         })
@@ -124,9 +125,14 @@ impl Plan<'_> {
     pub(crate) async fn envoy(&self) -> Result<(Proxy, Duration), String> {
         self.start(|port, folder| {
             let config = folder.join("envoy.json");
-            let incoming_h2 = self.speech == Speech::Grpc || self.is_last;
-            let outgoing_h2 = self.speech == Speech::Grpc || !self.is_last;
-            write(&config, &envoy_config(port, self.next, incoming_h2, outgoing_h2))?;
+            let envoy = Envoy {
+                port,
+                next: self.next,
+                speech: self.speech,
+                is_last: self.is_last,
+                certificates: self.certificates,
+            };
+            write(&config, &envoy.config())?;
             let mut args = vec!["-c".to_owned(), config.display().to_string()];
             let base = (std::process::id() % 10_000 * 100 + u32::from(port) % 100).to_string();
             args.extend(["--base-id", &base, "--log-level", "error"].map(str::to_owned));
@@ -195,80 +201,4 @@ impl Proxy {
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("{}: {error}", file.display()))
-}
-
-fn nginx_config(folder: &Path, port: u16, next: u16, speech: Speech) -> String {
-    let folder = folder.display();
-    let (listen, pass) = match speech {
-        Speech::Http => (
-            "",
-            "proxy_pass http://next; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
-             proxy_request_buffering off; proxy_max_temp_file_size 0;",
-        ),
-        Speech::Grpc => (" http2", "grpc_pass grpc://next;"),
-    };
-    format!(
-        "daemon off;\nworker_processes auto;\npid {folder}/pid;\nerror_log stderr error;\n\
-         events {{ worker_connections 8192; }}\n\
-         http {{\n\
-         access_log off;\nclient_max_body_size 0;\nclient_body_temp_path {folder}/body;\n\
-         proxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/fastcgi;\n\
-         uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n\
-         keepalive_requests 1000000000;\nkeepalive_timeout 600s;\nhttp2_max_concurrent_streams 4096;\n\
-         upstream next {{ server 127.0.0.1:{next}; keepalive 1024; keepalive_requests 1000000000; }}\n\
-         server {{ listen 127.0.0.1:{port}{listen} backlog=4096;\nlocation / {{ {pass} }} }}\n\
-         }}\n"
-    )
-}
-
-fn envoy_config(port: u16, next: u16, incoming_h2: bool, outgoing_h2: bool) -> String {
-    const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions";
-    let address =
-        |port: u16| serde_json::json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
-    let version = if outgoing_h2 {
-        "http2_protocol_options"
-    } else {
-        "http_protocol_options"
-    };
-    serde_json::json!({
-        "static_resources": {
-            "listeners": [{
-                "address": address(port),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": format!("{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-                        "stat_prefix": "bench",
-                        "codec_type": if incoming_h2 { "HTTP2" } else { "HTTP1" },
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all",
-                            "domains": ["*"],
-                            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "next", "timeout": "0s"}}],
-                        }]},
-                        "http_filters": [{
-                            "name": "envoy.filters.http.router",
-                            "typed_config": {"@type": format!("{EXTENSIONS}.filters.http.router.v3.Router")},
-                        }],
-                    },
-                }]}],
-            }],
-            "clusters": [{
-                "name": "next",
-                "type": "STATIC",
-                "circuit_breakers": {"thresholds": [{
-                    "max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192,
-                }]},
-                "typed_extension_protocol_options": {
-                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                        "@type": format!("{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"),
-                        "explicit_http_config": {version: {}},
-                    },
-                },
-                "load_assignment": {"cluster_name": "next", "endpoints": [{
-                    "lb_endpoints": [{"endpoint": {"address": address(next)}}],
-                }]},
-            }],
-        },
-    })
-    .to_string()
 }

@@ -98,7 +98,7 @@ impl Oha {
         process::find("oha")
             .or_else(|| of_cargo.into_iter().find(|program| program.is_file()))
             .map(|program| Self { program })
-            .ok_or_else(|| "oha is missing: cargo install oha".to_owned())
+            .ok_or_else(|| "oha is missing: cargo install --locked oha".to_owned())
     }
 
     /// The program.

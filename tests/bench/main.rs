@@ -12,6 +12,7 @@
 mod app;
 mod axis;
 mod callers;
+mod certificates;
 mod chain;
 mod curve;
 mod curve_plot;
@@ -25,6 +26,7 @@ mod measure;
 mod options;
 mod plot;
 mod process;
+mod proxy_config;
 mod relay;
 mod relay_tls;
 mod report;

@@ -34,8 +34,8 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
   --chain NAME           measures this chain alone; may be repeated. Chains are direct (no sidecar), relay (a bare
                          relay of the HTTP library that daprd-rs uses), daprd-rs, every peer, and nginx and envoy
                          when they are on the machine
-  --mtls                 beside every chain of sidecars, and beside the relay, the same one with mTLS between the
-                         hops, as NAME+mtls; nginx and envoy stay plain
+  --mtls                 beside every chain of sidecars, the relay and Envoy, the same with mTLS between the
+                         hops, as NAME+mtls; nginx stays plain
   --peer NAME=PATH       another daprd binary to compare with; may be repeated
   --daprd PATH           the binary measured as daprd-rs; default: this workspace's own, or DAPRD_BIN
   --rounds N             rounds of every chain (default 3)
@@ -56,7 +56,7 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
   --curves FILE.svg      where to draw how figures change while something grows (default docs/src/scale.svg)
   --help                 this text
 
-Load comes from oha (`cargo install oha`), which is looked for on PATH and among cargo's binaries. Streams and
+Load comes from oha (`cargo install --locked oha`), which is looked for on PATH and among cargo's binaries. Streams and
 InvokeService are called by this program itself.
 ";
 

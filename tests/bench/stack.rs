@@ -22,7 +22,7 @@ pub(crate) enum Stack {
 impl Stack {
     /// Whether the hops can have mTLS between them.
     pub(crate) fn may_prove(&self) -> bool {
-        matches!(self, Self::Daprd(_) | Self::Relay(_))
+        matches!(self, Self::Daprd(_) | Self::Relay(_) | Self::Envoy(_))
     }
 
     /// What the program says of itself.
@@ -36,7 +36,7 @@ impl Stack {
                 process::describe(program, "-v")
             )),
             Stack::Envoy(program) => Some(format!(
-                "{}, HTTP/2 between the hops, never TLS",
+                "{}, HTTP/2 between the hops",
                 process::describe(program, "--version")
             )),
         }

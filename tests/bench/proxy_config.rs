@@ -1,0 +1,134 @@
+//! The configuration of the proxies that read one.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::certificates::{KEY, LEAF, ROOT};
+use crate::kind::Speech;
+
+const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions";
+
+/// nginx, with a folder for what it writes.
+pub(crate) fn nginx(folder: &Path, port: u16, next: u16, speech: Speech) -> String {
+    let folder = folder.display();
+    let (listen, pass) = match speech {
+        Speech::Http => (
+            "",
+            "proxy_pass http://next; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
+             proxy_request_buffering off; proxy_max_temp_file_size 0;",
+        ),
+        Speech::Grpc => (" http2", "grpc_pass grpc://next;"),
+    };
+    format!(
+        "daemon off;\nworker_processes auto;\npid {folder}/pid;\nerror_log stderr error;\n\
+         events {{ worker_connections 8192; }}\n\
+         http {{\n\
+         access_log off;\nclient_max_body_size 0;\nclient_body_temp_path {folder}/body;\n\
+         proxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/fastcgi;\n\
+         uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n\
+         keepalive_requests 1000000000;\nkeepalive_timeout 600s;\nhttp2_max_concurrent_streams 4096;\n\
+         upstream next {{ server 127.0.0.1:{next}; keepalive 1024; keepalive_requests 1000000000; }}\n\
+         server {{ listen 127.0.0.1:{port}{listen} backlog=4096;\nlocation / {{ {pass} }} }}\n\
+         }}\n"
+    )
+}
+
+/// An Envoy with one listener and one cluster.
+pub(crate) struct Envoy<'a> {
+    pub(crate) port: u16,
+    pub(crate) next: u16,
+    pub(crate) speech: Speech,
+    pub(crate) is_last: bool,
+    /// Where the certificates are, when there is TLS between the hops.
+    pub(crate) certificates: Option<&'a Path>,
+}
+
+impl Envoy<'_> {
+    /// Its configuration, in JSON.
+    pub(crate) fn config(&self) -> String {
+        json!({"static_resources": {"listeners": [self.listener()], "clusters": [self.cluster()]}})
+            .to_string()
+    }
+
+    fn listener(&self) -> Value {
+        let is_h2 = self.speech == Speech::Grpc || self.is_last;
+        let router = json!({
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": format!("{EXTENSIONS}.filters.http.router.v3.Router")},
+        });
+        let manager = json!({
+            "@type": format!("{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "bench",
+            "codec_type": if is_h2 { "HTTP2" } else { "HTTP1" },
+            "route_config": {"virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "next", "timeout": "0s"}}],
+            }]},
+            "http_filters": [router],
+        });
+        let mut chain = json!({"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": manager,
+        }]});
+        if let (true, Some(folder)) = (self.is_last, self.certificates) {
+            chain["transport_socket"] = tls("DownstreamTlsContext", folder);
+            chain["transport_socket"]["typed_config"]["require_client_certificate"] = true.into();
+        }
+        json!({"address": address(self.port), "filter_chains": [chain]})
+    }
+
+    fn cluster(&self) -> Value {
+        let is_h2 = self.speech == Speech::Grpc || !self.is_last;
+        let version = if is_h2 {
+            "http2_protocol_options"
+        } else {
+            "http_protocol_options"
+        };
+        let mut cluster = json!({
+            "name": "next",
+            "type": "STATIC",
+            "circuit_breakers": {"thresholds": [{
+                "max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192,
+            }]},
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": format!("{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"),
+                    "explicit_http_config": {version: {}},
+                },
+            },
+            "load_assignment": {"cluster_name": "next", "endpoints": [{
+                "lb_endpoints": [{"endpoint": {"address": address(self.next)}}],
+            }]},
+        });
+        if let (false, Some(folder)) = (self.is_last, self.certificates) {
+            cluster["transport_socket"] = tls("UpstreamTlsContext", folder);
+        }
+        cluster
+    }
+}
+
+fn address(port: u16) -> Value {
+    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
+}
+
+/// TLS 1.3 alone, as all others speak; each side proves who it is.
+fn tls(context: &str, folder: &Path) -> Value {
+    let file = |name: &str| json!({"filename": folder.join(name)});
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": format!("{EXTENSIONS}.transport_sockets.tls.v3.{context}"),
+            "common_tls_context": {
+                "tls_params": {
+                    "tls_minimum_protocol_version": "TLSv1_3",
+                    "tls_maximum_protocol_version": "TLSv1_3",
+                },
+                "alpn_protocols": ["h2"],
+                "tls_certificates": [{"certificate_chain": file(LEAF), "private_key": file(KEY)}],
+                "validation_context": {"trusted_ca": file(ROOT)},
+            },
+        },
+    })
+}
