@@ -18,6 +18,7 @@ use crate::chain::Running;
 use crate::grpc;
 use crate::kind::Scene;
 use crate::load::{Load, Report, STREAMS};
+use crate::pace::{self, Schedule};
 
 /// How long a message may take to come back.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,13 +63,14 @@ pub(crate) async fn run(running: &Running, length: usize, load: Load) -> Result<
     };
     let begun = Instant::now();
     let end = begun + Duration::from_secs(seconds);
-    let talks = callers.into_iter().enumerate().map(|(number, caller)| {
-        let pace = rate.map(|rate| {
-            let between = Duration::from_secs_f64(at_once as f64 / rate as f64);
-            (begun + between.mul_f64(number as f64 / at_once as f64), between)
-        });
-        tokio::spawn(talk(caller, message.clone(), pace, end))
-    });
+    let schedules = match rate {
+        Some(rate) => pace::start(callers.len(), rate, begun, end).map_err(|error| error.to_string())?,
+        None => Vec::new(),
+    };
+    let mut schedules = schedules.into_iter();
+    let talks = callers
+        .into_iter()
+        .map(|caller| tokio::spawn(talk(caller, message.clone(), schedules.next(), end)));
     let mut times = Vec::new();
     let mut reasons = Vec::new();
     for talk in talks.collect::<Vec<_>>() {
@@ -139,22 +141,17 @@ async fn open(
 async fn talk(
     mut caller: Caller,
     message: Bytes,
-    pace: Option<(Instant, Duration)>,
+    mut schedule: Option<Schedule>,
     end: Instant,
 ) -> Result<Vec<f64>, String> {
     let mut times = Vec::new();
-    let mut due = pace.map(|(first, _)| first);
     loop {
-        let begun = match (due, pace) {
-            (Some(at), Some((_, between))) => {
-                if at >= end {
-                    return Ok(times);
-                }
-                tokio::time::sleep_until(at.into()).await;
-                due = Some(at + between);
-                at
-            }
-            _ => Instant::now(),
+        let begun = match &mut schedule {
+            Some(schedule) => match schedule.recv().await {
+                Some(due) => due,
+                None => return Ok(times),
+            },
+            None => Instant::now(),
         };
         if Instant::now() >= end {
             return Ok(times);

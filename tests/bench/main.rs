@@ -24,6 +24,7 @@ mod kind;
 mod load;
 mod measure;
 mod options;
+mod pace;
 mod plot;
 mod process;
 mod proxy_config;
