@@ -74,6 +74,7 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Chain>, String> {
         chains.extend(may_prove.then(|| chain(true)));
     };
     add(DIRECT, Stack::Nothing);
+    add("bytes", Stack::Mover(this.clone()));
     add("relay", Stack::Relay(this));
     add(
         OWN,
@@ -115,7 +116,7 @@ impl Chain {
         match self.stack {
             Stack::Nothing => scene.can_be_direct(),
             Stack::Daprd(_) => true,
-            Stack::Relay(_) | Stack::Nginx(_) | Stack::Envoy(_) => !scene.is_of_dapr(),
+            Stack::Mover(_) | Stack::Relay(_) | Stack::Nginx(_) | Stack::Envoy(_) => !scene.is_of_dapr(),
         }
     }
 

@@ -85,6 +85,12 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// Starts what only moves bytes; `program` is this one.
+    pub(crate) async fn mover(&self) -> Result<(Proxy, Duration), String> {
+        self.start(|port, _| Ok(vec!["mover".to_owned(), port.to_string(), self.next.to_string()]))
+            .await
+    }
+
     /// Starts the relay; `program` is this one.
     pub(crate) async fn relay(&self) -> Result<(Proxy, Duration), String> {
         let between = if self.certificates.is_some() {

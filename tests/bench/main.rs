@@ -23,6 +23,7 @@ mod hop;
 mod kind;
 mod load;
 mod measure;
+mod mover;
 mod options;
 mod pace;
 mod plot;
@@ -48,12 +49,22 @@ use options::{Options, USAGE};
 use report::{Measured, OfChain};
 use tokio::signal::unix::{SignalKind, signal};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("relay", args)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return ended(relay::run(args).await);
+    match args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("relay", args)) => ended(in_runtime(relay::run(args)).and_then(|ended| ended)),
+        Some(("mover", args)) => ended(mover::run(args)),
+        _ => in_runtime(bench(args)).unwrap_or_else(|problem| ended(Err(problem))),
     }
+}
+
+/// With a thread for each processor.
+fn in_runtime<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    Ok(runtime.block_on(work))
+}
+
+async fn bench(args: Vec<String>) -> ExitCode {
     let options = match Options::parse(args) {
         Ok(Some(options)) => options,
         Ok(None) => {

@@ -14,6 +14,7 @@ use crate::process;
 pub(crate) enum Stack {
     Nothing,
     Daprd(PathBuf),
+    Mover(PathBuf),
     Relay(PathBuf),
     Nginx(PathBuf),
     Envoy(PathBuf),
@@ -30,6 +31,7 @@ impl Stack {
         match self {
             Stack::Nothing => None,
             Stack::Daprd(binary) => Some(format!("version {}", process::describe(binary, "--version"))),
+            Stack::Mover(_) => Some("only moves bytes".to_owned()),
             Stack::Relay(_) => Some("hyper alone, HTTP/2 between the hops".to_owned()),
             Stack::Nginx(program) => Some(format!(
                 "{}, HTTP/1 between the hops but for gRPC, never TLS",
@@ -58,6 +60,7 @@ pub(crate) async fn start_proxy(
         certificates: mtls.then(|| folder.path()),
     };
     let started = match stack {
+        Stack::Mover(program) => plan(program).mover().await,
         Stack::Relay(program) => plan(program).relay().await,
         Stack::Nginx(program) => plan(program).nginx().await,
         Stack::Envoy(program) => plan(program).envoy().await,
