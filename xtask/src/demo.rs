@@ -20,9 +20,11 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 pub(crate) fn bench(args: &[String]) -> Outcome {
-    // A picture of what was measured needs no sidecar.
-    let is_picture = args.iter().any(|arg| arg.starts_with("--plot"));
-    optimised("bench", args, !is_picture)
+    // A picture of what was measured needs no sidecar, and who names a binary needs no other.
+    let has_binary = args
+        .iter()
+        .any(|arg| arg.starts_with("--plot") || arg.starts_with("--daprd"));
+    optimised("bench", args, !has_binary)
 }
 
 pub(crate) fn soak(args: &[String]) -> Outcome {

@@ -1,42 +1,51 @@
-//! `dist`: the release binary, static where the toolchain can.
+//! `dist`: the release binary, static where the toolchain can; with `--pgo` laid out after a run of calls.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::pgo;
 use crate::run::{Outcome, cargo, output, root, step};
+
+/// A build of the binary as it is released.
+pub(crate) struct Build {
+    /// The target triple, when it is not the toolchain's own.
+    target: Option<String>,
+    /// Where cargo builds.
+    folder: PathBuf,
+    /// Flags for rustc that are not those of the workspace.
+    flags: Option<String>,
+}
 
 /// The target of a static binary for this machine's architecture.
 fn musl() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
-pub(crate) fn run() -> Outcome {
-    let mut build = cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "daprd-bin",
-        "--bin",
-        "daprd",
-    ]);
-    let target = static_target()?;
-    match &target {
-        Some(target) => {
-            build.args(["--target", target]);
-        }
-        None => println!(
+pub(crate) fn run(args: &[String]) -> Outcome {
+    let is_guided = match args {
+        [] => false,
+        [arg] if arg == "--pgo" => true,
+        _ => return Err("dist: the only option is --pgo".to_owned()),
+    };
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let sysroot = Path::new(sysroot.trim());
+    let build = Build {
+        target: static_target(sysroot),
+        folder: target_folder()?,
+        flags: None,
+    };
+    if build.target.is_none() {
+        println!(
             "The target {0} is not installed (rustup target add {0}): \
              the binary will need the C library of this machine.",
             musl()
-        ),
+        );
     }
-    step("daprd, optimised", &mut build)?;
-    let folder = target_folder()?;
-    let built = match target {
-        Some(target) => folder.join(target).join("release/daprd"),
-        None => folder.join("release/daprd"),
+    let built = if is_guided {
+        pgo::guided(sysroot, build)?
+    } else {
+        build.run("daprd, optimised")?
     };
     let dist = root().join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("{}: {error}", dist.display()))?;
@@ -46,14 +55,59 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-fn static_target() -> Result<Option<String>, String> {
-    let musl = musl();
-    let root = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let installed = Path::new(root.trim()).join("lib/rustlib").join(&musl).is_dir();
-    Ok(installed.then_some(musl))
+impl Build {
+    /// The same in a folder of its own below the target folder, with more flags. The target is named in any case:
+    /// else the flags would go to build scripts, too.
+    pub(crate) fn apart(&self, name: &str, flags: String) -> Result<Self, String> {
+        Ok(Self {
+            target: Some(match &self.target {
+                Some(target) => target.clone(),
+                None => host()?,
+            }),
+            folder: self.folder.join(name),
+            flags: Some(flags),
+        })
+    }
+
+    /// Where it builds.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Builds; returns the binary.
+    pub(crate) fn run(&self, what: &str) -> Result<PathBuf, String> {
+        let mut command = cargo(&["build", "--release", "--locked"]);
+        command.args(["--package", "daprd-bin", "--bin", "daprd", "--target-dir"]);
+        command.arg(&self.folder);
+        if let Some(flags) = &self.flags {
+            // Unlike RUSTFLAGS it does not end a flag at a space.
+            command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+        }
+        let mut built = self.folder.clone();
+        if let Some(target) = &self.target {
+            command.args(["--target", target]);
+            built.push(target);
+        }
+        step(what, &mut command)?;
+        Ok(built.join("release/daprd"))
+    }
 }
 
-pub(crate) fn target_folder() -> Result<std::path::PathBuf, String> {
+fn static_target(sysroot: &Path) -> Option<String> {
+    let musl = musl();
+    let is_installed = sysroot.join("lib/rustlib").join(&musl).is_dir();
+    is_installed.then_some(musl)
+}
+
+/// The toolchain's own target.
+pub(crate) fn host() -> Result<String, String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| "rustc -vV names no host".to_owned())
+}
+
+pub(crate) fn target_folder() -> Result<PathBuf, String> {
     let metadata = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: serde_json::Value =
         serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata: {error}"))?;

@@ -13,6 +13,7 @@ mod ci;
 mod demo;
 mod dist;
 mod docs;
+mod pgo;
 mod run;
 mod sdk;
 mod test;
@@ -36,7 +37,7 @@ cargo xtask COMMAND
   bench --plot FILE.json        a picture of what was measured
   soak [--minutes N]            calls of every kind while apps and sidecars are killed and started again
   docs [--open]                 the API documentation and, with mdbook at hand, the book
-  dist                          a release binary in ./dist
+  dist [--pgo]                  a release binary in ./dist; --pgo lays it out after calls that it counts before
 ";
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(rest),
-        "dist" => dist::run(),
+        "dist" => dist::run(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(())

@@ -1,0 +1,61 @@
+//! Profile-guided optimisation: a build that counts, calls through it, and a build that is laid out after the counts.
+//!
+//! What calls go through lies together then, and what they do not is small. The calls are those of the bench, of
+//! every kind, with mTLS and without.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::dist::{Build, host};
+use crate::run::{cargo, step};
+
+/// The calls that are counted.
+const CALLS: [&str; 7] = [
+    "http",
+    "grpc-proxy",
+    "grpc-stream",
+    "invoke-service",
+    "http-to-grpc",
+    "large-body",
+    "start",
+];
+
+/// Builds twice; returns the second binary.
+pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<PathBuf, String> {
+    let merge = sysroot
+        .join("lib/rustlib")
+        .join(host()?)
+        .join("bin/llvm-profdata");
+    if !merge.is_file() {
+        return Err("dist --pgo needs LLVM's tools: rustup component add llvm-tools".to_owned());
+    }
+    let counts = plain.folder().join("pgo/counts");
+    // What an older build counted does not fit this one.
+    if counts.exists() {
+        fs::remove_dir_all(&counts).map_err(|error| format!("{}: {error}", counts.display()))?;
+    }
+    let counting = plain.apart("pgo/counting", format!("-Cprofile-generate={}", counts.display()))?;
+    let binary = counting.run("daprd that counts")?;
+    step("calls to count", &mut calls(&binary))?;
+
+    let profile = plain.folder().join("pgo/daprd.profdata");
+    let mut merging = Command::new(&merge);
+    merging.arg("merge").arg("--output").arg(&profile).arg(&counts);
+    step("counts, merged", &mut merging)?;
+
+    let guided = plain.apart("pgo/guided", format!("-Cprofile-use={}", profile.display()))?;
+    guided.run("daprd, optimised after the counts")
+}
+
+fn calls(daprd: &Path) -> Command {
+    let mut command = cargo(&["run", "--quiet", "--release", "--locked"]);
+    command.args(["--package", "integration-tests", "--bin", "bench", "--"]);
+    command.arg("--daprd").arg(daprd);
+    for kind in CALLS {
+        command.args(["--kind", kind]);
+    }
+    command.args(["--mtls", "--chain", "daprd-rs", "--chain", "daprd-rs+mtls"]);
+    command.args(["--rounds", "1", "--seconds", "2"]);
+    command
+}
