@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::chain::MTLS;
 use crate::curve_plot;
 
 /// One diagram: which figure, and what stands above it.
@@ -30,6 +31,9 @@ const LABELS: f64 = 150.0;
 /// Room for the number behind a bar.
 const NUMBERS: f64 = 130.0;
 const COLUMN: f64 = WIDTH / 2.0;
+
+/// How opaque the bar of a chain with mTLS is, which has the colour of the same chain without.
+const PALE: f64 = 0.5;
 
 struct Bar<'a> {
     chain: &'a str,
@@ -69,7 +73,7 @@ fn svg(value: &Value) -> Option<String> {
         .iter()
         .flat_map(|scene| scene["chains"].as_array().into_iter().flatten())
     {
-        let name = chain["name"].as_str()?;
+        let name = plain(chain["name"].as_str()?);
         if !chains.contains(&name) {
             chains.push(name);
         }
@@ -109,6 +113,11 @@ pub(crate) fn document(body: &str, chains: &[&str], footer: &str, end: f64) -> S
     );
     svg.push_str("</svg>\n");
     svg
+}
+
+/// The name of a chain without what says that it has mTLS.
+fn plain(chain: &str) -> &str {
+    chain.strip_suffix(MTLS).unwrap_or(chain)
 }
 
 fn clusters<'a>(scenes: &'a [Value], key: &str) -> Vec<Cluster<'a>> {
@@ -158,14 +167,17 @@ fn panel(
             escaped(cluster.scene)
         );
         for bar in &cluster.bars {
-            let colour = chains.iter().position(|chain| *chain == bar.chain).unwrap_or(0);
+            let name = plain(bar.chain);
+            let colour = chains.iter().position(|chain| *chain == name).unwrap_or(0);
             let colour = COLOURS[colour % COLOURS.len()];
+            let opacity = if name == bar.chain { 1.0 } else { PALE };
             let width = bar.median * scale;
             let middle = y + BAR / 2.0 - 0.5;
             let (from, to) = (left + bar.least * scale, left + bar.greatest * scale);
             let _ = writeln!(
                 svg,
-                "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{colour}\"/>\
+                "<rect x=\"{left:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{:.1}\" fill=\"{colour}\" \
+                 fill-opacity=\"{opacity}\"/>\
                  <path d=\"M{from:.1} {middle:.1}H{to:.1}\" stroke=\"#000000\"/>\
                  <text x=\"{:.1}\" y=\"{:.1}\" class=\"small\">{}</text>",
                 BAR - 1.0,
@@ -217,7 +229,7 @@ fn footer(value: &Value) -> String {
     let options = &value["options"];
     format!(
         "{machine}; {} rounds of {} s, {} calls at once, {} calls/s in the open loop, bodies of {} bytes; bars are \
-         medians, lines reach from the least to the greatest round",
+         medians, pale with mTLS; lines: least to greatest round",
         options["rounds"], options["seconds"], options["connections"], options["rate"], options["body"]
     )
 }
@@ -242,11 +254,17 @@ mod tests {
             "scenes": [{"name": "http", "chains": [
                 {"name": "direct", "figures": {}},
                 {"name": "daprd-rs", "figures": figure},
+                {"name": "daprd-rs+mtls", "figures": figure},
             ]}],
         }))
         .expect("figures");
         assert!(svg.contains(">daprd-rs</text>") && svg.contains(">direct</text>"));
-        assert_eq!(svg.matches("20.0 (10.0–40.0)").count(), 1);
+        assert!(
+            !svg.contains("mtls</text>"),
+            "the same colour, paler, and one place in the legend"
+        );
+        assert_eq!(svg.matches("20.0 (10.0–40.0)").count(), 2);
+        assert_eq!(svg.matches("fill-opacity=\"0.5\"").count(), 1);
         assert!(svg.contains("a &lt; b"));
     }
 

@@ -109,7 +109,11 @@ pub(crate) fn machine() -> Vec<(String, String)> {
 /// What a program says about its version, and its size.
 pub(crate) fn describe(binary: &Path, version: &str) -> String {
     let size = std::fs::metadata(binary).map_or(0, |metadata| metadata.len());
-    let version = first_line(Command::new(binary).arg(version));
+    // Some say where they are, which is nobody's business.
+    let version = first_line(Command::new(binary).arg(version))
+        .replace(&binary.display().to_string(), "")
+        .trim()
+        .to_owned();
     format!("{version}, {:.1} MiB", size as f64 / 1024.0 / 1024.0)
 }
 
