@@ -146,7 +146,7 @@ impl Database {
             self.settings.table
         ))?;
         let oldest = now().saturating_sub(self.lifetime());
-        let app_ids = serde_json::Value::from_iter(app_ids).to_string();
+        let app_ids = app_ids.collect::<serde_json::Value>().to_string();
         let mut rows = statement.query(params![oldest, app_ids])?;
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
         while let Some(row) = rows.next()? {

@@ -132,7 +132,9 @@ impl Worker {
         let found = self.database.find(self.watchers.keys().map(String::as_str));
         self.watchers.retain(|app_id, watchers| {
             let resolution = resolution(&found, app_id);
-            watchers.iter().for_each(|watcher| tell(watcher, &resolution));
+            for watcher in watchers {
+                tell(watcher, &resolution);
+            }
             !matches!(resolution, Resolution::Failed(_))
         });
     }
