@@ -11,8 +11,6 @@ const LEVEL: &str = "nr-migrations";
 const CLEANED: &str = "nr-last-cleanup";
 /// Further addresses of an app are left out.
 const MOST_ADDRESSES: usize = 1024;
-/// A row that is renewed a little late is not dead.
-const SLACK: Duration = Duration::from_secs(1);
 /// For how long a start tries what others keep it from, and how long it pauses in between.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(25);
@@ -123,7 +121,7 @@ impl Database {
         }
         self.cleaned = now();
         let (table, metadata) = (&self.settings.table, &self.settings.metadata_table);
-        let dead = now().saturating_sub(self.lifetime());
+        let dead = now().saturating_sub(self.settings.lifetime().as_secs());
         self.connection
             .execute(&format!("DELETE FROM {table} WHERE last_update < ?1"), [dead])?;
         self.connection.execute(
@@ -145,18 +143,21 @@ impl Database {
              AND app_id IN (SELECT value FROM json_each(?2)) ORDER BY address",
             self.settings.table
         ))?;
-        let oldest = now().saturating_sub(self.lifetime());
+        let oldest = now().saturating_sub(self.settings.lifetime().as_secs());
         let app_ids = app_ids.collect::<serde_json::Value>().to_string();
         let mut rows = statement.query(params![oldest, app_ids])?;
         let mut found: HashMap<String, Vec<String>> = HashMap::new();
         while let Some(row) = rows.next()? {
-            let app_id = row.get_ref(0)?.as_str()?;
+            // What is no text is not from a sidecar, and no reason to find nobody.
+            let (Ok(app_id), Ok(address)) = (row.get_ref(0)?.as_str(), row.get_ref(1)?.as_str()) else {
+                continue;
+            };
             let addresses = match found.get_mut(app_id) {
                 Some(addresses) => addresses,
                 None => found.entry(app_id.to_owned()).or_default(),
             };
             if addresses.len() < MOST_ADDRESSES {
-                addresses.push(row.get(1)?);
+                addresses.push(address.to_owned());
             }
         }
         Ok(found)
@@ -179,11 +180,6 @@ impl Database {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    /// For how many seconds a row counts.
-    fn lifetime(&self) -> u64 {
-        (self.settings.update_interval + SLACK).as_secs()
     }
 }
 

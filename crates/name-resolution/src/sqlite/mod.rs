@@ -17,6 +17,9 @@ use crate::settings::{Settings, SettingsError};
 use database::Database;
 use worker::{Command, Worker};
 
+/// A row that is renewed a little late is not dead.
+const SLACK: Duration = Duration::from_secs(1);
+
 /// The settings, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct SqliteSettings {
@@ -93,6 +96,11 @@ impl SqliteSettings {
     fn renewal(&self) -> Duration {
         self.update_interval.saturating_sub(self.timeout)
     }
+
+    /// For how long a row counts that is not renewed.
+    fn lifetime(&self) -> Duration {
+        self.update_interval + SLACK
+    }
 }
 
 /// Finds sidecars in a table and keeps this one in it. Cloning shares it.
@@ -120,7 +128,7 @@ impl Sqlite {
             .spawn(move || match Database::open(&settings, app_id, address) {
                 Ok(database) => {
                     let _ = ready.send(Ok(()));
-                    Worker::new(database, settings.renewal()).run(&queue);
+                    Worker::new(database, settings.renewal(), settings.lifetime()).run(&queue);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));

@@ -96,6 +96,12 @@ fn one_query_finds_all() {
             .execute(insert, rusqlite::params![address, app_id, is_fresh])
             .unwrap();
     }
+    other
+        .execute(
+            "INSERT INTO hosts VALUES ('1', x'00ff', 'b', '', unixepoch())",
+            [],
+        )
+        .unwrap();
     let asked = ["a", "b", "old", "it's \"quoted\"", "unknown"];
     let found = database.find(asked.into_iter()).unwrap();
     assert_eq!(found.len(), 3, "{found:?}");
@@ -131,7 +137,7 @@ async fn all_who_watch_hear_of_changes() {
 #[test]
 fn who_cannot_be_reached_is_looked_up_soon() {
     let folder = tempfile::tempdir().unwrap();
-    let mut worker = Worker::new(database(&folder), Duration::from_secs(4));
+    let mut worker = Worker::new(database(&folder), Duration::from_secs(4), Duration::from_secs(6));
     let (watcher, watch) = watch::channel(Resolution::Pending);
     worker.take(Command::Watch("a".into(), watcher));
     assert!(worker.due() <= std::time::Instant::now());
@@ -147,6 +153,39 @@ fn who_cannot_be_reached_is_looked_up_soon() {
     ));
     worker.refresh_if_due();
     assert!(worker.due() > regular, "nobody watches: the row is what is left");
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_no_reason_to_forget() {
+    let folder = tempfile::tempdir().unwrap();
+    for (lifetime, stays) in [(Duration::from_secs(600), true), (Duration::ZERO, false)] {
+        let mut worker = Worker::new(database(&folder), Duration::from_secs(4), lifetime);
+        let (watcher, known) = watch::channel(Resolution::Pending);
+        worker.take(Command::Watch("a".into(), watcher));
+        worker.refresh_if_due();
+        let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
+        other
+            .execute("ALTER TABLE hosts RENAME TO elsewhere", [])
+            .unwrap();
+        let (watcher, new) = watch::channel(Resolution::Pending);
+        worker.take(Command::Watch("a".into(), watcher));
+        worker.refresh_if_due();
+        assert_eq!(matches!(*known.borrow(), Resolution::Endpoints(_)), stays);
+        let failed = new.borrow();
+        let Resolution::Failed(error) = &*failed else {
+            panic!("{failed:?}");
+        };
+        assert!(
+            error
+                .to_string()
+                .starts_with("failed to look up address: no such table"),
+            "{error}"
+        );
+        other
+            .execute("ALTER TABLE elsewhere RENAME TO hosts", [])
+            .unwrap();
+        other.execute("DELETE FROM hosts", []).unwrap();
+    }
 }
 
 #[test]

@@ -35,19 +35,27 @@ pub(super) struct Worker {
     refreshed: Instant,
     /// When they are to be answered next.
     refresh: Instant,
+    /// When the table could be read last, and for how long what it said is good without.
+    read: Instant,
+    lifetime: Duration,
+    /// It could not be read the last time, which is logged once.
+    is_unreadable: bool,
     /// When the row is to be renewed next, and how often.
     renew: Instant,
     renewal: Duration,
 }
 
 impl Worker {
-    pub(super) fn new(database: Database, renewal: Duration) -> Self {
+    pub(super) fn new(database: Database, renewal: Duration, lifetime: Duration) -> Self {
         let now = Instant::now();
         Self {
             database,
             watchers: HashMap::new(),
             refreshed: now,
             refresh: now,
+            read: now,
+            lifetime,
+            is_unreadable: false,
             renew: now + renewal,
             renewal,
         }
@@ -129,29 +137,55 @@ impl Worker {
             watchers.retain(|watcher| !watcher.is_closed());
             !watchers.is_empty()
         });
-        let found = self.database.find(self.watchers.keys().map(String::as_str));
-        self.watchers.retain(|app_id, watchers| {
-            let resolution = resolution(&found, app_id);
-            for watcher in watchers {
-                tell(watcher, &resolution);
+        match self.database.find(self.watchers.keys().map(String::as_str)) {
+            Ok(found) => {
+                self.read = Instant::now();
+                self.is_unreadable = false;
+                self.watchers.retain(|app_id, watchers| {
+                    let resolution = resolution(found.get(app_id), app_id);
+                    for watcher in watchers {
+                        tell(watcher, &resolution);
+                    }
+                    !matches!(resolution, Resolution::Failed(_))
+                });
             }
-            !matches!(resolution, Resolution::Failed(_))
+            Err(error) => self.answer_unread(&error),
+        }
+    }
+
+    /// The same when the table cannot be read. Who was found before stays for as long as a row counts: somebody may
+    /// have locked the file for a moment.
+    fn answer_unread(&mut self, error: &rusqlite::Error) {
+        if !std::mem::replace(&mut self.is_unreadable, true) {
+            tracing::warn!(target: "dapr.contrib", "failed to look up hosts: {error}");
+        }
+        let failure = ResolveError::new(format!("failed to look up address: {error}"));
+        let failed = Resolution::Failed(failure);
+        let is_old = self.read.elapsed() > self.lifetime;
+        self.watchers.retain(|_, watchers| {
+            watchers.retain(|watcher| {
+                let stays = !is_old && matches!(*watcher.borrow(), Resolution::Endpoints(_));
+                if !stays {
+                    tell(watcher, &failed);
+                }
+                stays
+            });
+            !watchers.is_empty()
         });
     }
 }
 
-fn resolution(found: &rusqlite::Result<HashMap<String, Vec<String>>>, app_id: &str) -> Resolution {
-    match found.as_ref().map(|found| found.get(app_id)) {
-        Ok(Some(addresses)) => Resolution::Endpoints(
+fn resolution(addresses: Option<&Vec<String>>, app_id: &str) -> Resolution {
+    match addresses {
+        Some(addresses) => Resolution::Endpoints(
             addresses
                 .iter()
                 .map(|address| Endpoint::new(address.as_str()))
                 .collect(),
         ),
-        Ok(None) => Resolution::Failed(ResolveError::new(format!(
+        None => Resolution::Failed(ResolveError::new(format!(
             "no host found with the given ID: {app_id}"
         ))),
-        Err(error) => Resolution::Failed(ResolveError::new(format!("failed to look up address: {error}"))),
     }
 }
 
