@@ -151,11 +151,9 @@ async fn talk(
                 Some(due) => due,
                 None => return Ok(times),
             },
+            None if Instant::now() >= end => return Ok(times),
             None => Instant::now(),
         };
-        if Instant::now() >= end {
-            return Ok(times);
-        }
         let called = tokio::time::timeout(PATIENCE, caller.call(&message)).await;
         called.map_err(|_| format!("a call that took {} s", PATIENCE.as_secs()))??;
         times.push(begun.elapsed().as_secs_f64() * 1000.0);

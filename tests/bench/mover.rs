@@ -1,7 +1,7 @@
 //! A hop that only moves bytes: what two more sockets and two more wake-ups cost a call, whatever is done with it.
 //!
-//! No proxy that reads and writes through the kernel can cost less. It runs in a process of its own, with one thread:
-//! `bench mover LISTEN-PORT NEXT-PORT`.
+//! Only a proxy that lets calls of several connections share one can cost less. It runs in a process of its own, with one
+//! thread: `bench mover LISTEN-PORT NEXT-PORT`.
 
 use std::io;
 

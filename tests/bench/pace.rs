@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// When the calls of one caller are due; ends when the time is over.
 pub(crate) type Schedule = UnboundedReceiver<Instant>;
@@ -19,7 +19,10 @@ pub(crate) fn start(
     end: Instant,
 ) -> std::io::Result<Vec<Schedule>> {
     let (senders, schedules): (Vec<_>, Vec<_>) = (0..callers).map(|_| unbounded_channel()).unzip();
-    let between = Duration::from_secs(1).div_f64(rate as f64);
+    // A rate beyond all clocks must not stop time.
+    let between = Duration::from_secs(1)
+        .div_f64(rate as f64)
+        .max(Duration::from_nanos(1));
     thread::Builder::new().name("pace".to_owned()).spawn(move || {
         // Else the kernel rounds up by 50 µs.
         let _ = prctl::set_timerslack(1);
@@ -30,7 +33,9 @@ pub(crate) fn start(
             }
             thread::sleep(due.saturating_duration_since(Instant::now()));
             // A caller that failed calls no more.
-            let _ = sender.send(due);
+            if sender.send(due).is_err() && senders.iter().all(UnboundedSender::is_closed) {
+                return;
+            }
             due += between;
         }
     })?;

@@ -113,7 +113,7 @@ fn address(port: u16) -> Value {
     json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }
 
-/// TLS 1.3 alone, as all others speak; each side proves who it is.
+/// TLS 1.3 alone, as all others speak; each side proves that it is of the same authority.
 fn tls(context: &str, folder: &Path) -> Value {
     let file = |name: &str| json!({"filename": folder.join(name)});
     json!({

@@ -13,8 +13,8 @@ pub(crate) struct Build {
     target: Option<String>,
     /// Where cargo builds.
     folder: PathBuf,
-    /// Flags for rustc that are not those of the workspace.
-    flags: Option<String>,
+    /// A flag for rustc beside those of the environment.
+    flag: Option<String>,
 }
 
 /// The target of a static binary for this machine's architecture.
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let build = Build {
         target: static_target(sysroot),
         folder: target_folder()?,
-        flags: None,
+        flag: None,
     };
     if build.target.is_none() {
         println!(
@@ -56,16 +56,16 @@ pub(crate) fn run(args: &[String]) -> Outcome {
 }
 
 impl Build {
-    /// The same in a folder of its own below the target folder, with more flags. The target is named in any case:
-    /// else the flags would go to build scripts, too.
-    pub(crate) fn apart(&self, name: &str, flags: String) -> Result<Self, String> {
+    /// The same in a folder of its own below the target folder, with one more flag. The target is named in any case:
+    /// else the flag would go to build scripts, too.
+    pub(crate) fn apart(&self, name: &str, flag: String) -> Result<Self, String> {
         Ok(Self {
             target: Some(match &self.target {
                 Some(target) => target.clone(),
                 None => host()?,
             }),
             folder: self.folder.join(name),
-            flags: Some(flags),
+            flag: Some(flag),
         })
     }
 
@@ -79,9 +79,11 @@ impl Build {
         let mut command = cargo(&["build", "--release", "--locked"]);
         command.args(["--package", "daprd-bin", "--bin", "daprd", "--target-dir"]);
         command.arg(&self.folder);
-        if let Some(flags) = &self.flags {
+        if let Some(flag) = &self.flag {
+            let given = std::env::var("RUSTFLAGS").unwrap_or_default();
+            let flags: Vec<&str> = given.split_whitespace().chain([flag.as_str()]).collect();
             // Unlike RUSTFLAGS it does not end a flag at a space.
-            command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+            command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
         }
         let mut built = self.folder.clone();
         if let Some(target) = &self.target {

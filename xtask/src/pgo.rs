@@ -1,7 +1,7 @@
 //! Profile-guided optimisation: a build that counts, calls through it, and a build that is laid out after the counts.
 //!
-//! What calls go through lies together then, and what they do not is small. The calls are those of the bench, of
-//! every kind, with mTLS and without.
+//! What calls go through lies together then, and what they do not is small. The calls are those of the bench, with mTLS
+//! and without.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,9 +31,11 @@ pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<PathBuf, String> {
         return Err("dist --pgo needs LLVM's tools: rustup component add llvm-tools".to_owned());
     }
     let counts = plain.folder().join("pgo/counts");
-    // What an older build counted does not fit this one.
-    if counts.exists() {
-        fs::remove_dir_all(&counts).map_err(|error| format!("{}: {error}", counts.display()))?;
+    // What an older build counted does not fit this one; and cargo does not see that the counts behind a flag changed.
+    for old in [&counts, &plain.folder().join("pgo/guided")] {
+        if old.exists() {
+            fs::remove_dir_all(old).map_err(|error| format!("{}: {error}", old.display()))?;
+        }
     }
     let counting = plain.apart("pgo/counting", format!("-Cprofile-generate={}", counts.display()))?;
     let binary = counting.run("daprd that counts")?;

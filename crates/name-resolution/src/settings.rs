@@ -14,8 +14,8 @@ pub(crate) enum SettingsError {
     /// Two keys are the same but for their case.
     #[error("failed to resolve aliases: key {0} is duplicate in the metadata")]
     Duplicate(String),
-    /// A value is no duration.
-    #[error("invalid value for '{name}': {text:?} is no duration")]
+    /// A value is no duration, or too long to be meant.
+    #[error("invalid value for '{name}': {text:?} is no duration of up to a hundred years")]
     Duration {
         /// The key.
         name: &'static str,
@@ -86,15 +86,21 @@ impl Settings {
         if text.is_empty() {
             return Ok(Duration::ZERO);
         }
-        if let Ok(seconds) = text.parse::<i64>() {
-            return Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-        }
-        go_duration(text).ok_or_else(|| SettingsError::Duration {
-            name,
-            text: text.to_owned(),
-        })
+        let duration = match text.parse::<i64>() {
+            Ok(seconds) => Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
+            Err(_) => go_duration(text),
+        };
+        duration
+            .filter(|duration| *duration <= LONGEST)
+            .ok_or_else(|| SettingsError::Duration {
+                name,
+                text: text.to_owned(),
+            })
     }
 }
+
+/// The longest duration that makes sense, a hundred years: a clock can be put forward by it.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// `1h30m`, `800ms`; negative ones count as none.
 fn go_duration(text: &str) -> Option<Duration> {

@@ -116,7 +116,7 @@ impl Database {
         let Some(interval) = self.settings.cleanup_interval else {
             return Ok(());
         };
-        if now() - self.cleaned < interval.as_secs() {
+        if now().saturating_sub(self.cleaned) < interval.as_secs() {
             return Ok(());
         }
         self.cleaned = now();
@@ -133,7 +133,7 @@ impl Database {
 
     /// The addresses of each of these apps whose rows are fresh, in order. Apps without one are left out.
     ///
-    /// The table has no index by app, so one query for all costs what one for a single app does.
+    /// The table has no index by app, so one query for all reads what one for a single app does: every living row.
     pub(super) fn find<'a>(
         &self,
         app_ids: impl Iterator<Item = &'a str>,
@@ -165,7 +165,7 @@ impl Database {
 
     /// Removes this sidecar's row.
     pub(super) fn withdraw(&mut self) -> Result<(), String> {
-        if !std::mem::take(&mut self.is_registered) {
+        if !self.is_registered {
             return Ok(());
         }
         let statement = format!(
@@ -176,8 +176,13 @@ impl Database {
             .connection
             .execute(&statement, params![self.address, self.app_id])
         {
-            Ok(0) => Err("no row deleted".to_owned()),
-            Ok(_) => Ok(()),
+            Ok(deleted) => {
+                self.is_registered = false;
+                if deleted == 0 {
+                    return Err("no row deleted".to_owned());
+                }
+                Ok(())
+            }
             Err(error) => Err(error.to_string()),
         }
     }

@@ -17,6 +17,8 @@ use crate::settings::{Settings, SettingsError};
 use database::Database;
 use worker::{Command, Worker};
 
+/// SQLite counts milliseconds in 32 bits.
+const LONGEST_BUSY_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 3600);
 /// A row that is renewed a little late is not dead.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -78,11 +80,15 @@ impl SqliteSettings {
         let cleanup = settings
             .duration("cleanupInterval", "cleanupIntervalInSeconds", hour)
             .map_err(text)?;
+        let busy_timeout = settings
+            .duration("busyTimeout", "", Duration::from_millis(800))
+            .map_err(text)?;
+        if busy_timeout > LONGEST_BUSY_TIMEOUT {
+            return Err("invalid value for 'busyTimeout': must not be greater than 576h".to_owned());
+        }
         Ok(Self {
             path,
-            busy_timeout: settings
-                .duration("busyTimeout", "", Duration::from_millis(800))
-                .map_err(text)?,
+            busy_timeout,
             uses_wal: !settings.flag("disableWAL"),
             table,
             metadata_table,

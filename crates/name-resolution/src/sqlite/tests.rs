@@ -134,42 +134,96 @@ async fn all_who_watch_hear_of_changes() {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 #[test]
 fn who_cannot_be_reached_is_looked_up_soon() {
     let folder = tempfile::tempdir().unwrap();
-    let mut worker = Worker::new(database(&folder), Duration::from_secs(4), Duration::from_secs(6));
+    let mut worker = Worker::new(database(&folder), HOUR, HOUR);
+    let row = worker.due();
     let (watcher, watch) = watch::channel(Resolution::Pending);
     worker.take(Command::Watch("a".into(), watcher));
-    assert!(worker.due() <= std::time::Instant::now());
-    worker.refresh_if_due();
+    worker.work();
     assert!(matches!(*watch.borrow(), Resolution::Endpoints(_)));
     let regular = worker.due();
+    assert!(regular < row);
     worker.take(Command::Refresh);
     assert!(worker.due() < regular);
-    drop(watch);
-    worker.take(Command::Watch(
-        "unknown".into(),
-        watch::channel(Resolution::Pending).0,
-    ));
-    worker.refresh_if_due();
-    assert!(worker.due() > regular, "nobody watches: the row is what is left");
+}
+
+#[test]
+fn those_who_do_not_exist_are_not_looked_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::new(database(&folder), HOUR, HOUR);
+    let row = worker.due();
+    let (watcher, watch) = watch::channel(Resolution::Pending);
+    worker.take(Command::Watch("unknown".into(), watcher));
+    worker.work();
+    assert!(matches!(*watch.borrow(), Resolution::Failed(_)));
+    worker.take(Command::Watch("a".into(), watch::channel(Resolution::Pending).0));
+    worker.work();
+    assert_eq!(worker.due(), row, "nobody watches: the row is what is left");
+}
+
+#[tokio::test]
+async fn the_resolver_hears_who_cannot_be_reached() {
+    let (commands, queue) = mpsc::channel();
+    let resolver = Sqlite(commands);
+    resolver.unreachable(&AppRef::new("a", "default"), &Endpoint::new("10.0.0.1:1"));
+    assert!(matches!(queue.try_recv(), Ok(Command::Refresh)));
+}
+
+#[test]
+fn the_thread_renews_the_row_and_takes_it_out_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = Worker::new(database(&folder), Duration::from_millis(1), HOUR);
+    let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
+    other.busy_timeout(Duration::from_secs(30)).unwrap();
+    let rows = || other.query_row("SELECT count(*) FROM hosts", [], |row| row.get::<_, usize>(0));
+    other.execute("DELETE FROM hosts", []).unwrap();
+    let (commands, queue) = mpsc::channel();
+    let thread = thread::spawn(move || worker.run(&queue));
+    let begun = std::time::Instant::now();
+    while rows().unwrap() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "not renewed");
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(commands);
+    thread.join().unwrap();
+    assert_eq!(rows().unwrap(), 0);
+}
+
+#[test]
+fn an_app_with_very_many_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = database(&folder);
+    let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
+    let many = "WITH RECURSIVE n(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
+                INSERT INTO hosts SELECT n, '10.0.0.2:' || n, 'b', '', unixepoch() FROM n";
+    other.execute(many, []).unwrap();
+    let found = database.find(["a", "b"].into_iter()).unwrap();
+    assert_eq!((found["a"].len(), found["b"].len()), (1, 1024));
 }
 
 #[test]
 fn a_table_that_cannot_be_read_is_no_reason_to_forget() {
     let folder = tempfile::tempdir().unwrap();
-    for (lifetime, stays) in [(Duration::from_secs(600), true), (Duration::ZERO, false)] {
-        let mut worker = Worker::new(database(&folder), Duration::from_secs(4), lifetime);
+    for (lifetime, stays) in [(HOUR, true), (Duration::ZERO, false)] {
+        let mut worker = Worker::new(database(&folder), HOUR, lifetime);
         let (watcher, known) = watch::channel(Resolution::Pending);
         worker.take(Command::Watch("a".into(), watcher));
-        worker.refresh_if_due();
+        worker.work();
         let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
         other
             .execute("ALTER TABLE hosts RENAME TO elsewhere", [])
             .unwrap();
         let (watcher, new) = watch::channel(Resolution::Pending);
         worker.take(Command::Watch("a".into(), watcher));
-        worker.refresh_if_due();
+        worker.take(Command::Refresh);
+        while worker.due() > std::time::Instant::now() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        worker.work();
         assert_eq!(matches!(*known.borrow(), Resolution::Endpoints(_)), stays);
         let failed = new.borrow();
         let Resolution::Failed(error) = &*failed else {
@@ -207,6 +261,14 @@ fn mistakes() {
         (
             json!({"url": "x", "updateInterval": "5500ms"}),
             "update interval must not contain fractions of seconds",
+        ),
+        (
+            json!({"url": "x", "updateInterval": i64::MAX}),
+            "invalid value for 'updateInterval': \"9223372036854775807\" is no duration of up to a hundred years",
+        ),
+        (
+            json!({"url": "x", "busyTimeout": "577h"}),
+            "invalid value for 'busyTimeout': must not be greater than 576h",
         ),
         (
             json!({"url": "x", "updateInterval": 1}),

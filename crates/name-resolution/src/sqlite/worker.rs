@@ -14,9 +14,10 @@ use super::database::Database;
 const REFRESH: Duration = Duration::from_millis(500);
 /// How often at most, when sidecars cannot be reached.
 const SOONEST: Duration = Duration::from_millis(50);
-/// How many commands are taken before one query answers them.
-const BATCH: usize = 1024;
+/// How many commands are taken before the schedule is looked at.
+const BATCH: usize = 16 * 1024;
 
+/// What the thread is asked for.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Looks an app up again and again, as long as somebody watches and it is there.
@@ -27,10 +28,16 @@ pub(super) enum Command {
     Withdraw(oneshot::Sender<()>),
 }
 
+/// Those who watch, by app id.
+type Watchers = HashMap<String, Vec<watch::Sender<Resolution>>>;
+
+/// What the thread knows.
 pub(super) struct Worker {
     database: Database,
-    /// Who watches, by app id.
-    watchers: HashMap<String, Vec<watch::Sender<Resolution>>>,
+    /// Who was answered, and is told of changes.
+    watchers: Watchers,
+    /// Who waits for the first answer.
+    pending: Watchers,
     /// When those who watch were answered last.
     refreshed: Instant,
     /// When they are to be answered next.
@@ -46,11 +53,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// `renewal` is how often the row is renewed, `lifetime` for how long rows count.
     pub(super) fn new(database: Database, renewal: Duration, lifetime: Duration) -> Self {
         let now = Instant::now();
         Self {
             database,
-            watchers: HashMap::new(),
+            watchers: Watchers::new(),
+            pending: Watchers::new(),
             refreshed: now,
             refresh: now,
             read: now,
@@ -75,31 +84,9 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.renew_if_due();
-            self.refresh_if_due();
+            self.work();
         }
         self.withdraw();
-    }
-
-    fn renew_if_due(&mut self) {
-        let now = Instant::now();
-        if now < self.renew {
-            return;
-        }
-        self.renew = now + self.renewal;
-        if let Err(error) = self.database.renew() {
-            tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
-        }
-    }
-
-    pub(super) fn refresh_if_due(&mut self) {
-        let now = Instant::now();
-        if now < self.refresh || self.watchers.is_empty() {
-            return;
-        }
-        self.answer();
-        self.refreshed = now;
-        self.refresh = now + REFRESH;
     }
 
     /// When there is something to do without a command.
@@ -111,12 +98,11 @@ impl Worker {
         }
     }
 
+    /// Takes a command in; [`Self::work`] is to follow.
     pub(super) fn take(&mut self, command: Command) {
         match command {
-            Command::Watch(app_id, watcher) => {
-                self.watchers.entry(app_id).or_default().push(watcher);
-                self.refresh = self.refreshed;
-            }
+            Command::Watch(_, watcher) if watcher.is_closed() => {}
+            Command::Watch(app_id, watcher) => self.pending.entry(app_id).or_default().push(watcher),
             Command::Refresh => self.refresh = self.refresh.min(self.refreshed + SOONEST),
             Command::Withdraw(done) => {
                 self.withdraw();
@@ -125,23 +111,60 @@ impl Worker {
         }
     }
 
+    /// Does what is due.
+    pub(super) fn work(&mut self) {
+        if Instant::now() >= self.renew {
+            self.renew();
+        }
+        let pending = std::mem::take(&mut self.pending);
+        if self.watchers.is_empty() {
+            self.refreshed = Instant::now();
+            self.refresh = self.refreshed + REFRESH;
+        }
+        for (app_id, watchers) in self.answer(pending) {
+            self.watchers.entry(app_id).or_default().extend(watchers);
+        }
+        let begun = Instant::now();
+        if begun >= self.refresh {
+            let watchers = std::mem::take(&mut self.watchers);
+            self.watchers = self.answer(watchers);
+            self.refreshed = Instant::now();
+            // A table that takes long to read is not read all the time.
+            self.refresh = self.refreshed + REFRESH.max(self.refreshed - begun);
+        }
+    }
+
+    fn renew(&mut self) {
+        let renewed = self.database.renew();
+        if let Err(error) = &renewed {
+            tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
+        }
+        // The row would be dead before it is tried again as if nothing had happened.
+        let pause = if renewed.is_ok() { self.renewal } else { REFRESH };
+        self.renew = Instant::now() + pause;
+    }
+
     fn withdraw(&mut self) {
         if let Err(error) = self.database.withdraw() {
             tracing::error!(target: "dapr.contrib", "failed to unregister host: {error}");
         }
     }
 
-    /// Tells all who watch what the table says. Those who get an error are let go: the next call asks anew.
-    fn answer(&mut self) {
-        self.watchers.retain(|_, watchers| {
+    /// Tells these what the table says, and returns those who are to be told again. Those who get an error are not:
+    /// the next call asks anew.
+    fn answer(&mut self, mut watchers: Watchers) -> Watchers {
+        watchers.retain(|_, watchers| {
             watchers.retain(|watcher| !watcher.is_closed());
             !watchers.is_empty()
         });
-        match self.database.find(self.watchers.keys().map(String::as_str)) {
+        if watchers.is_empty() {
+            return watchers;
+        }
+        match self.database.find(watchers.keys().map(String::as_str)) {
             Ok(found) => {
                 self.read = Instant::now();
                 self.is_unreadable = false;
-                self.watchers.retain(|app_id, watchers| {
+                watchers.retain(|app_id, watchers| {
                     let resolution = resolution(found.get(app_id), app_id);
                     for watcher in watchers {
                         tell(watcher, &resolution);
@@ -149,20 +172,21 @@ impl Worker {
                     !matches!(resolution, Resolution::Failed(_))
                 });
             }
-            Err(error) => self.answer_unread(&error),
+            Err(error) => self.answer_unread(&mut watchers, &error),
         }
+        watchers
     }
 
     /// The same when the table cannot be read. Who was found before stays for as long as a row counts: somebody may
     /// have locked the file for a moment.
-    fn answer_unread(&mut self, error: &rusqlite::Error) {
+    fn answer_unread(&mut self, watchers: &mut Watchers, error: &rusqlite::Error) {
         if !std::mem::replace(&mut self.is_unreadable, true) {
             tracing::warn!(target: "dapr.contrib", "failed to look up hosts: {error}");
         }
         let failure = ResolveError::new(format!("failed to look up address: {error}"));
         let failed = Resolution::Failed(failure);
         let is_old = self.read.elapsed() > self.lifetime;
-        self.watchers.retain(|_, watchers| {
+        watchers.retain(|_, watchers| {
             watchers.retain(|watcher| {
                 let stays = !is_old && matches!(*watcher.borrow(), Resolution::Endpoints(_));
                 if !stays {
