@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::dist::{Build, host};
-use crate::run::{cargo, step};
+use crate::run::{cargo, has, step};
 
 /// The calls that are counted.
 const CALLS: [&str; 7] = [
@@ -29,6 +29,9 @@ pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<PathBuf, String> {
         .join("bin/llvm-profdata");
     if !merge.is_file() {
         return Err("dist --pgo needs LLVM's tools: rustup component add llvm-tools".to_owned());
+    }
+    if !has("oha") {
+        return Err("dist --pgo calls with oha: cargo install --locked oha".to_owned());
     }
     let counts = plain.folder().join("pgo/counts");
     // What an older build counted does not fit this one; and cargo does not see that the counts behind a flag changed.
