@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::kind::Speech;
-use crate::proxy_config::{Envoy, nginx};
+use crate::proxy_config;
 use crate::relay::Wire;
 
 /// How long a proxy may take to listen.
@@ -120,7 +120,7 @@ impl Plan<'_> {
     pub(crate) async fn nginx(&self) -> Result<(Proxy, Duration), String> {
         self.start(|port, folder| {
             let config = folder.join("nginx.conf");
-            write(&config, &nginx(folder, port, self.next, self.speech))?;
+            write(&config, &proxy_config::nginx(self, port, folder))?;
             let (config, folder) = (config.display().to_string(), folder.display().to_string());
             Ok(vec!["-c".to_owned(), config, "-p".to_owned(), folder])
         })
@@ -131,14 +131,7 @@ impl Plan<'_> {
     pub(crate) async fn envoy(&self) -> Result<(Proxy, Duration), String> {
         self.start(|port, folder| {
             let config = folder.join("envoy.json");
-            let envoy = Envoy {
-                port,
-                next: self.next,
-                speech: self.speech,
-                is_last: self.is_last,
-                certificates: self.certificates,
-            };
-            write(&config, &envoy.config())?;
+            write(&config, &proxy_config::envoy(self, port))?;
             let mut args = vec!["-c".to_owned(), config.display().to_string()];
             let base = (std::process::id() % 10_000 * 100 + u32::from(port) % 100).to_string();
             args.extend(["--base-id", &base, "--log-level", "error"].map(str::to_owned));

@@ -5,14 +5,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::certificates::{KEY, LEAF, ROOT};
+use crate::hop::Plan;
 use crate::kind::Speech;
 
 const EXTENSIONS: &str = "type.googleapis.com/envoy.extensions";
 
 /// nginx, with a folder for what it writes.
-pub(crate) fn nginx(folder: &Path, port: u16, next: u16, speech: Speech) -> String {
-    let folder = folder.display();
-    let (listen, pass) = match speech {
+pub(crate) fn nginx(plan: &Plan<'_>, port: u16, folder: &Path) -> String {
+    let (next, folder) = (plan.next, folder.display());
+    let (listen, pass) = match plan.speech {
         Speech::Http => (
             "",
             "proxy_pass http://next; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
@@ -34,79 +35,67 @@ pub(crate) fn nginx(folder: &Path, port: u16, next: u16, speech: Speech) -> Stri
     )
 }
 
-/// An Envoy with one listener and one cluster.
-pub(crate) struct Envoy<'a> {
-    pub(crate) port: u16,
-    pub(crate) next: u16,
-    pub(crate) speech: Speech,
-    pub(crate) is_last: bool,
-    /// Where the certificates are, when there is TLS between the hops.
-    pub(crate) certificates: Option<&'a Path>,
+/// Envoy with one listener and one cluster, in JSON.
+pub(crate) fn envoy(plan: &Plan<'_>, port: u16) -> String {
+    json!({"static_resources": {"listeners": [listener(plan, port)], "clusters": [cluster(plan)]}})
+        .to_string()
 }
 
-impl Envoy<'_> {
-    /// Its configuration, in JSON.
-    pub(crate) fn config(&self) -> String {
-        json!({"static_resources": {"listeners": [self.listener()], "clusters": [self.cluster()]}})
-            .to_string()
+fn listener(plan: &Plan<'_>, port: u16) -> Value {
+    let is_h2 = plan.speech == Speech::Grpc || plan.is_last;
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": format!("{EXTENSIONS}.filters.http.router.v3.Router")},
+    });
+    let manager = json!({
+        "@type": format!("{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "bench",
+        "codec_type": if is_h2 { "HTTP2" } else { "HTTP1" },
+        "route_config": {"virtual_hosts": [{
+            "name": "all",
+            "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "next", "timeout": "0s"}}],
+        }]},
+        "http_filters": [router],
+    });
+    let mut chain = json!({"filters": [{
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": manager,
+    }]});
+    if let (true, Some(folder)) = (plan.is_last, plan.certificates) {
+        chain["transport_socket"] = tls("DownstreamTlsContext", folder);
+        chain["transport_socket"]["typed_config"]["require_client_certificate"] = true.into();
     }
+    json!({"address": address(port), "filter_chains": [chain]})
+}
 
-    fn listener(&self) -> Value {
-        let is_h2 = self.speech == Speech::Grpc || self.is_last;
-        let router = json!({
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": format!("{EXTENSIONS}.filters.http.router.v3.Router")},
-        });
-        let manager = json!({
-            "@type": format!("{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-            "stat_prefix": "bench",
-            "codec_type": if is_h2 { "HTTP2" } else { "HTTP1" },
-            "route_config": {"virtual_hosts": [{
-                "name": "all",
-                "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "next", "timeout": "0s"}}],
-            }]},
-            "http_filters": [router],
-        });
-        let mut chain = json!({"filters": [{
-            "name": "envoy.filters.network.http_connection_manager",
-            "typed_config": manager,
-        }]});
-        if let (true, Some(folder)) = (self.is_last, self.certificates) {
-            chain["transport_socket"] = tls("DownstreamTlsContext", folder);
-            chain["transport_socket"]["typed_config"]["require_client_certificate"] = true.into();
-        }
-        json!({"address": address(self.port), "filter_chains": [chain]})
-    }
-
-    fn cluster(&self) -> Value {
-        let is_h2 = self.speech == Speech::Grpc || !self.is_last;
-        let version = if is_h2 {
-            "http2_protocol_options"
-        } else {
-            "http_protocol_options"
-        };
-        let mut cluster = json!({
-            "name": "next",
-            "type": "STATIC",
-            "circuit_breakers": {"thresholds": [{
-                "max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192,
-            }]},
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": format!("{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"),
-                    "explicit_http_config": {version: {}},
-                },
+fn cluster(plan: &Plan<'_>) -> Value {
+    let is_h2 = plan.speech == Speech::Grpc || !plan.is_last;
+    let version = if is_h2 {
+        "http2_protocol_options"
+    } else {
+        "http_protocol_options"
+    };
+    let mut cluster = json!({
+        "name": "next",
+        "type": "STATIC",
+        "circuit_breakers": {"thresholds": [{
+            "max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192,
+        }]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": format!("{EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": {version: {}},
             },
-            "load_assignment": {"cluster_name": "next", "endpoints": [{
-                "lb_endpoints": [{"endpoint": {"address": address(self.next)}}],
-            }]},
-        });
-        if let (false, Some(folder)) = (self.is_last, self.certificates) {
-            cluster["transport_socket"] = tls("UpstreamTlsContext", folder);
-        }
-        cluster
+        },
+        "load_assignment": {"cluster_name": "next", "endpoints": [{
+            "lb_endpoints": [{"endpoint": {"address": address(plan.next)}}],
+        }]},
+    });
+    if let (false, Some(folder)) = (plan.is_last, plan.certificates) {
+        cluster["transport_socket"] = tls("UpstreamTlsContext", folder);
     }
+    cluster
 }
 
 fn address(port: u16) -> Value {

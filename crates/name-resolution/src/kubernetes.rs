@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::balance::{Endpoint, EndpointWatch, Resolution};
+use invoke_core::balance::{Endpoint, EndpointWatch, Resolution, publish};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
@@ -76,13 +76,7 @@ async fn keep(sender: &watch::Sender<Resolution>, address: &str, lookups: &Semap
         match look_up(address, lookups).await {
             Ok(found) => {
                 failures = 0;
-                sender.send_if_modified(|resolution| {
-                    let is_known = matches!(resolution, Resolution::Endpoints(known) if **known == *found);
-                    if !is_known {
-                        *resolution = Resolution::Endpoints(found.into());
-                    }
-                    !is_known
-                });
+                publish(sender, found.into());
             }
             Err(error) => {
                 failures += 1;

@@ -53,3 +53,14 @@ pub enum Resolution {
 
 /// A resolver's view of one app, kept up to date.
 pub type EndpointWatch = watch::Receiver<Resolution>;
+
+/// Tells who watches an app which endpoints it has. Nobody is woken when these are known already.
+pub fn publish(watcher: &watch::Sender<Resolution>, endpoints: Arc<[Endpoint]>) {
+    watcher.send_if_modified(|resolution| {
+        let is_known = matches!(resolution, Resolution::Endpoints(known) if *known == endpoints);
+        if !is_known {
+            *resolution = Resolution::Endpoints(endpoints);
+        }
+        !is_known
+    });
+}

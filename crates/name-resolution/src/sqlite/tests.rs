@@ -136,14 +136,19 @@ async fn all_who_watch_hear_of_changes() {
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+fn watch(worker: &mut Worker, app_id: &str) -> EndpointWatch {
+    let (watcher, watch) = watch::channel(Resolution::Pending);
+    worker.take(Command::Watch(app_id.into(), watcher));
+    worker.work();
+    watch
+}
+
 #[test]
 fn who_cannot_be_reached_is_looked_up_soon() {
     let folder = tempfile::tempdir().unwrap();
     let mut worker = Worker::new(database(&folder), HOUR, HOUR);
     let row = worker.due();
-    let (watcher, watch) = watch::channel(Resolution::Pending);
-    worker.take(Command::Watch("a".into(), watcher));
-    worker.work();
+    let watch = watch(&mut worker, "a");
     assert!(matches!(*watch.borrow(), Resolution::Endpoints(_)));
     let regular = worker.due();
     assert!(regular < row);
@@ -156,9 +161,7 @@ fn those_who_do_not_exist_are_not_looked_up_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut worker = Worker::new(database(&folder), HOUR, HOUR);
     let row = worker.due();
-    let (watcher, watch) = watch::channel(Resolution::Pending);
-    worker.take(Command::Watch("unknown".into(), watcher));
-    worker.work();
+    let watch = watch(&mut worker, "unknown");
     assert!(matches!(*watch.borrow(), Resolution::Failed(_)));
     worker.take(Command::Watch("a".into(), watch::channel(Resolution::Pending).0));
     worker.work();
@@ -210,20 +213,16 @@ fn a_table_that_cannot_be_read_is_no_reason_to_forget() {
     let folder = tempfile::tempdir().unwrap();
     for (lifetime, stays) in [(HOUR, true), (Duration::ZERO, false)] {
         let mut worker = Worker::new(database(&folder), HOUR, lifetime);
-        let (watcher, known) = watch::channel(Resolution::Pending);
-        worker.take(Command::Watch("a".into(), watcher));
-        worker.work();
+        let known = watch(&mut worker, "a");
         let other = rusqlite::Connection::open(folder.path().join("names.db")).unwrap();
         other
             .execute("ALTER TABLE hosts RENAME TO elsewhere", [])
             .unwrap();
-        let (watcher, new) = watch::channel(Resolution::Pending);
-        worker.take(Command::Watch("a".into(), watcher));
         worker.take(Command::Refresh);
         while worker.due() > std::time::Instant::now() {
             thread::sleep(Duration::from_millis(1));
         }
-        worker.work();
+        let new = watch(&mut worker, "a");
         assert_eq!(matches!(*known.borrow(), Resolution::Endpoints(_)), stays);
         let failed = new.borrow();
         let Resolution::Failed(error) = &*failed else {

@@ -1,10 +1,11 @@
 //! The thread that owns the database: it answers all who watch with one query, and keeps this sidecar's row alive.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use invoke_core::balance::{Endpoint, Resolution};
+use invoke_core::balance::{Endpoint, Resolution, publish};
 use invoke_core::error::ResolveError;
 use tokio::sync::{oneshot, watch};
 
@@ -139,7 +140,7 @@ impl Worker {
         if let Err(error) = &renewed {
             tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
         }
-        // The row would be dead before it is tried again as if nothing had happened.
+        // At the usual pace the row would be dead before the next try.
         let pause = if renewed.is_ok() { self.renewal } else { REFRESH };
         self.renew = Instant::now() + pause;
     }
@@ -165,11 +166,17 @@ impl Worker {
                 self.read = Instant::now();
                 self.is_unreadable = false;
                 watchers.retain(|app_id, watchers| {
-                    let resolution = resolution(found.get(app_id), app_id);
+                    let Some(addresses) = found.get(app_id) else {
+                        let failure = ResolveError::new(format!("no host found with the given ID: {app_id}"));
+                        fail(watchers, &failure);
+                        return false;
+                    };
+                    let endpoints = addresses.iter().map(|address| Endpoint::new(address.as_str()));
+                    let endpoints: Arc<[Endpoint]> = endpoints.collect();
                     for watcher in watchers {
-                        tell(watcher, &resolution);
+                        publish(watcher, Arc::clone(&endpoints));
                     }
-                    !matches!(resolution, Resolution::Failed(_))
+                    true
                 });
             }
             Err(error) => self.answer_unread(&mut watchers, &error),
@@ -184,42 +191,18 @@ impl Worker {
             tracing::warn!(target: "dapr.contrib", "failed to look up hosts: {error}");
         }
         let failure = ResolveError::new(format!("failed to look up address: {error}"));
-        let failed = Resolution::Failed(failure);
         let is_old = self.read.elapsed() > self.lifetime;
         watchers.retain(|_, watchers| {
-            watchers.retain(|watcher| {
-                let stays = !is_old && matches!(*watcher.borrow(), Resolution::Endpoints(_));
-                if !stays {
-                    tell(watcher, &failed);
-                }
-                stays
-            });
+            let is_found = |watcher: &watch::Sender<_>| matches!(*watcher.borrow(), Resolution::Endpoints(_));
+            let lost = watchers.extract_if(.., |watcher| is_old || !is_found(watcher));
+            fail(&lost.collect::<Vec<_>>(), &failure);
             !watchers.is_empty()
         });
     }
 }
 
-fn resolution(addresses: Option<&Vec<String>>, app_id: &str) -> Resolution {
-    match addresses {
-        Some(addresses) => Resolution::Endpoints(
-            addresses
-                .iter()
-                .map(|address| Endpoint::new(address.as_str()))
-                .collect(),
-        ),
-        None => Resolution::Failed(ResolveError::new(format!(
-            "no host found with the given ID: {app_id}"
-        ))),
+fn fail(watchers: &[watch::Sender<Resolution>], failure: &ResolveError) {
+    for watcher in watchers {
+        watcher.send_replace(Resolution::Failed(failure.clone()));
     }
-}
-
-fn tell(watcher: &watch::Sender<Resolution>, resolution: &Resolution) {
-    watcher.send_if_modified(|known| {
-        let is_same =
-            matches!((&*known, resolution), (Resolution::Endpoints(a), Resolution::Endpoints(b)) if a == b);
-        if !is_same {
-            known.clone_from(resolution);
-        }
-        !is_same
-    });
 }
