@@ -12,10 +12,9 @@ use http_body::Body as _;
 use http_body_util::Full;
 use invoke_codec::message::{RequestLens, put_request, read_request};
 use invoke_codec::metadata;
-use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, Resolution};
+use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
 use invoke_core::{AppRef, Head, MethodPath, Origin, Resolver, Target, Verb};
-use tokio::sync::watch;
 use transport::grpc::{MessageReader, Relay};
 
 use crate::at_most;
@@ -121,19 +120,41 @@ fn frames() {
 }
 
 /// Knows one endpoint of every app.
-struct One(watch::Sender<Resolution>);
+struct One(EndpointWatch);
 
 impl Resolver for One {
     fn watch(&self, _: &AppRef) -> EndpointWatch {
-        self.0.subscribe()
+        self.0.clone()
     }
+}
+
+#[test]
+fn balancing_among_very_many() {
+    let endpoint = |port: u32| Endpoint::new(format!("127.0.0.1:{port}"));
+    let (publisher, known) = watched();
+    publisher.publish((0..10_000).map(endpoint));
+    let picked = count(|| {
+        let first = known.pick(&[]).unwrap();
+        assert!(known.pick(&[first]).is_some());
+    });
+    at_most(0.0, "an endpoint of 10,000", picked, 1);
+    let mut next: Vec<_> = (0..10_000).map(endpoint).collect();
+    let mut changed = 10_000;
+    let told = count(|| {
+        changed += 1;
+        next.rotate_left(1);
+        next[0] = endpoint(changed);
+        publisher.publish(next.iter().cloned());
+    });
+    // The set, the map, and what belongs to the one endpoint that is new: nothing for each of the others.
+    at_most(16.0, "a set of 10,000 of which one is new", told, 1);
 }
 
 #[test]
 fn balancing() {
     let endpoints = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"];
-    let endpoints = endpoints.map(Endpoint::new).into_iter().collect();
-    let (known, _) = watch::channel(Resolution::Endpoints(endpoints));
+    let (publisher, known) = watched();
+    publisher.publish_final(endpoints.map(Endpoint::new));
     let directory = Directory::new(Arc::new(One(known)), DirectorySettings::default());
     let app = AppRef::new("orders", "default");
     let picked = count(|| {

@@ -14,13 +14,13 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use integration_tests::{HttpApp, Protocol, text};
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig};
-use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, Resolution};
+use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
 use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, OutboundSettings, Resolver};
 use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
 use reflection::Reflection;
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use transport::listen::{Listener, Patience};
 use transport::server::{GrpcServerConfig, Handler, HttpServerConfig, serve_grpc, serve_http};
 
@@ -80,11 +80,11 @@ impl Sidecar {
 }
 
 /// Knows one endpoint of every app.
-struct One(watch::Sender<Resolution>);
+struct One(EndpointWatch);
 
 impl Resolver for One {
     fn watch(&self, _: &AppRef) -> EndpointWatch {
-        self.0.subscribe()
+        self.0.clone()
     }
 }
 
@@ -125,7 +125,8 @@ fn callee(app: u16) -> Sidecar {
 fn caller(peer: u16) -> Sidecar {
     let handler = move |tasks: Tasks| {
         let endpoint = Endpoint::new(format!("127.0.0.1:{peer}"));
-        let (known, _) = watch::channel(Resolution::Endpoints([endpoint].into_iter().collect()));
+        let (publisher, known) = watched();
+        publisher.publish_final([endpoint]);
         let directory = Directory::new(Arc::new(One(known)), DirectorySettings::default());
         let inbound = Inbound::<App, _>::new(identity("caller"), None, Open);
         let outbound = Outbound::new(

@@ -256,6 +256,8 @@ pub struct InvokeError {
     pub fault: Fault,
     /// Whether the other side may have begun to act on the call.
     pub seen: Seen,
+    /// Whether the other side is there and only has enough to do: no reason to take it for dead.
+    pub is_refusal: bool,
     /// What happened.
     #[source]
     pub cause: Cause,
@@ -264,11 +266,7 @@ pub struct InvokeError {
 impl InvokeError {
     /// A failure before anything left this sidecar.
     pub fn unsent(fault: Fault, cause: impl Into<Cause>) -> Self {
-        Self {
-            fault,
-            seen: Seen::No,
-            cause: cause.into(),
-        }
+        Self::new(fault, Seen::No, cause)
     }
 
     /// A failure along all three axes.
@@ -276,8 +274,16 @@ impl InvokeError {
         Self {
             fault,
             seen,
+            is_refusal: false,
             cause: cause.into(),
         }
+    }
+
+    /// The same from another side that is there and only has enough to do.
+    #[must_use]
+    pub fn refused(mut self, is_refusal: bool) -> Self {
+        self.is_refusal = is_refusal;
+        self
     }
 
     /// Whether a peer was to get the call and certainly did not: it may be sent elsewhere without harm.

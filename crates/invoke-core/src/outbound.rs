@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Response;
 use tokio::time::sleep;
 
-use crate::balance::{Directory, Endpoint, InFlight};
+use crate::balance::{Directory, Endpoint, InFlight, Picked};
 use crate::body::{Body, Replay};
 use crate::error::{Cause, Fault, InvokeError, code};
 use crate::headers::Identity;
@@ -218,7 +218,7 @@ where
     F: Future<Output = Result<T, InvokeError>>,
 {
     let mut picked = directory.pick(app).await?;
-    let mut tried: Vec<Endpoint> = Vec::new();
+    let mut tried: Vec<Picked> = Vec::new();
     loop {
         let error = match send(picked.endpoint().clone(), replay.attempt()).await {
             Ok(sent) => return Ok((sent, picked.succeeded())),
@@ -227,11 +227,14 @@ where
         if !error.is_unseen_by_peer() {
             return Err(error);
         }
-        directory.unreachable(app, &picked);
+        // A sidecar that has enough to do is there: only this call goes elsewhere.
+        if !error.is_refusal {
+            directory.unreachable(app, &picked);
+        }
         if !replay.is_possible() {
             return Err(error);
         }
-        tried.push(picked.endpoint().clone());
+        tried.push(picked);
         match directory.pick_other(app, &tried) {
             Some(other) => picked = other,
             None => return Err(error),

@@ -32,8 +32,11 @@ pub async fn name_format(format: &str, app_id: &str) -> Option<String> {
     };
     let built = build("nameformat", "v1", &settings, &instance).await.ok()?;
     let watch = built.resolver.watch(&AppRef::new(app_id, "default"));
-    match &*watch.borrow() {
-        Resolution::Endpoints(endpoints) => endpoints.first().map(|endpoint| endpoint.address().to_string()),
+    match watch.now() {
+        Resolution::Endpoints(endpoints) => endpoints
+            .iter()
+            .next()
+            .map(|endpoint| endpoint.address().to_string()),
         _ => None,
     }
 }

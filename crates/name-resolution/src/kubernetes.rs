@@ -1,15 +1,16 @@
 //! `kubernetes`: the DNS of the cluster knows the sidecars of an app by a headless service.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use invoke_core::balance::{Endpoint, EndpointWatch, Resolution, publish};
+use invoke_core::balance::{Endpoint, EndpointWatch, Publisher, Resolution, watched};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
 use tokio::net::lookup_host;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::registry::{InitError, Instance};
@@ -35,7 +36,8 @@ pub(crate) struct Kubernetes {
     name: Name,
     port: u16,
     lookups: Arc<Semaphore>,
-    unreachable: Arc<Notify>,
+    /// How those who look an app up hear that one of its sidecars could not be reached.
+    unreachable: Mutex<HashMap<AppRef, Weak<Notify>>>,
 }
 
 impl Kubernetes {
@@ -45,44 +47,59 @@ impl Kubernetes {
             name,
             port: instance.internal_port,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
-            unreachable: Arc::default(),
+            unreachable: Mutex::default(),
         })
+    }
+
+    /// What tells those who look the app up. Only they hold it: it goes with the last of them.
+    fn unreachable_of(&self, app: &AppRef) -> Arc<Notify> {
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = unreachable.get(app).and_then(Weak::upgrade) {
+            return known;
+        }
+        unreachable.retain(|_, notify| notify.strong_count() > 0);
+        let notify = Arc::new(Notify::new());
+        unreachable.insert(app.clone(), Arc::downgrade(&notify));
+        notify
     }
 }
 
 impl Resolver for Kubernetes {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let (sender, receiver) = watch::channel(Resolution::Pending);
+        let (publisher, watch) = watched();
         let address = self.name.address(app, self.port);
-        let (lookups, unreachable) = (Arc::clone(&self.lookups), Arc::clone(&self.unreachable));
+        let (lookups, unreachable) = (Arc::clone(&self.lookups), self.unreachable_of(app));
         tokio::spawn(async move {
             tokio::select! {
-                () = sender.closed() => {}
-                () = keep(&sender, &address, &lookups, &unreachable) => {}
+                () = publisher.closed() => {}
+                () = keep(&publisher, &address, &lookups, &unreachable) => {}
             }
         });
-        receiver
+        watch
     }
 
-    fn unreachable(&self, _: &AppRef, _: &Endpoint) {
-        self.unreachable.notify_waiters();
+    fn unreachable(&self, app: &AppRef, _: &Endpoint) {
+        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notify) = unreachable.get(app).and_then(Weak::upgrade) {
+            notify.notify_waiters();
+        }
     }
 }
 
 /// Looks an address up now and then, until it is not to be found.
-async fn keep(sender: &watch::Sender<Resolution>, address: &str, lookups: &Semaphore, unreachable: &Notify) {
+async fn keep(publisher: &Publisher, address: &str, lookups: &Semaphore, unreachable: &Notify) {
     let mut failures = 0;
     loop {
         match look_up(address, lookups).await {
             Ok(found) => {
                 failures = 0;
-                publish(sender, found.into());
+                publisher.publish(found);
             }
             Err(error) => {
                 failures += 1;
-                let is_known = matches!(&*sender.borrow(), Resolution::Endpoints(_));
+                let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
                 if !is_known || failures == PATIENCE {
-                    sender.send_replace(Resolution::Failed(error));
+                    publisher.fail(error);
                     return;
                 }
                 tracing::debug!(target: "dapr.nameresolution.kubernetes", "{error}");
@@ -274,15 +291,15 @@ mod tests {
     }
 
     async fn first(resolver: &Kubernetes) -> Resolution {
-        let mut watch = resolver.watch(&AppRef::new("a", "ns"));
-        let known = |resolution: &Resolution| !matches!(resolution, Resolution::Pending);
-        watch.wait_for(known).await.unwrap().clone()
+        resolver.watch(&AppRef::new("a", "ns")).first().await
     }
 
     #[tokio::test]
     async fn addresses() {
         match first(&resolver("127.0.0.1:{{.Port}}")).await {
-            Resolution::Endpoints(found) => assert_eq!(*found, [Endpoint::new("127.0.0.1:50002")]),
+            Resolution::Endpoints(found) => {
+                assert!(found.iter().eq([&Endpoint::new("127.0.0.1:50002")]));
+            }
             other => panic!("{other:?}"),
         }
         match first(&resolver("{{.ID}}.invalid:1")).await {
@@ -295,6 +312,27 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn one_unreachable_sidecar_is_no_matter_of_other_apps() {
+        let resolver = resolver("127.0.0.1:1");
+        let (one, other) = (AppRef::new("a", "ns"), AppRef::new("b", "ns"));
+        let (of_one, of_other) = (resolver.unreachable_of(&one), resolver.unreachable_of(&other));
+        let mut told = [of_one, of_other].map(|notify| Box::pin(notify.notified_owned()));
+        for told in &mut told {
+            told.as_mut().enable();
+        }
+        resolver.unreachable(&one, &Endpoint::new("127.0.0.1:1"));
+        assert!(told[0].as_mut().enable(), "it is looked up again soon");
+        assert!(!told[1].as_mut().enable());
+        drop(told);
+        resolver.unreachable_of(&AppRef::new("c", "ns"));
+        assert_eq!(
+            resolver.unreachable.lock().unwrap().len(),
+            1,
+            "who is not watched is forgotten"
+        );
     }
 
     proptest::proptest! {

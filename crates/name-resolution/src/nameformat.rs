@@ -1,11 +1,8 @@
 //! `nameformat`: the address is a text with the app id in it.
 
-use std::sync::Arc;
-
-use invoke_core::balance::{Endpoint, EndpointWatch, Resolution};
+use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
-use tokio::sync::watch;
 
 use crate::registry::InitError;
 use crate::settings::Settings;
@@ -36,21 +33,20 @@ impl NameFormat {
 
 impl Resolver for NameFormat {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let resolution = if app.id.as_str().is_empty() {
-            Resolution::Failed(ResolveError::new("empty ID not allowed"))
+        let (publisher, watch) = watched();
+        if app.id.as_str().is_empty() {
+            publisher.fail(ResolveError::new("empty ID not allowed"));
         } else {
             let address = self.format.replace(PLACEHOLDER, app.id.as_str());
-            Resolution::Endpoints(Arc::new([Endpoint::new(address)]))
-        };
-        let (sender, receiver) = watch::channel(resolution);
-        // The answer never changes: the channel stays open as long as somebody looks at it.
-        tokio::spawn(async move { sender.closed().await });
-        receiver
+            publisher.publish_final([Endpoint::new(address)]);
+        }
+        watch
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use invoke_core::balance::Resolution;
     use serde_json::json;
 
     use super::*;
@@ -73,16 +69,19 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn addresses() {
+    #[test]
+    fn addresses() {
         let resolver = NameFormat::new(&json!({"Format": "{appid}.internal:50002"})).unwrap();
         let watch = resolver.watch(&AppRef::new("a", "ns"));
-        match &*watch.borrow() {
-            Resolution::Endpoints(endpoints) => assert_eq!(&**endpoints[0].address(), "a.internal:50002"),
+        match watch.now() {
+            Resolution::Endpoints(endpoints) => {
+                let found: Vec<_> = endpoints.iter().map(|endpoint| &**endpoint.address()).collect();
+                assert_eq!(found, ["a.internal:50002"]);
+            }
             other => panic!("{other:?}"),
         }
-        assert!(watch.has_changed().is_ok());
+        assert!(watch.is_alive(), "the answer is final");
         let watch = resolver.watch(&AppRef::new("", "ns"));
-        assert!(matches!(&*watch.borrow(), Resolution::Failed(_)));
+        assert!(matches!(watch.now(), Resolution::Failed(_)));
     }
 }

@@ -7,7 +7,7 @@ use transport::grpc::{GrpcStatus, RelayFailure};
 /// A failure before the first message.
 pub(super) fn transport(error: ClientError) -> InvokeError {
     let status = rpc(GrpcStatus::of_failure(&error));
-    InvokeError::new(Fault::Peer, seen(error.seen()), status)
+    InvokeError::new(Fault::Peer, seen(error.seen()), status).refused(error.is_refusal())
 }
 
 /// A proxied call that no answer came to.
@@ -17,7 +17,7 @@ pub(super) fn relayed(failure: RelayFailure) -> InvokeError {
     } else {
         Fault::Peer
     };
-    InvokeError::new(fault, seen(failure.seen), rpc(failure.status))
+    InvokeError::new(fault, seen(failure.seen), rpc(failure.status)).refused(failure.is_refusal)
 }
 
 fn seen(seen: transport::client::Seen) -> Seen {

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::slots::{self, InFlight, Slot};
-use super::{Endpoint, EndpointWatch, Resolution};
+use super::{EndpointWatch, Picked, Resolution};
 use crate::error::{Fault, InvokeError, ResolveError};
 use crate::id::AppRef;
 use crate::ports::Resolver;
@@ -43,32 +41,7 @@ pub struct Directory {
 struct App {
     /// Milliseconds after the directory's epoch.
     used: AtomicU64,
-    view: RwLock<View>,
-}
-
-struct View {
     watch: EndpointWatch,
-    slots: Arc<[Arc<Slot>]>,
-}
-
-/// An endpoint picked for one attempt.
-#[derive(Debug)]
-pub struct Picked {
-    slot: Arc<Slot>,
-    in_flight: InFlight,
-}
-
-impl Picked {
-    /// Where to send the attempt.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.slot.endpoint
-    }
-
-    /// The attempt reached the endpoint; the count goes on with what is returned.
-    pub fn succeeded(self) -> InFlight {
-        self.slot.succeed();
-        self.in_flight
-    }
 }
 
 impl Directory {
@@ -85,40 +58,28 @@ impl Directory {
     /// Picks an endpoint of `app`, waiting for the resolver if it has not answered yet.
     pub async fn pick(&self, app: &AppRef) -> Result<Picked, InvokeError> {
         let entry = self.entry(app);
-        if let Some(picked) = entry.pick(&[]) {
+        if let Some(picked) = entry.watch.pick(&[]) {
             return Ok(picked);
         }
-        let mut watch = entry.watch();
-        let failure = match watch
-            .wait_for(|resolution| !matches!(resolution, Resolution::Pending))
-            .await
-        {
-            Ok(resolution) => match &*resolution {
-                Resolution::Failed(error) => Some(error.clone()),
-                Resolution::Pending | Resolution::Endpoints(_) => None,
+        let failure = match entry.watch.first().await {
+            Resolution::Failed(error) => error,
+            Resolution::Pending | Resolution::Endpoints(_) => match entry.watch.pick(&[]) {
+                Some(picked) => return Ok(picked),
+                None => ResolveError::new(format!("resolver returned empty address for app id {app}")),
             },
-            Err(_closed) => Some(ResolveError::new("name resolver was closed")),
         };
-        if failure.is_none()
-            && let Some(picked) = entry.pick(&[])
-        {
-            return Ok(picked);
-        }
         self.forget(app, &entry);
-        let failure = failure.unwrap_or_else(|| {
-            ResolveError::new(format!("resolver returned empty address for app id {app}"))
-        });
         Err(InvokeError::unsent(Fault::Peer, failure))
     }
 
     /// Picks an endpoint that is not among those tried, if there is one.
-    pub fn pick_other(&self, app: &AppRef, tried: &[Endpoint]) -> Option<Picked> {
-        self.entry(app).pick(tried)
+    pub fn pick_other(&self, app: &AppRef, tried: &[Picked]) -> Option<Picked> {
+        self.entry(app).watch.pick(tried)
     }
 
     /// Takes an endpoint that could not be reached out of the choice for a while, and tells the resolver.
     pub fn unreachable(&self, app: &AppRef, picked: &Picked) {
-        picked.slot.fail();
+        picked.failed();
         self.resolver.unreachable(app, picked.endpoint());
     }
 
@@ -142,14 +103,14 @@ impl Directory {
             .get(app)
             .cloned();
         if let Some(entry) = known
-            && entry.is_alive()
+            && entry.watch.is_alive()
         {
             entry.used.store(self.now(), Ordering::Relaxed);
             return entry;
         }
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = apps.get(app)
-            && entry.is_alive()
+            && entry.watch.is_alive()
         {
             return Arc::clone(entry);
         }
@@ -161,7 +122,10 @@ impl Directory {
                 apps.remove(&oldest);
             }
         }
-        let entry = Arc::new(App::new(self.resolver.watch(app), self.now()));
+        let entry = Arc::new(App {
+            used: AtomicU64::new(self.now()),
+            watch: self.resolver.watch(app),
+        });
         apps.insert(app.clone(), Arc::clone(&entry));
         entry
     }
@@ -172,61 +136,6 @@ impl Directory {
         if apps.get(app).is_some_and(|entry| Arc::ptr_eq(entry, failed)) {
             apps.remove(app);
         }
-    }
-}
-
-impl App {
-    fn new(mut watch: EndpointWatch, now: u64) -> Self {
-        watch.mark_changed();
-        Self {
-            used: AtomicU64::new(now),
-            view: RwLock::new(View {
-                watch,
-                slots: Arc::new([]),
-            }),
-        }
-    }
-
-    fn is_alive(&self) -> bool {
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        view.watch.has_changed().is_ok()
-    }
-
-    fn watch(&self) -> watch::Receiver<Resolution> {
-        self.view
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .watch
-            .clone()
-    }
-
-    fn pick(&self, skip: &[Endpoint]) -> Option<Picked> {
-        let slots = self.slots();
-        slots::pick(&slots, skip).map(|slot| Picked {
-            slot: Arc::clone(slot),
-            in_flight: InFlight::new(slot),
-        })
-    }
-
-    fn slots(&self) -> Arc<[Arc<Slot>]> {
-        {
-            let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-            if !view.watch.has_changed().unwrap_or(false) {
-                return Arc::clone(&view.slots);
-            }
-        }
-        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
-        let resolution = view.watch.borrow_and_update().clone();
-        let endpoints: &[Endpoint] = match &resolution {
-            Resolution::Endpoints(endpoints) => endpoints,
-            Resolution::Pending | Resolution::Failed(_) => &[],
-        };
-        let slots = endpoints.iter().map(|endpoint| {
-            let known = view.slots.iter().find(|slot| slot.endpoint == *endpoint);
-            known.cloned().unwrap_or_else(|| Slot::new(endpoint.clone()))
-        });
-        view.slots = slots.collect();
-        Arc::clone(&view.slots)
     }
 }
 
@@ -242,19 +151,20 @@ impl std::fmt::Debug for Directory {
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::{Endpoint, Publisher, watched};
     use super::*;
 
     #[derive(Default)]
     struct Scripted {
-        senders: Mutex<Vec<watch::Sender<Resolution>>>,
+        publishers: Mutex<Vec<Publisher>>,
         unreachable: Mutex<Vec<Endpoint>>,
     }
 
     impl Resolver for Scripted {
         fn watch(&self, _: &AppRef) -> EndpointWatch {
-            let (sender, receiver) = watch::channel(Resolution::Pending);
-            self.senders.lock().unwrap().push(sender);
-            receiver
+            let (publisher, watch) = watched();
+            self.publishers.lock().unwrap().push(publisher);
+            watch
         }
 
         fn unreachable(&self, _: &AppRef, endpoint: &Endpoint) {
@@ -266,13 +176,12 @@ mod tests {
         fn say(&self, watch: usize, ports: &[u16]) {
             let endpoints = ports
                 .iter()
-                .map(|port| Endpoint::new(format!("127.0.0.1:{port}")))
-                .collect();
-            self.senders.lock().unwrap()[watch].send_replace(Resolution::Endpoints(endpoints));
+                .map(|port| Endpoint::new(format!("127.0.0.1:{port}")));
+            self.publishers.lock().unwrap()[watch].publish(endpoints);
         }
 
         fn watches(&self) -> usize {
-            self.senders.lock().unwrap().len()
+            self.publishers.lock().unwrap().len()
         }
     }
 
@@ -312,10 +221,8 @@ mod tests {
         resolver.say(0, &[1, 2, 3]);
         for _ in 0..50 {
             // The endpoint with a call in flight loses against any other one.
-            let other = directory
-                .pick_other(&app("a"), std::slice::from_ref(&kept))
-                .unwrap();
-            assert_ne!(*other.endpoint(), kept);
+            let other = directory.pick_other(&app("a"), std::slice::from_ref(&held));
+            assert_ne!(*other.unwrap().endpoint(), kept);
         }
         resolver.say(0, &[3]);
         assert_eq!(
@@ -328,8 +235,7 @@ mod tests {
     async fn a_failure_is_told_once_and_asked_anew() {
         let (resolver, directory) = directory(DirectorySettings::default());
         directory.entry(&app("a"));
-        resolver.senders.lock().unwrap()[0]
-            .send_replace(Resolution::Failed(ResolveError::new("couldn't find service: a")));
+        resolver.publishers.lock().unwrap()[0].fail(ResolveError::new("couldn't find service: a"));
         let error = directory.pick(&app("a")).await.unwrap_err();
         assert_eq!(error.to_string(), "couldn't find service: a");
         directory.entry(&app("a"));
@@ -354,11 +260,11 @@ mod tests {
         assert!(directory.apps.read().unwrap().is_empty());
         assert!(
             resolver
-                .senders
+                .publishers
                 .lock()
                 .unwrap()
                 .iter()
-                .all(watch::Sender::is_closed)
+                .all(Publisher::is_closed)
         );
     }
 
@@ -382,7 +288,7 @@ mod tests {
     async fn a_closed_resolver_is_asked_again() {
         let (resolver, directory) = directory(DirectorySettings::default());
         directory.entry(&app("a"));
-        resolver.senders.lock().unwrap().clear();
+        resolver.publishers.lock().unwrap().clear();
         directory.entry(&app("a"));
         assert_eq!(resolver.watches(), 1, "the second watch replaced the first");
     }

@@ -1,35 +1,67 @@
 //! Endpoints of apps and the one balancer that picks from them, whatever resolver found them.
+//!
+//! A resolver gives whole sets to a [`Publisher`], which makes the next immutable set from them and puts it in place
+//! with one store; calls [pick](EndpointWatch) from the set that is there. What is known of an endpoint (its load, its
+//! failures) belongs to its address and goes on in the next set.
 
 mod directory;
+mod pick;
 mod slots;
+mod watch;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+pub use directory::{Directory, DirectorySettings};
+pub use slots::{InFlight, Picked};
+pub use watch::{EndpointWatch, Endpoints, Publisher, Resolution, watched};
 
-pub use directory::{Directory, DirectorySettings, Picked};
-pub use slots::InFlight;
-
-use crate::error::ResolveError;
-
-/// The internal gRPC address of one sidecar.
+/// The internal gRPC address of one sidecar, with what its resolver knows of it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     address: Arc<str>,
+    weight: NonZeroU32,
+    zone: Option<Arc<str>>,
 }
 
 impl Endpoint {
-    /// An endpoint at `host:port`; an IPv6 address stands in brackets.
+    /// An endpoint at `host:port`, of weight 1 and in no zone; an IPv6 address stands in brackets.
     pub fn new(address: impl Into<Arc<str>>) -> Self {
         Self {
             address: address.into(),
+            weight: NonZeroU32::MIN,
+            zone: None,
         }
+    }
+
+    /// Gives it a share of the calls that is so many times that of an endpoint of weight 1.
+    #[must_use]
+    pub fn with_weight(mut self, weight: NonZeroU32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Names the zone that it is in.
+    #[must_use]
+    pub fn in_zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.zone = Some(zone.into());
+        self
     }
 
     /// The address, `host:port`.
     pub fn address(&self) -> &Arc<str> {
         &self.address
+    }
+
+    /// Its share of the calls.
+    pub fn weight(&self) -> NonZeroU32 {
+        self.weight
+    }
+
+    /// The zone that it is in, if the resolver knows of zones.
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
     }
 }
 
@@ -37,30 +69,4 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.address)
     }
-}
-
-/// What a resolver knows of an app at the moment.
-#[derive(Clone, Debug, Default)]
-pub enum Resolution {
-    /// Nothing yet.
-    #[default]
-    Pending,
-    /// The endpoints; never an empty list.
-    Endpoints(Arc<[Endpoint]>),
-    /// The app was not found, or nobody could tell. The next call asks anew.
-    Failed(ResolveError),
-}
-
-/// A resolver's view of one app, kept up to date.
-pub type EndpointWatch = watch::Receiver<Resolution>;
-
-/// Tells who watches an app which endpoints it has. Nobody is woken when these are known already.
-pub fn publish(watcher: &watch::Sender<Resolution>, endpoints: Arc<[Endpoint]>) {
-    watcher.send_if_modified(|resolution| {
-        let is_known = matches!(resolution, Resolution::Endpoints(known) if *known == endpoints);
-        if !is_known {
-            *resolution = Resolution::Endpoints(endpoints);
-        }
-        !is_known
-    });
 }

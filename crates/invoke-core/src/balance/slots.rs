@@ -11,10 +11,17 @@ use super::Endpoint;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// One endpoint with its load and its recent failures. All of it is atomic: picking takes no lock.
+/// One endpoint of a set.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) endpoint: Endpoint,
+    pub(super) state: Arc<State>,
+}
+
+/// The load and the recent failures of an address, which outlive the set that it is in. All of it is atomic: picking
+/// takes no lock.
+#[derive(Debug)]
+pub(super) struct State {
     epoch: Instant,
     in_flight: AtomicUsize,
     failures: AtomicU32,
@@ -23,31 +30,51 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(endpoint: Endpoint) -> Arc<Self> {
-        Arc::new(Self {
-            endpoint,
-            epoch: Instant::now(),
+    pub(super) fn new(endpoint: Endpoint, epoch: Instant) -> Arc<Self> {
+        let state = Arc::new(State {
+            epoch,
             in_flight: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             out_until: AtomicU64::new(0),
+        });
+        Arc::new(Self { endpoint, state })
+    }
+
+    /// The same address, of which the resolver says something new.
+    pub(super) fn renewed(&self, endpoint: Endpoint) -> Arc<Self> {
+        Arc::new(Self {
+            endpoint,
+            state: Arc::clone(&self.state),
         })
     }
 
     pub(super) fn load(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.state.in_flight.load(Ordering::Relaxed)
     }
 
     /// Whether the endpoint failed lately. Costs no look at the clock for one that never did.
     pub(super) fn is_out(&self) -> bool {
-        let until = self.out_until.load(Ordering::Relaxed);
-        until != 0 && (self.epoch.elapsed().as_millis() as u64) < until
+        let until = self.state.out_until.load(Ordering::Relaxed);
+        until != 0 && self.state.now() < until
+    }
+
+    pub(super) fn is_among(&self, tried: &[Picked]) -> bool {
+        tried
+            .iter()
+            .any(|picked| Arc::ptr_eq(&picked.0.0.state, &self.state))
+    }
+}
+
+impl State {
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
     }
 
     /// Leaves the endpoint out for a while that doubles with each failure in a row.
     pub(super) fn fail(&self) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(5);
         let pause = FIRST_PAUSE.saturating_mul(1 << failures).min(LONGEST_PAUSE);
-        let until = (self.epoch.elapsed() + pause).as_millis() as u64;
+        let until = self.now() + pause.as_millis() as u64;
         self.out_until.store(until, Ordering::Relaxed);
     }
 
@@ -59,112 +86,39 @@ impl Slot {
     }
 }
 
+/// An endpoint picked for one attempt, which counts as one in flight there until this is dropped.
+#[derive(Debug)]
+pub struct Picked(InFlight);
+
 /// A call in flight to an endpoint. The endpoint's count goes down when this is dropped.
 #[derive(Debug)]
 pub struct InFlight(Arc<Slot>);
 
-impl InFlight {
+impl Picked {
     pub(super) fn new(slot: &Arc<Slot>) -> Self {
-        slot.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(slot))
+        slot.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(InFlight(Arc::clone(slot)))
+    }
+
+    /// Where to send the attempt.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.0.endpoint
+    }
+
+    /// The attempt reached the endpoint; the count goes on with what is returned.
+    pub fn succeeded(self) -> InFlight {
+        self.0.0.state.succeed();
+        self.0
+    }
+
+    /// The endpoint could not be reached: it is left out for a while.
+    pub(super) fn failed(&self) {
+        self.0.0.state.fail();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Picks the less loaded of two endpoints taken at random, leaving out those that `skip` names and, as long as
-/// others remain, those that failed lately.
-pub(super) fn pick<'a>(slots: &'a [Arc<Slot>], skip: &[Endpoint]) -> Option<&'a Arc<Slot>> {
-    if let [only] = slots {
-        return (!skip.contains(&only.endpoint)).then_some(only);
-    }
-    let allowed = |slot: &&Arc<Slot>| !skip.contains(&slot.endpoint);
-    let healthy = |slot: &&Arc<Slot>| allowed(slot) && !slot.is_out();
-    let count = slots.iter().filter(healthy).count();
-    if count > 0 {
-        return two_choices(&slots.iter().filter(healthy), count);
-    }
-    let count = slots.iter().filter(allowed).count();
-    two_choices(&slots.iter().filter(allowed), count)
-}
-
-fn two_choices<'a>(
-    candidates: &(impl Iterator<Item = &'a Arc<Slot>> + Clone),
-    count: usize,
-) -> Option<&'a Arc<Slot>> {
-    if count <= 1 {
-        return candidates.clone().next();
-    }
-    let first = fastrand::usize(..count);
-    let second = (first + fastrand::usize(1..count)) % count;
-    let nth = |index| candidates.clone().nth(index);
-    match (nth(first), nth(second)) {
-        (Some(a), Some(b)) => Some(if b.load() < a.load() { b } else { a }),
-        (a, b) => a.or(b),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn slots(count: usize) -> Vec<Arc<Slot>> {
-        (0..count)
-            .map(|port| Slot::new(Endpoint::new(format!("127.0.0.1:{port}"))))
-            .collect()
-    }
-
-    #[test]
-    fn the_less_loaded_of_two_is_picked() {
-        let slots = slots(2);
-        let _load = InFlight::new(&slots[0]);
-        for _ in 0..20 {
-            assert_eq!(pick(&slots, &[]).unwrap().endpoint, slots[1].endpoint);
-        }
-    }
-
-    #[test]
-    fn load_spreads() {
-        let slots = slots(3);
-        let held: Vec<_> = (0..300)
-            .map(|_| InFlight::new(pick(&slots, &[]).unwrap()))
-            .collect();
-        assert!(
-            slots.iter().all(|slot| slot.load() > 80),
-            "{:?}",
-            slots.iter().map(|s| s.load()).collect::<Vec<_>>()
-        );
-        drop(held);
-        assert!(slots.iter().all(|slot| slot.load() == 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failed_endpoint_is_left_out_for_a_while() {
-        let slots = slots(2);
-        slots[0].fail();
-        for _ in 0..20 {
-            assert_eq!(pick(&slots, &[]).unwrap().endpoint, slots[1].endpoint);
-        }
-        tokio::time::advance(Duration::from_millis(1001)).await;
-        assert!(!slots[0].is_out());
-        slots[0].fail();
-        tokio::time::advance(Duration::from_millis(1001)).await;
-        assert!(slots[0].is_out(), "the second failure in a row counts double");
-        slots[0].succeed();
-        assert!(!slots[0].is_out());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn when_all_failed_any_is_better_than_none() {
-        let slots = slots(2);
-        slots[0].fail();
-        slots[1].fail();
-        assert!(pick(&slots, &[]).is_some());
-        assert!(pick(&slots, &[slots[0].endpoint.clone(), slots[1].endpoint.clone()]).is_none());
-        assert!(pick(&slots[..1], &[slots[0].endpoint.clone()]).is_none());
+        self.0.state.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -3,10 +3,9 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use tokio::sync::watch;
 
 use super::*;
-use crate::balance::{DirectorySettings, EndpointWatch, Resolution};
+use crate::balance::{DirectorySettings, EndpointWatch, watched};
 use crate::error::{ResolveError, RpcStatus};
 use crate::headers::{CALLEE_APP_ID, CALLER_APP_ID};
 use crate::{
@@ -18,15 +17,13 @@ struct Known(Vec<&'static str>);
 
 impl Resolver for Known {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let endpoints: Arc<[Endpoint]> = self.0.iter().map(|address| Endpoint::new(*address)).collect();
-        let resolution = if endpoints.is_empty() {
-            Resolution::Failed(ResolveError::new(format!("couldn't find service: {}", app.id)))
+        let (publisher, watch) = watched();
+        if self.0.is_empty() {
+            publisher.fail(ResolveError::new(format!("couldn't find service: {}", app.id)));
         } else {
-            Resolution::Endpoints(endpoints)
-        };
-        let (sender, receiver) = watch::channel(resolution);
-        std::mem::forget(sender);
-        receiver
+            publisher.publish_final(self.0.iter().map(|address| Endpoint::new(*address)));
+        }
+        watch
     }
 }
 
@@ -208,6 +205,25 @@ async fn an_unsent_call_moves_to_the_next_endpoint_at_once() {
     places.sort();
     places.dedup();
     assert_eq!(places.len(), 3, "each endpoint was tried once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_enough_to_do_is_not_dead() {
+    let (outbound, script) = sidecar(None, vec!["one:1", "two:2"]);
+    for (error, stays) in [
+        (unavailable(Seen::No).refused(true), true),
+        (unavailable(Seen::No), false),
+    ] {
+        script.answers.lock().unwrap().push_back(Err(error));
+        outbound.invoke("you", call("body")).await.unwrap();
+        let first = places(&script).remove(0);
+        script.seen.lock().unwrap().clear();
+        for _ in 0..50 {
+            outbound.invoke("you", call("body")).await.unwrap();
+        }
+        assert_eq!(places(&script).contains(&first), stays);
+        script.seen.lock().unwrap().clear();
+    }
 }
 
 #[tokio::test(start_paused = true)]

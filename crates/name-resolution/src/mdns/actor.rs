@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::balance::{Endpoint, Resolution};
+use invoke_core::balance::{Endpoint, Publisher};
 use invoke_core::error::ResolveError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::packet::{Data, Packet, Question, Record};
@@ -31,7 +31,7 @@ const AUTHORITATIVE: u16 = 0x0400;
 /// What the resolver asks of its task.
 #[derive(Debug)]
 pub(super) enum Command {
-    Watch(String, watch::Sender<Resolution>),
+    Watch(String, Publisher),
     Unreachable(String, Arc<str>),
     Withdraw(oneshot::Sender<()>),
 }
@@ -205,7 +205,7 @@ struct Known {
 /// An app that somebody watches.
 #[derive(Debug)]
 struct App {
-    watchers: Vec<watch::Sender<Resolution>>,
+    watchers: Vec<Publisher>,
     known: Vec<Known>,
     /// Until when the first answer is waited for; `None` once there was one.
     deadline: Option<Instant>,
@@ -282,10 +282,10 @@ impl Actor {
         }
     }
 
-    fn watch(&mut self, id: String, watcher: watch::Sender<Resolution>) {
+    fn watch(&mut self, id: String, watcher: Publisher) {
         let now = Instant::now();
         if !can_be_asked_for(&id) {
-            watcher.send_replace(Resolution::Failed(ResolveError::new("dns: bad rdata")));
+            watcher.fail(ResolveError::new("dns: bad rdata"));
             return;
         }
         let app = self.apps.entry(id.clone()).or_insert_with(|| App {
@@ -295,7 +295,7 @@ impl Actor {
             refresh: now + REFRESH,
         });
         if !app.known.is_empty() {
-            watcher.send_replace(app.resolution());
+            watcher.publish(app.endpoints());
             app.watchers.push(watcher);
             return;
         }
@@ -479,15 +479,13 @@ impl App {
         changed
     }
 
-    fn resolution(&self) -> Resolution {
+    fn endpoints(&self) -> Vec<Endpoint> {
         let mut addresses: Vec<&Arc<str>> = self.known.iter().map(|known| &known.address).collect();
         addresses.sort();
-        Resolution::Endpoints(
-            addresses
-                .into_iter()
-                .map(|address| Endpoint::new(Arc::clone(address)))
-                .collect(),
-        )
+        let endpoints = addresses
+            .into_iter()
+            .map(|address| Endpoint::new(Arc::clone(address)));
+        endpoints.collect()
     }
 
     /// Tells those who watch. `true` when there is nothing left to watch.
@@ -500,9 +498,9 @@ impl App {
             return true;
         }
         self.deadline = None;
-        let resolution = self.resolution();
+        let endpoints = self.endpoints();
         for watcher in &self.watchers {
-            watcher.send_replace(resolution.clone());
+            watcher.publish(endpoints.iter().cloned());
         }
         false
     }
@@ -510,7 +508,7 @@ impl App {
     fn fail(&self, id: &str) {
         let error = ResolveError::new(format!("couldn't find service: {id}"));
         for watcher in &self.watchers {
-            watcher.send_replace(Resolution::Failed(error.clone()));
+            watcher.fail(error.clone());
         }
     }
 }

@@ -10,10 +10,10 @@ mod sockets;
 
 use std::sync::Arc;
 
-use invoke_core::balance::{Endpoint, EndpointWatch, Resolution};
+use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::registry::{InitError, Instance};
 use actor::{Actor, Command, Registration};
@@ -78,17 +78,17 @@ pub(crate) fn fuzz(bytes: &[u8]) -> bool {
 
 impl Resolver for MdnsResolver {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let (sender, receiver) = watch::channel(Resolution::Pending);
+        let (publisher, watch) = watched();
         let id = app.id.as_str().to_owned();
-        if let Err(error) = self.0.try_send(Command::Watch(id, sender)) {
+        if let Err(error) = self.0.try_send(Command::Watch(id, publisher)) {
             let (mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) =
                 error;
-            if let Command::Watch(id, sender) = command {
+            if let Command::Watch(id, publisher) = command {
                 let text = format!("timeout waiting for address for app id {id}");
-                sender.send_replace(Resolution::Failed(ResolveError::new(text)));
+                publisher.fail(ResolveError::new(text));
             }
         }
-        receiver
+        watch
     }
 
     fn unreachable(&self, app: &AppRef, endpoint: &Endpoint) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use invoke_core::balance::Resolution;
 use tokio::time::timeout;
 
 use super::packet::Packet;
@@ -113,16 +114,9 @@ fn network() -> Network {
     }
 }
 
-async fn endpoints(watch: &mut EndpointWatch) -> Result<Vec<String>, String> {
-    let resolution = timeout(
-        Duration::from_secs(20),
-        watch.wait_for(|r| !matches!(r, Resolution::Pending)),
-    );
-    match &*resolution
-        .await
-        .expect("an answer in time")
-        .expect("the resolver lives")
-    {
+async fn endpoints(watch: &EndpointWatch) -> Result<Vec<String>, String> {
+    let resolution = timeout(Duration::from_secs(20), watch.first());
+    match resolution.await.expect("an answer in time") {
         Resolution::Endpoints(endpoints) => Ok(endpoints.iter().map(|e| e.address().to_string()).collect()),
         Resolution::Failed(error) => Err(error.to_string()),
         Resolution::Pending => unreachable!("waited for"),
@@ -132,7 +126,7 @@ async fn endpoints(watch: &mut EndpointWatch) -> Result<Vec<String>, String> {
 async fn becomes(watch: &mut EndpointWatch, wanted: &Result<Vec<String>, String>) {
     let waiting = async {
         while endpoints(watch).await != *wanted {
-            if watch.changed().await.is_err() {
+            if !watch.changed().await {
                 break;
             }
         }
@@ -148,9 +142,9 @@ async fn two_sidecars_find_each_other_and_part() {
     let callee = MdnsResolver::start_on(network, &instance("callee", 2)).unwrap();
     let app = AppRef::new("callee", "default");
     let mut watch = caller.watch(&app);
-    assert_eq!(endpoints(&mut watch).await, Ok(vec!["192.168.1.10:2".to_owned()]));
-    let mut other = caller.watch(&AppRef::new("callee", "elsewhere"));
-    assert_eq!(endpoints(&mut other).await, Ok(vec!["192.168.1.10:2".to_owned()]));
+    assert_eq!(endpoints(&watch).await, Ok(vec!["192.168.1.10:2".to_owned()]));
+    let other = caller.watch(&AppRef::new("callee", "elsewhere"));
+    assert_eq!(endpoints(&other).await, Ok(vec!["192.168.1.10:2".to_owned()]));
 
     callee.close().await;
     let gone = Err("couldn't find service: callee".to_owned());
@@ -158,7 +152,7 @@ async fn two_sidecars_find_each_other_and_part() {
 
     let _again = MdnsResolver::start_on(network, &instance("callee", 3)).unwrap();
     assert_eq!(
-        endpoints(&mut caller.watch(&app)).await,
+        endpoints(&caller.watch(&app)).await,
         Ok(vec!["192.168.1.10:3".to_owned()])
     );
 }
@@ -170,23 +164,23 @@ async fn an_unreachable_endpoint_is_dropped_and_asked_for_again() {
     let _callee = MdnsResolver::start_on(network, &instance("callee", 2)).unwrap();
     let app = AppRef::new("callee", "default");
     let mut watch = caller.watch(&app);
-    let found = endpoints(&mut watch).await.unwrap();
+    let found = endpoints(&watch).await.unwrap();
     caller.unreachable(&app, &Endpoint::new(&*found[0]));
     becomes(&mut watch, &Err("couldn't find service: callee".to_owned())).await;
     // It lives: the next call finds it at once.
-    assert_eq!(endpoints(&mut caller.watch(&app)).await, Ok(found));
+    assert_eq!(endpoints(&caller.watch(&app)).await, Ok(found));
 }
 
 #[tokio::test]
 async fn nobody_answers() {
     let caller = MdnsResolver::start_on(network(), &instance("caller", 1)).unwrap();
-    let mut watch = caller.watch(&AppRef::new("nobody", "default"));
+    let watch = caller.watch(&AppRef::new("nobody", "default"));
     assert_eq!(
-        endpoints(&mut watch).await,
+        endpoints(&watch).await,
         Err("couldn't find service: nobody".to_owned())
     );
     for id in [String::new(), "x".repeat(64)] {
-        let mut watch = caller.watch(&AppRef::new(id.as_str(), "default"));
-        assert_eq!(endpoints(&mut watch).await, Err("dns: bad rdata".to_owned()));
+        let watch = caller.watch(&AppRef::new(id.as_str(), "default"));
+        assert_eq!(endpoints(&watch).await, Err("dns: bad rdata".to_owned()));
     }
 }

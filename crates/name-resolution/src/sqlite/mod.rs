@@ -7,10 +7,10 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
-use invoke_core::balance::{Endpoint, EndpointWatch, Resolution};
+use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::registry::{InitError, Instance};
 use crate::settings::{Settings, SettingsError};
@@ -169,10 +169,10 @@ fn address(instance: &Instance) -> String {
 
 impl Resolver for Sqlite {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let (watcher, receiver) = watch::channel(Resolution::Pending);
+        let (watcher, watch) = watched();
         // Without the thread the watcher is gone, and whoever waits is told that the resolver was closed.
         let _ = self.0.send(Command::Watch(app.id.as_str().to_owned(), watcher));
-        receiver
+        watch
     }
 
     fn unreachable(&self, _app: &AppRef, _endpoint: &Endpoint) {

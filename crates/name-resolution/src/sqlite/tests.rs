@@ -1,3 +1,4 @@
+use invoke_core::balance::Resolution;
 use serde_json::json;
 
 use super::*;
@@ -19,12 +20,7 @@ async fn resolver(folder: &tempfile::TempDir, app_id: &str, port: u16) -> Sqlite
 }
 
 async fn find(resolver: &Sqlite, id: &str) -> Result<Vec<String>, String> {
-    let mut watch = resolver.watch(&AppRef::new(id, "default"));
-    let resolution = watch
-        .wait_for(|resolution| !matches!(resolution, Resolution::Pending))
-        .await
-        .unwrap();
-    match &*resolution {
+    match resolver.watch(&AppRef::new(id, "default")).first().await {
         Resolution::Endpoints(endpoints) => Ok(endpoints.iter().map(|e| e.address().to_string()).collect()),
         Resolution::Failed(error) => Err(error.to_string()),
         Resolution::Pending => unreachable!("waited for"),
@@ -116,28 +112,29 @@ async fn all_who_watch_hear_of_changes() {
     let folder = tempfile::tempdir().unwrap();
     let a = resolver(&folder, "a", 1).await;
     let first = resolver(&folder, "b", 2).await;
-    let mut watches = [(); 3].map(|()| a.watch(&AppRef::new("b", "default")));
+    let watches = [(); 3].map(|()| a.watch(&AppRef::new("b", "default")));
     let endpoints = |count| move |resolution: &Resolution| matches!(resolution, Resolution::Endpoints(all) if all.len() == count);
-    for watch in &mut watches {
-        watch.wait_for(endpoints(1)).await.unwrap();
+    for watch in &watches {
+        watch.wait_for(endpoints(1)).await;
     }
     let second = resolver(&folder, "b", 3).await;
-    for watch in &mut watches {
-        watch.wait_for(endpoints(2)).await.unwrap();
+    for watch in &watches {
+        watch.wait_for(endpoints(2)).await;
     }
     first.close().await;
     second.close().await;
     for mut watch in watches {
         let is_gone = |known: &Resolution| matches!(known, Resolution::Failed(_));
-        watch.wait_for(is_gone).await.unwrap();
-        assert!(watch.changed().await.is_err(), "nobody looks any more");
+        watch.wait_for(is_gone).await;
+        while watch.is_alive() && watch.changed().await {}
+        assert!(!watch.is_alive(), "nobody looks any more");
     }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn watch(worker: &mut Worker, app_id: &str) -> EndpointWatch {
-    let (watcher, watch) = watch::channel(Resolution::Pending);
+    let (watcher, watch) = watched();
     worker.take(Command::Watch(app_id.into(), watcher));
     worker.work();
     watch
@@ -149,7 +146,7 @@ fn who_cannot_be_reached_is_looked_up_soon() {
     let mut worker = Worker::new(database(&folder), HOUR, HOUR);
     let row = worker.due();
     let watch = watch(&mut worker, "a");
-    assert!(matches!(*watch.borrow(), Resolution::Endpoints(_)));
+    assert!(matches!(watch.now(), Resolution::Endpoints(_)));
     let regular = worker.due();
     assert!(regular < row);
     worker.take(Command::Refresh);
@@ -162,8 +159,8 @@ fn those_who_do_not_exist_are_not_looked_up_again() {
     let mut worker = Worker::new(database(&folder), HOUR, HOUR);
     let row = worker.due();
     let watch = watch(&mut worker, "unknown");
-    assert!(matches!(*watch.borrow(), Resolution::Failed(_)));
-    worker.take(Command::Watch("a".into(), watch::channel(Resolution::Pending).0));
+    assert!(matches!(watch.now(), Resolution::Failed(_)));
+    worker.take(Command::Watch("a".into(), watched().0));
     worker.work();
     assert_eq!(worker.due(), row, "nobody watches: the row is what is left");
 }
@@ -223,10 +220,9 @@ fn a_table_that_cannot_be_read_is_no_reason_to_forget() {
             thread::sleep(Duration::from_millis(1));
         }
         let new = watch(&mut worker, "a");
-        assert_eq!(matches!(*known.borrow(), Resolution::Endpoints(_)), stays);
-        let failed = new.borrow();
-        let Resolution::Failed(error) = &*failed else {
-            panic!("{failed:?}");
+        assert_eq!(matches!(known.now(), Resolution::Endpoints(_)), stays);
+        let Resolution::Failed(error) = new.now() else {
+            panic!("{new:?}");
         };
         assert!(
             error

@@ -1,13 +1,12 @@
 //! The thread that owns the database: it answers all who watch with one query, and keeps this sidecar's row alive.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use invoke_core::balance::{Endpoint, Resolution, publish};
+use invoke_core::balance::{Endpoint, Publisher, Resolution};
 use invoke_core::error::ResolveError;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::database::Database;
 
@@ -22,7 +21,7 @@ const BATCH: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Looks an app up again and again, as long as somebody watches and it is there.
-    Watch(String, watch::Sender<Resolution>),
+    Watch(String, Publisher),
     /// Somebody could not be reached: the table may know better already.
     Refresh,
     /// Takes the row out.
@@ -30,7 +29,7 @@ pub(super) enum Command {
 }
 
 /// Those who watch, by app id.
-type Watchers = HashMap<String, Vec<watch::Sender<Resolution>>>;
+type Watchers = HashMap<String, Vec<Publisher>>;
 
 /// What the thread knows.
 pub(super) struct Worker {
@@ -172,9 +171,9 @@ impl Worker {
                         return false;
                     };
                     let endpoints = addresses.iter().map(|address| Endpoint::new(address.as_str()));
-                    let endpoints: Arc<[Endpoint]> = endpoints.collect();
+                    let endpoints: Vec<Endpoint> = endpoints.collect();
                     for watcher in watchers {
-                        publish(watcher, Arc::clone(&endpoints));
+                        watcher.publish(endpoints.iter().cloned());
                     }
                     true
                 });
@@ -193,7 +192,7 @@ impl Worker {
         let failure = ResolveError::new(format!("failed to look up address: {error}"));
         let is_old = self.read.elapsed() > self.lifetime;
         watchers.retain(|_, watchers| {
-            let is_found = |watcher: &watch::Sender<_>| matches!(*watcher.borrow(), Resolution::Endpoints(_));
+            let is_found = |watcher: &Publisher| matches!(watcher.now(), Resolution::Endpoints(_));
             let lost = watchers.extract_if(.., |watcher| is_old || !is_found(watcher));
             fail(&lost.collect::<Vec<_>>(), &failure);
             !watchers.is_empty()
@@ -201,8 +200,8 @@ impl Worker {
     }
 }
 
-fn fail(watchers: &[watch::Sender<Resolution>], failure: &ResolveError) {
+fn fail(watchers: &[Publisher], failure: &ResolveError) {
     for watcher in watchers {
-        watcher.send_replace(Resolution::Failed(failure.clone()));
+        watcher.fail(failure.clone());
     }
 }

@@ -143,6 +143,11 @@ impl ClientError {
         self.seen
     }
 
+    /// Whether the other side is there, but refused the call for now (RFC 9113, section 8.7).
+    pub fn is_refusal(&self) -> bool {
+        self.kind == ErrorKind::StreamReset(http2::Reason::REFUSED_STREAM.into())
+    }
+
     /// The transport's own error.
     pub fn into_source(self) -> BoxError {
         self.source

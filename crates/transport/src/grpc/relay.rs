@@ -73,6 +73,8 @@ pub struct RelayFailure {
     pub seen: Seen,
     /// Whether it was the request that broke.
     pub is_of_request: bool,
+    /// Whether the other side is there, but refused the stream.
+    pub is_refusal: bool,
     /// Whether a connection was there, and was lost.
     is_lost: bool,
 }
@@ -132,7 +134,11 @@ impl Relay {
             Err(error) => {
                 let status = GrpcStatus::of_failure(&error);
                 let is_lost = !matches!(error.kind(), ErrorKind::Connect | ErrorKind::StreamReset(_));
-                Err(self.fails(status, error.seen(), is_lost))
+                let failure = self.fails(status, error.seen(), is_lost);
+                Err(RelayFailure {
+                    is_refusal: error.is_refusal(),
+                    ..failure
+                })
             }
         }
     }
@@ -143,12 +149,14 @@ impl Relay {
                 status: refused.clone(),
                 seen: Seen::Maybe,
                 is_of_request: true,
+                is_refusal: false,
                 is_lost,
             },
             None => RelayFailure {
                 status,
                 seen,
                 is_of_request: false,
+                is_refusal: false,
                 is_lost,
             },
         }

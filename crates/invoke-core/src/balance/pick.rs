@@ -1,0 +1,190 @@
+//! The choice among the endpoints of a set.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::slots::{Picked, Slot};
+
+/// How often an endpoint is drawn before the choice goes on without chance.
+const DRAWS: usize = 8;
+/// How many endpoints are then looked at one after the other. Sets up to this size are searched to the last one, and
+/// in larger ones a choice never costs more than this.
+const WINDOW: usize = 64;
+
+/// The endpoints that an app has at one time.
+#[derive(Debug, Default)]
+pub(super) struct Set {
+    pub(super) slots: Box<[Arc<Slot>]>,
+    /// The greatest weight, or `None` when all weigh the same.
+    heaviest: Option<NonZeroU32>,
+}
+
+impl Set {
+    pub(super) fn new(slots: Box<[Arc<Slot>]>) -> Self {
+        let weights = || slots.iter().map(|slot| slot.endpoint.weight());
+        let heaviest = weights()
+            .max()
+            .filter(|most| weights().any(|weight| weight != *most));
+        Self { slots, heaviest }
+    }
+
+    /// Picks the less loaded of two endpoints drawn at random, leaving out those that were tried and, as long as
+    /// others are found, those that failed lately. Costs the same whatever the size of the set.
+    pub(super) fn pick(&self, tried: &[Picked]) -> Option<Picked> {
+        let first = match &*self.slots {
+            [] => return None,
+            [only] => return (!only.is_among(tried)).then(|| Picked::new(only)),
+            _ => match self.draw(None, tried) {
+                Some(first) => first,
+                None => return self.search(tried).map(Picked::new),
+            },
+        };
+        let second = self.draw(Some(first), tried).map(|place| &self.slots[place]);
+        let first = &self.slots[first];
+        Some(Picked::new(match second {
+            Some(second) if is_freer(second, first) => second,
+            _ => first,
+        }))
+    }
+
+    /// The place of an endpoint at random, by weight, that is neither out nor tried nor the one drawn before.
+    fn draw(&self, before: Option<usize>, tried: &[Picked]) -> Option<usize> {
+        let count = self.slots.len();
+        (0..DRAWS).find_map(|_| {
+            let place = match before {
+                None => fastrand::usize(..count),
+                Some(before) => (before + fastrand::usize(1..count)) % count,
+            };
+            let slot = &self.slots[place];
+            (self.has_luck(slot) && !slot.is_out() && !slot.is_among(tried)).then_some(place)
+        })
+    }
+
+    /// The heaviest is always taken, one of half its weight every other time.
+    fn has_luck(&self, slot: &Slot) -> bool {
+        self.heaviest
+            .is_none_or(|most| fastrand::u32(..most.get()) < slot.endpoint.weight().get())
+    }
+
+    /// The next endpoint from anywhere on that was not tried, one that is not out if there is one.
+    fn search(&self, tried: &[Picked]) -> Option<&Arc<Slot>> {
+        let start = fastrand::usize(..self.slots.len());
+        let (before, after) = self.slots.split_at(start);
+        let candidates = || {
+            let window = after.iter().chain(before).take(WINDOW);
+            window.filter(|slot| !slot.is_among(tried))
+        };
+        candidates()
+            .find(|slot| !slot.is_out())
+            .or_else(|| candidates().next())
+    }
+}
+
+/// Whether one endpoint has fewer calls in flight than the other, for its weight.
+fn is_freer(one: &Slot, other: &Slot) -> bool {
+    let share = |slot: &Slot| u64::from(slot.endpoint.weight().get());
+    (one.load() as u64).saturating_mul(share(other)) < (other.load() as u64).saturating_mul(share(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::super::Endpoint;
+    use super::*;
+
+    fn set(weights: &[u32]) -> Set {
+        let endpoints = weights.iter().enumerate().map(|(port, weight)| {
+            let endpoint = Endpoint::new(format!("127.0.0.1:{port}"));
+            let weight = NonZeroU32::new(*weight).unwrap();
+            Slot::new(endpoint.with_weight(weight), Instant::now())
+        });
+        Set::new(endpoints.collect())
+    }
+
+    fn fail(set: &Set, slot: usize) {
+        set.slots[slot].state.fail();
+    }
+
+    fn address(picked: &Picked) -> &str {
+        picked.endpoint().address()
+    }
+
+    #[test]
+    fn the_less_loaded_of_two_is_picked() {
+        let set = set(&[1, 1]);
+        let _load = Picked::new(&set.slots[0]);
+        for _ in 0..20 {
+            assert_eq!(address(&set.pick(&[]).unwrap()), "127.0.0.1:1");
+        }
+    }
+
+    #[test]
+    fn load_spreads() {
+        let set = set(&[1; 3]);
+        let held: Vec<_> = (0..300).map(|_| set.pick(&[]).unwrap()).collect();
+        let loads: Vec<_> = set.slots.iter().map(|slot| slot.load()).collect();
+        assert!(loads.iter().all(|load| *load > 80), "{loads:?}");
+        drop(held);
+        assert!(set.slots.iter().all(|slot| slot.load() == 0));
+    }
+
+    #[test]
+    fn load_spreads_by_weight() {
+        let set = set(&[1, 3]);
+        let _held: Vec<_> = (0..400).map(|_| set.pick(&[]).unwrap()).collect();
+        let light = set.slots[0].load();
+        assert!((80..=120).contains(&light), "{light} of 400");
+    }
+
+    #[test]
+    fn calls_that_end_at_once_spread_by_weight_too() {
+        let set = set(&[1, 3]);
+        let is_light = |_: &usize| address(&set.pick(&[]).unwrap()) == "127.0.0.1:0";
+        let light = (0..4000).filter(is_light).count();
+        assert!((700..=1300).contains(&light), "{light} of 4000");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_endpoint_is_left_out_for_a_while() {
+        let set = set(&[1, 1]);
+        fail(&set, 0);
+        for _ in 0..20 {
+            assert_eq!(address(&set.pick(&[]).unwrap()), "127.0.0.1:1");
+        }
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        assert!(!set.slots[0].is_out());
+        fail(&set, 0);
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        assert!(set.slots[0].is_out(), "the second failure in a row counts double");
+        set.slots[0].state.succeed();
+        assert!(!set.slots[0].is_out());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_failed_any_is_better_than_none() {
+        let two = set(&[1, 1]);
+        fail(&two, 0);
+        fail(&two, 1);
+        let first = two.pick(&[]).unwrap();
+        let second = two.pick(std::slice::from_ref(&first)).unwrap();
+        assert_ne!(address(&first), address(&second));
+        assert!(two.pick(&[first, second]).is_none());
+        let one = set(&[1]);
+        let only = one.pick(&[]).unwrap();
+        assert!(one.pick(&[only]).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_is_left_is_found() {
+        let set = set(&[1; WINDOW]);
+        for slot in 1..WINDOW {
+            fail(&set, slot);
+        }
+        for _ in 0..20 {
+            assert_eq!(address(&set.pick(&[]).unwrap()), "127.0.0.1:0");
+        }
+    }
+}
