@@ -174,37 +174,9 @@ async fn sniffed(body: &mut Body, answer: &HeaderMap) -> Option<HeaderValue> {
         Some(Err(_)) | None => None,
     };
     if let Some(first) = first {
-        *body = Body::stream(Begun {
-            first: Some(first),
-            rest,
-        });
+        *body = rest.preceded_by(first);
     }
     kind.map(HeaderValue::from_static)
-}
-
-/// A body whose first frame was looked at.
-struct Begun {
-    first: Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>,
-    rest: Body,
-}
-
-impl http_body::Body for Begun {
-    type Data = bytes::Bytes;
-    type Error = invoke_core::BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, invoke_core::BodyError>>> {
-        match self.first.take() {
-            Some(first) => std::task::Poll::Ready(Some(first)),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The answer of an HTTP app as a reply.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -24,46 +23,20 @@ where
     headers::remove_hop_by_hop(&mut reply.headers);
     reply.headers.remove(header::CONTENT_LENGTH);
     reply.content_type = reply.headers.get(header::CONTENT_TYPE).cloned();
-    reply.body = at_hand_or_stream(AppBody {
+    reply.body = Body::take_in(AppBody {
         body,
         is_of_declared_length,
+        is_over: false,
     })
     .await;
     reply
-}
-
-/// Looks once whether the whole body has come with the head; never waits for it.
-async fn at_hand_or_stream<B>(mut body: AppBody<B>) -> Body
-where
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    if http_body::Body::is_end_stream(&body) {
-        return Body::empty();
-    }
-    let first = poll_fn(|cx| Poll::Ready(http_body::Body::poll_frame(Pin::new(&mut body), cx))).await;
-    match first {
-        Poll::Pending => Body::stream(body),
-        Poll::Ready(None) => Body::empty(),
-        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-            Ok(data) if http_body::Body::is_end_stream(&body) => Body::full(data),
-            Ok(data) => Body::stream(Begun {
-                first: Some(Ok(data)),
-                rest: body,
-            }),
-            Err(_trailers) => Body::stream(body),
-        },
-        Poll::Ready(Some(Err(error))) => Body::stream(Begun {
-            first: Some(Err(error)),
-            rest: body,
-        }),
-    }
 }
 
 /// The body of an app's answer.
 struct AppBody<B> {
     body: B,
     is_of_declared_length: bool,
+    is_over: bool,
 }
 
 impl<B> http_body::Body for AppBody<B>
@@ -79,6 +52,9 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this.is_over {
+            return Poll::Ready(None);
+        }
         loop {
             return Poll::Ready(match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 // Trailers of apps are not passed on.
@@ -89,6 +65,7 @@ where
                     // An app that declares too much and closes is common, and callers have always been given
                     // what there is. A reset, or a chunked body without its end, is no end.
                     if this.is_of_declared_length && is_clean_end(&*error) {
+                        this.is_over = true;
                         None
                     } else {
                         Some(Err(BodyError::transport(error)))
@@ -100,7 +77,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.is_over || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -125,33 +102,4 @@ fn is_clean_end(error: &(dyn std::error::Error + 'static)) -> bool {
     error
         .to_string()
         .contains("end of file before message length reached")
-}
-
-/// A body whose first frame was read already.
-struct Begun<B> {
-    first: Option<Result<Bytes, BodyError>>,
-    rest: AppBody<B>,
-}
-
-impl<B> http_body::Body for Begun<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(first.map(Frame::data))),
-            None => http_body::Body::poll_frame(Pin::new(&mut self.rest), cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
 }

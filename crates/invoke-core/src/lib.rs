@@ -25,7 +25,7 @@ mod reply;
 pub mod trace;
 mod verb;
 
-pub use body::{Body, BodyError, BoxError};
+pub use body::{Body, BodyError, BoxError, End};
 pub use error::{Cause, Denied, Fault, InvokeError, RpcStatus, Seen, StatusDetail};
 pub use id::{AppId, AppRef, Namespace, Target, TargetError};
 pub use inbound::{Caller, Inbound};

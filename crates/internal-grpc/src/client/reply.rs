@@ -1,6 +1,5 @@
 //! The answer of another sidecar.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -32,7 +31,6 @@ pub(super) async fn of_stream(answer: Response<CountedBody>, max: usize) -> Resu
     let mut pieces = Pieces {
         reader,
         first: None,
-        late: None,
         seq: 0,
         ended: false,
     };
@@ -42,7 +40,7 @@ pub(super) async fn of_stream(answer: Response<CountedBody>, max: usize) -> Resu
             .map_err(|error| InvokeError::new(Fault::Peer, Seen::Yes, error))?;
         pieces.first = (!first.is_empty()).then_some(first);
     }
-    reply.body = at_hand_or_stream(pieces).await;
+    reply.body = Body::take_in(pieces).await;
     Ok(reply)
 }
 
@@ -119,21 +117,10 @@ fn undecodable(error: DecodeError) -> InvokeError {
     errors::status(GrpcStatus::new(code::INTERNAL, error.to_string()))
 }
 
-/// A body that has come already is one piece, without box or task; any other streams.
-async fn at_hand_or_stream(mut pieces: Pieces) -> Body {
-    let at_end = poll_fn(|cx| Poll::Ready(pieces.is_complete(cx))).await;
-    match at_end {
-        Some(data) => Body::full(data),
-        None => Body::stream(pieces),
-    }
-}
-
 /// The body of a reply: numbered pieces, then a status.
 struct Pieces {
     reader: Reader,
     first: Option<Bytes>,
-    /// What was read after the first piece to see whether that was all.
-    late: Option<Result<Bytes, BodyError>>,
     seq: u64,
     ended: bool,
 }
@@ -148,36 +135,6 @@ impl Pieces {
         }
         self.seq += 1;
         Ok(payload.data)
-    }
-
-    /// The whole body, if the end of the stream has come already.
-    fn is_complete(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
-        match self.reader.poll_next(cx) {
-            Poll::Ready(None) => match self.end() {
-                Ok(()) => Some(self.first.take().unwrap_or_default()),
-                Err(error) => {
-                    self.pending(Err(error));
-                    None
-                }
-            },
-            Poll::Ready(Some(next)) => {
-                let next = self.piece(next);
-                self.pending(next);
-                None
-            }
-            Poll::Pending => None,
-        }
-    }
-
-    /// Puts what was read too early back, to be given out after the first piece.
-    fn pending(&mut self, next: Result<Bytes, BodyError>) {
-        match (self.first.take(), next) {
-            (None, Ok(data)) => self.first = Some(data),
-            (first, next) => {
-                self.first = first;
-                self.late = Some(next);
-            }
-        }
     }
 
     fn piece(&mut self, next: Result<(bool, Bytes), MessageError>) -> Result<Bytes, BodyError> {
@@ -217,18 +174,13 @@ impl http_body::Body for Pieces {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let mut late = this.late.take();
-        loop {
-            let next = match late.take() {
-                Some(late) => late,
-                None if this.ended => return Poll::Ready(None),
-                None => match ready!(this.reader.poll_next(cx)) {
-                    None => {
-                        let end = this.end();
-                        return Poll::Ready(end.err().map(Err));
-                    }
-                    Some(next) => this.piece(next),
-                },
+        while !this.ended {
+            let next = match ready!(this.reader.poll_next(cx)) {
+                None => {
+                    let end = this.end();
+                    return Poll::Ready(end.err().map(Err));
+                }
+                Some(next) => this.piece(next),
             };
             match next {
                 Ok(data) if data.is_empty() => {}
@@ -239,10 +191,11 @@ impl http_body::Body for Pieces {
                 }
             }
         }
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.first.is_none() && self.late.is_none()
+        self.ended && self.first.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -45,7 +45,6 @@ pub(super) async fn of_stream(
     let mut pieces = Pieces {
         messages,
         first: None,
-        late: None,
         seq: 0,
         ended: false,
     };
@@ -57,7 +56,7 @@ pub(super) async fn of_stream(
             first => pieces.first = Some(first),
         }
     }
-    let body = at_hand_or_stream(pieces).await;
+    let body = Body::take_in(pieces).await;
     Ok(Invocation { head, body })
 }
 
@@ -156,21 +155,10 @@ fn status_of(error: &MessageError) -> GrpcStatus {
     }
 }
 
-/// A body that has come already is one piece, without box or task; any other streams.
-async fn at_hand_or_stream(mut pieces: Pieces) -> Body {
-    let whole = poll_fn(|cx| Poll::Ready(pieces.whole(cx))).await;
-    match whole {
-        Some(data) => Body::full(data),
-        None => Body::stream(pieces),
-    }
-}
-
 /// The body of a call: numbered pieces until the caller's side of the stream ends.
 struct Pieces {
     messages: Messages,
     first: Option<Result<Bytes, BodyError>>,
-    /// What was read after the first piece to see whether that was all.
-    late: Option<Result<Bytes, BodyError>>,
     seq: u64,
     ended: bool,
 }
@@ -185,29 +173,6 @@ impl Pieces {
         }
         self.seq += 1;
         Ok(payload.data)
-    }
-
-    /// The whole body, if the end of the stream has come already.
-    fn whole(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
-        if !self.messages.reader.is_at_end() {
-            match self.messages.poll_next(cx) {
-                Poll::Pending => return None,
-                Poll::Ready(Some(next)) => {
-                    self.late = Some(self.piece(next));
-                    return None;
-                }
-                Poll::Ready(None) => {}
-            }
-        }
-        self.ended = true;
-        match self.first.take() {
-            None => Some(Bytes::new()),
-            Some(Ok(data)) => Some(data),
-            broken @ Some(Err(_)) => {
-                self.first = broken;
-                None
-            }
-        }
     }
 
     fn piece(&mut self, next: Result<Bytes, GrpcStatus>) -> Result<Bytes, BodyError> {
@@ -239,33 +204,29 @@ impl http_body::Body for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let mut early = this.first.take().or_else(|| this.late.take());
-        loop {
-            let next = match early.take() {
-                Some(early) => early,
-                None if this.ended => return Poll::Ready(None),
+        while !this.is_end_stream() {
+            let next = match this.first.take() {
+                Some(first) => first,
                 None => match ready!(this.messages.poll_next(cx)) {
-                    None => {
-                        this.ended = true;
-                        return Poll::Ready(None);
-                    }
+                    None => break,
                     Some(next) => this.piece(next),
                 },
             };
             match next {
-                Ok(data) if data.is_empty() => early = this.late.take(),
+                Ok(data) if data.is_empty() => {}
                 Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Err(error) => {
                     this.ended = true;
-                    this.late = None;
                     return Poll::Ready(Some(Err(error)));
                 }
             }
         }
+        this.ended = true;
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.late.is_none() && (self.ended || self.messages.reader.is_at_end())
+        self.first.is_none() && (self.ended || self.messages.reader.is_at_end())
     }
 
     fn size_hint(&self) -> SizeHint {

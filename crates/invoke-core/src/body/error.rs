@@ -18,6 +18,9 @@ pub enum BodyError {
     /// The connection or stream that carried the body broke.
     #[error("{0}")]
     Transport(#[source] BoxError),
+    /// Its end did not come in time.
+    #[error("context deadline exceeded")]
+    DeadlineExceeded,
     /// The other sidecar ended the stream with an error after its first message.
     #[error("error receiving message: {0}")]
     Receive(#[source] BoxError),

@@ -1,31 +1,39 @@
 //! The streaming body of invocations and replies.
 
+mod end;
 mod error;
 mod replay;
+mod taking;
+mod until;
 
-use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
 
+pub use end::End;
 pub use error::{BodyError, BoxError};
 pub use replay::Replay;
 
 use crate::balance::InFlight;
+use end::{Hook, Hooks};
+use taking::Prefixed;
+use until::Until;
 
 /// A body: nothing, one piece, or a stream that is boxed once.
 ///
 /// [`http_body::Body::is_end_stream`] and [`http_body::Body::size_hint`] are exact, since servers and clients
-/// take the framing of a message from them. Trailers are frames. What a body *holds* (a place in a limit, the
-/// in-flight count of an endpoint) is let go when the body ends, fails or is dropped.
+/// take the framing of a message from them. Trailers are frames. Who [wants to know](Self::on_end) is told once how
+/// the body ended.
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
-    in_flight: Option<InFlight>,
-    held: Option<Box<dyn Any + Send>>,
+    hooks: Hooks,
+    /// How many bytes were handed out.
+    handed: u64,
 }
 
 type BoxStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
@@ -47,14 +55,18 @@ impl Body {
     /// A body of one piece; an empty piece is an empty body.
     pub fn full(data: impl Into<Bytes>) -> Self {
         let data = data.into();
-        let kind = if data.is_empty() {
+        Self::of(if data.is_empty() {
             Kind::Empty
         } else {
             Kind::Full(data)
-        };
+        })
+    }
+
+    fn of(kind: Kind) -> Self {
         Self {
             kind,
-            ..Self::default()
+            hooks: Hooks::default(),
+            handed: 0,
         }
     }
 
@@ -68,74 +80,13 @@ impl Body {
         if body.is_end_stream() {
             return Self::empty();
         }
-        Self {
-            kind: Kind::Stream(Box::pin(MapError { body })),
-            ..Self::default()
-        }
+        Self::of(Kind::Stream(Box::pin(MapError { body })))
     }
 
-    /// Takes in the body of a request or an answer at a door.
-    ///
-    /// When the length is declared the first frame is awaited; if that is all of it (most calls are this
-    /// small) the body is one piece, which needs no box and is replayed by reference count. A body of
-    /// unknown length is never waited for.
-    pub async fn receive<B>(body: B) -> Result<Self, BodyError>
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let mut body = body;
-        if body.is_end_stream() {
-            return Ok(Self::empty());
-        }
-        let Some(declared) = body.size_hint().exact() else {
-            return Ok(Self::stream(body));
-        };
-        let first = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-        let frame = match first {
-            None => return Ok(Self::empty()),
-            Some(Err(error)) => return Err(BodyError::transport(error)),
-            Some(Ok(frame)) => frame,
-        };
-        match frame.into_data() {
-            Ok(data) if data.len() as u64 >= declared && body.is_end_stream() => Ok(Self::full(data)),
-            Ok(data) => Ok(Self::stream(Prefixed {
-                first: Some(Ok(Frame::data(data))),
-                rest: body,
-            })),
-            Err(trailers) => Ok(Self::stream(Prefixed {
-                first: Some(Ok(trailers)),
-                rest: body,
-            })),
-        }
-    }
-
-    /// Takes in a body of unknown length without waiting for it: if all of it has come already (that of a call with
-    /// one small message mostly has) it is one piece, as above.
-    pub async fn take_in<B>(mut body: B) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
-        if body.is_end_stream() {
-            return Self::empty();
-        }
-        let first = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
-        let first = match first {
-            Poll::Ready(None) if body.is_end_stream() => return Self::empty(),
-            // What shows no more and is not at its end was broken off: the stream tells.
-            Poll::Pending | Poll::Ready(None) => return Self::stream(body),
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if body.is_end_stream() => return Self::full(data),
-                Ok(data) => Ok(Frame::data(data)),
-                Err(trailers) => Ok(trailers),
-            },
-            Poll::Ready(Some(Err(error))) => Err(BodyError::transport(error)),
-        };
-        Self::stream(Prefixed {
-            first: Some(first),
-            rest: body,
-        })
+    /// The same body with a frame in front that was read already.
+    #[must_use]
+    pub fn preceded_by(self, frame: Result<Frame<Bytes>, BodyError>) -> Self {
+        Self::stream(Prefixed::new([Some(frame), None], self))
     }
 
     /// The whole body, if it is at hand without reading anything.
@@ -151,13 +102,13 @@ impl Body {
     pub fn take_full(&mut self) -> Option<Bytes> {
         match &mut self.kind {
             Kind::Empty => Some(Bytes::new()),
-            Kind::Full(_) => match std::mem::take(&mut self.kind) {
-                Kind::Full(data) => {
-                    self.let_go();
-                    Some(data)
-                }
-                Kind::Empty | Kind::Stream(_) => None,
-            },
+            Kind::Full(data) => {
+                let data = std::mem::take(data);
+                self.kind = Kind::Empty;
+                self.handed += data.len() as u64;
+                self.tell(End::Whole);
+                Some(data)
+            }
             Kind::Stream(_) => None,
         }
     }
@@ -167,30 +118,70 @@ impl Body {
         http_body::Body::size_hint(self).exact().is_some()
     }
 
-    /// Keeps an endpoint's in-flight count until the body ends, fails or is dropped.
+    /// Tells once how the body ended, and how many bytes it handed out: when its last frame is, when it fails, or when
+    /// it is dropped before either. Those who asked first are told first.
+    #[must_use]
+    pub fn on_end(mut self, told: impl FnOnce(End<'_>, u64) + Send + 'static) -> Self {
+        self.hooks.push(Hook::Told(Box::new(told)));
+        self
+    }
+
+    /// Keeps a value until the last of the body has come. Of a body that is at hand it has, so that nothing is kept.
+    #[must_use]
+    pub fn holding(self, value: impl Send + 'static) -> Self {
+        if self.is_at_hand() {
+            return self;
+        }
+        self.on_end(move |_, _| drop(value))
+    }
+
+    /// Keeps an endpoint's in-flight count in the same way, but without allocating.
     #[must_use]
     pub fn counting(mut self, in_flight: InFlight) -> Self {
-        if matches!(self.kind, Kind::Stream(_)) {
-            self.in_flight = Some(in_flight);
+        if !self.is_at_hand() {
+            self.hooks.push(Hook::InFlight(in_flight));
         }
         self
     }
 
-    /// Keeps a value until the body ends, fails or is dropped. A body that is at hand already keeps nothing.
+    /// Breaks the body with [`BodyError::DeadlineExceeded`] when its end has not come in time. A body that is at hand
+    /// is not late any more.
     #[must_use]
-    pub fn holding(mut self, value: impl Any + Send) -> Self {
-        if matches!(self.kind, Kind::Stream(_)) {
-            self.held = match self.held.take() {
-                None => Some(Box::new(value)),
-                Some(earlier) => Some(Box::new((earlier, value))),
-            };
+    pub fn until(mut self, deadline: Instant) -> Self {
+        let hooks = std::mem::take(&mut self.hooks);
+        let kind = match std::mem::take(&mut self.kind) {
+            Kind::Stream(stream) => Kind::Stream(Box::pin(Until::new(stream, deadline))),
+            at_hand => at_hand,
+        };
+        Self {
+            kind,
+            hooks,
+            handed: self.handed,
         }
-        self
     }
 
-    fn let_go(&mut self) {
-        self.in_flight = None;
-        self.held = None;
+    fn tell(&mut self, end: End<'_>) {
+        self.hooks.tell(end, self.handed);
+    }
+
+    fn is_at_hand(&self) -> bool {
+        !matches!(self.kind, Kind::Stream(_))
+    }
+
+    /// Whether everything was handed out that there will be. Whoever writes a body of known length stops after its
+    /// last byte, and never asks for its end.
+    fn is_whole(&self) -> bool {
+        use http_body::Body as _;
+        self.is_end_stream() || self.size_hint().exact() == Some(0)
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if !self.hooks.is_empty() {
+            let end = if self.is_whole() { End::Whole } else { End::Dropped };
+            self.tell(end);
+        }
     }
 }
 
@@ -205,21 +196,31 @@ impl http_body::Body for Body {
         let this = &mut *self;
         match &mut this.kind {
             Kind::Empty => {
-                this.let_go();
+                this.tell(End::Whole);
                 Poll::Ready(None)
             }
             Kind::Full(data) => {
                 let data = std::mem::take(data);
                 this.kind = Kind::Empty;
-                this.let_go();
+                this.handed += data.len() as u64;
+                this.tell(End::Whole);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Kind::Stream(stream) => {
                 let next = ready!(stream.as_mut().poll_frame(cx));
-                if !matches!(next, Some(Ok(_))) {
-                    this.kind = Kind::Empty;
-                    this.let_go();
+                if let Some(Ok(frame)) = &next {
+                    this.handed += frame.data_ref().map_or(0, Bytes::len) as u64;
                 }
+                let end = match &next {
+                    // Nothing comes after trailers, and after a frame that says so.
+                    Some(Ok(frame)) if !frame.is_trailers() && !stream.is_end_stream() => {
+                        return Poll::Ready(next);
+                    }
+                    Some(Ok(_)) | None => End::Whole,
+                    Some(Err(error)) => End::Failed(error),
+                };
+                this.hooks.tell(end, this.handed);
+                this.kind = Kind::Empty;
                 Poll::Ready(next)
             }
         }
@@ -289,126 +290,5 @@ where
     }
 }
 
-/// A body whose first frame was read already.
-struct Prefixed<B> {
-    first: Option<Result<Frame<Bytes>, BodyError>>,
-    rest: B,
-}
-
-impl<B> http_body::Body for Prefixed<B>
-where
-    B: http_body::Body<Data = Bytes> + Unpin,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(Some(first)),
-            None => Pin::new(&mut self.rest)
-                .poll_frame(cx)
-                .map_err(BodyError::transport),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(|first| first.as_ref().ok());
-        let read = first.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        // The upper bound first: the lower one may never exceed it.
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(read));
-        }
-        hint.set_lower(rest.lower().saturating_add(read));
-        hint
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use http_body::Body as _;
-    use http_body_util::channel::Channel;
-    use http_body_util::{BodyExt, Full};
-
-    use super::*;
-
-    async fn pieces(pieces: &[&'static str]) -> Channel<Bytes, BodyError> {
-        let (mut sender, body) = Channel::new(pieces.len());
-        for piece in pieces {
-            sender
-                .send_data(Bytes::from_static(piece.as_bytes()))
-                .await
-                .unwrap();
-        }
-        body
-    }
-
-    #[tokio::test]
-    async fn what_has_come_already_is_one_piece() {
-        let whole = Body::take_in(Full::new(Bytes::from_static(b"abc"))).await;
-        assert_eq!(whole.as_full(), Some(&b"abc"[..]));
-        assert_eq!(
-            Body::take_in(Full::new(Bytes::new())).await.as_full(),
-            Some(&b""[..])
-        );
-        let late = Body::take_in(pieces(&["a", "b"]).await).await;
-        assert_eq!(late.as_full(), None, "an end that has not come is not guessed");
-        assert_eq!(late.collect().await.unwrap().to_bytes(), "ab");
-        let (sender, body) = Channel::<Bytes, BodyError>::new(1);
-        let nothing = Body::take_in(body).await;
-        sender.abort(BodyError::TooLarge);
-        assert!(
-            nothing.collect().await.is_err(),
-            "nobody waits for what has not come"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_small_body_of_declared_length_is_one_piece() {
-        let body = Body::receive(Full::new(Bytes::from_static(b"abc")))
-            .await
-            .unwrap();
-        assert_eq!(body.as_full(), Some(b"abc".as_slice()));
-        assert_eq!(body.size_hint().exact(), Some(3));
-    }
-
-    #[tokio::test]
-    async fn a_body_of_unknown_length_is_not_awaited() {
-        let body = Body::receive(pieces(&["a", "b"]).await).await.unwrap();
-        assert_eq!(body.as_full(), None);
-        assert!(!body.has_known_length());
-        assert_eq!(body.collect().await.unwrap().to_bytes(), "ab");
-    }
-
-    #[test]
-    fn an_empty_piece_is_an_empty_body() {
-        assert!(Body::full(Bytes::new()).is_end_stream());
-        assert!(!Body::full("x").is_end_stream());
-    }
-
-    struct Dropped(std::sync::Arc<std::sync::atomic::AtomicBool>);
-    impl Drop for Dropped {
-        fn drop(&mut self) {
-            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_body_holds_goes_with_its_end() {
-        let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let mut body = Body::stream(pieces(&["a"]).await).holding(Dropped(flag.clone()));
-        assert!(body.frame().await.unwrap().is_ok());
-        assert!(!flag.load(std::sync::atomic::Ordering::SeqCst));
-        assert!(body.frame().await.is_none());
-        assert!(flag.load(std::sync::atomic::Ordering::SeqCst));
-    }
-}
+mod tests;
