@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use allocation_counter::measure;
 use api_core::{Metadata, MetadataSettings};
-use api_http::{Api, ApiSettings, Health, Silent};
+use api_http::{Api, ApiSettings, Health};
 use app_channel::{App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings};
 use bytes::Bytes;
 use http::{Method, Request};
@@ -14,9 +14,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use integration_tests::{HttpApp, Protocol, text};
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig};
-use invoke_core::balance::{Directory, DirectorySettings, Endpoint, EndpointWatch, watched};
+use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
-use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, OutboundSettings, Resolver};
+use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, Resolver};
 use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
 use reflection::Reflection;
 use tokio::net::TcpStream;
@@ -127,15 +127,13 @@ fn caller(peer: u16) -> Sidecar {
         let endpoint = Endpoint::new(format!("127.0.0.1:{peer}"));
         let (publisher, known) = watched();
         publisher.publish_final([endpoint]);
-        let directory = Directory::new(Arc::new(One(known)), DirectorySettings::default());
         let inbound = Inbound::<App, _>::new(identity("caller"), None, Open);
         let outbound = Outbound::new(
             identity("caller"),
             Arc::new(inbound),
             Client::new(ClientConfig::default(), tasks),
             NoExternalEndpoints,
-            Some(Arc::new(directory)),
-            OutboundSettings::default(),
+            Some(Arc::new(One(known))),
         );
         let settings = ApiSettings {
             max_body: None,
@@ -146,7 +144,7 @@ fn caller(peer: u16) -> Sidecar {
         };
         Api::new(
             Arc::new(outbound),
-            Arc::new(Silent),
+            Arc::new(()),
             settings,
             Arc::new(Metadata::new(MetadataSettings::default())),
             Health::new(Readiness::new()),
@@ -195,13 +193,13 @@ async fn an_http_call() {
     caller.done.send(()).unwrap();
     callee.done.send(()).unwrap();
     at_most(
-        32.0,
+        29.0,
         "the caller's sidecar, HTTP",
         caller.thread.join().unwrap(),
         CALLS,
     );
     at_most(
-        43.0,
+        33.0,
         "the callee's sidecar, HTTP",
         callee.thread.join().unwrap(),
         CALLS,

@@ -21,8 +21,8 @@ pub struct Answer {
     told: Option<Told>,
 }
 
-/// Told of the status code when the call is over.
-type Told = Box<dyn FnOnce(i32) + Send>;
+/// Told of the status code when the call is over, or of none when the caller went away before.
+type Told = Box<dyn FnOnce(Option<i32>) + Send>;
 
 enum Kind {
     /// One message in pieces and the trailers, or nothing when the status is in the head.
@@ -75,20 +75,24 @@ impl Answer {
     }
 
     /// Tells the code when the call is over; `in_head` is the one that the head has.
-    pub(crate) fn telling(mut self, in_head: Option<i32>, told: impl FnOnce(i32) + Send + 'static) -> Self {
+    pub(crate) fn telling(
+        mut self,
+        in_head: Option<i32>,
+        told: impl FnOnce(Option<i32>) + Send + 'static,
+    ) -> Self {
         let made = match &self.kind {
             Kind::Made { trailers, .. } => Some(trailers.as_ref().and_then(code_in)),
             Kind::Relayed(_) => None,
         };
         match (in_head, made) {
-            (Some(code), _) => told(code),
-            (None, Some(code)) => told(code.unwrap_or(code::UNKNOWN)),
+            (Some(code), _) => told(Some(code)),
+            (None, Some(code)) => told(Some(code.unwrap_or(code::UNKNOWN))),
             (None, None) => self.told = Some(Box::new(told)),
         }
         self
     }
 
-    fn tell(&mut self, code: i32) {
+    fn tell(&mut self, code: Option<i32>) {
         if let Some(told) = self.told.take() {
             told(code);
         }
@@ -98,7 +102,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         // The caller went away before the end.
-        self.tell(code::CANCELLED);
+        self.tell(None);
     }
 }
 
@@ -169,7 +173,7 @@ impl http_body::Body for Answer {
                     && let Some(trailers) = frame.trailers_ref()
                 {
                     let code = code_in(trailers).unwrap_or(code::UNKNOWN);
-                    self.tell(code);
+                    self.tell(Some(code));
                 }
                 polled
             }

@@ -11,8 +11,9 @@ use http::uri::PathAndQuery;
 use http::{Request, Response};
 use invoke_codec::metadata as grpc_metadata;
 use invoke_core::error::code;
+use invoke_core::observe::{self, Exchange, OpenExchange};
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, Invoke, Origin, Proxied, ProxiedHead};
+use invoke_core::{Body, End, Invoke, Observe, Origin, Proxied, ProxiedHead};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
@@ -21,7 +22,6 @@ use transport::server::{Handler, RequestBody};
 use crate::access::Access;
 use crate::answer::{Answer, Message, code_in};
 use crate::invoke::{self, Context, Failed};
-use crate::observer::{Call, Observer};
 use crate::{metadata, out_of_scope, proxy, status};
 
 const SERVICE: &str = "/dapr.proto.runtime.v1.Dapr/";
@@ -65,7 +65,7 @@ struct Inner<I, O> {
     reflection: Reflection,
 }
 
-impl<I: Invoke, O: Observer> Api<I, O> {
+impl<I: Invoke, O: Observe> Api<I, O> {
     /// Puts the API together.
     pub fn new(
         invoke: Arc<I>,
@@ -334,28 +334,27 @@ fn fail(failed: Failed, content_type: HeaderValue) -> Response<Answer> {
     response
 }
 
-impl<I: Invoke, O: Observer> Handler for Api<I, O> {
+impl<I: Invoke, O: Observe> Handler for Api<I, O> {
     type Body = Answer;
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {
-        let observer = &self.0.observer;
-        if !observer.wants_calls() {
-            return self.answer(request).await;
-        }
-        let begun = Instant::now();
-        let method = request.uri().path().to_owned();
-        let user_agent = request.headers().get(header::USER_AGENT).cloned();
+        let door = Exchange::Door(observe::Request {
+            api: Origin::Grpc,
+            method: request.method(),
+            path: request.uri().path(),
+            user_agent: request.headers().get(header::USER_AGENT),
+        });
+        let mut open = OpenExchange::new(self.0.observer.begin(door, None));
         let response = self.answer(request).await;
+        if open.is_silent() {
+            return response;
+        }
         let in_head = code_in(response.headers());
-        let observer = Arc::clone(observer);
         response.map(|answer| {
             answer.telling(in_head, move |code| {
-                observer.finished(Call {
-                    method,
-                    user_agent,
-                    code,
-                    duration: begun.elapsed(),
-                });
+                open.status(code.unwrap_or(code::CANCELLED));
+                // The bytes of these answers are not counted.
+                open.end(if code.is_some() { End::Whole } else { End::Dropped }, 0);
             })
         })
     }

@@ -1,16 +1,15 @@
 //! The handler of the API port.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use api_core::baggage::{self, BAGGAGE};
 use api_core::{ApiLists, ApiToken, Metadata};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use invoke_core::{Body, Invoke, trace::TraceContext};
+use invoke_core::observe::{self, Exchange, OpenExchange};
+use invoke_core::{Body, Invoke, Observe, Origin, trace::TraceContext};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
-use percent_encoding::percent_decode_str;
 use transport::server::{Handler, RequestBody};
 
 use crate::access::Access;
@@ -19,7 +18,6 @@ use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::invocation;
 use crate::limit::Limited;
-use crate::observer::{Exchange, Observed, Observer, Open};
 use crate::routes::{self, Route};
 use crate::target::query_unescape;
 
@@ -61,7 +59,7 @@ struct Inner<I, O> {
     shutdown: ShutdownRequests,
 }
 
-impl<I: Invoke, O: Observer> Api<I, O> {
+impl<I: Invoke, O: Observe> Api<I, O> {
     /// Puts the API together.
     pub fn new(
         invoke: Arc<I>,
@@ -245,31 +243,23 @@ impl Marks {
     }
 }
 
-impl<I: Invoke, O: Observer> Handler for Api<I, O> {
-    type Body = Observed<O>;
+impl<I: Invoke, O: Observe> Handler for Api<I, O> {
+    type Body = Body;
 
-    async fn call(&self, request: Request<RequestBody>) -> Response<Observed<O>> {
-        let observer = &self.0.observer;
-        let open = observer.wants_requests().then(|| Open {
-            observer: Arc::clone(observer),
-            begun: Instant::now(),
-            exchange: Exchange {
-                method: request.method().clone(),
-                path: percent_decode_str(request.uri().path())
-                    .decode_utf8_lossy()
-                    .into_owned(),
-                user_agent: request.headers().get(header::USER_AGENT).cloned(),
-                status: StatusCode::OK,
-                size: 0,
-                duration: Duration::ZERO,
-            },
+    async fn call(&self, request: Request<RequestBody>) -> Response<Body> {
+        let door = Exchange::Door(observe::Request {
+            api: Origin::Http,
+            method: request.method(),
+            path: request.uri().path(),
+            user_agent: request.headers().get(header::USER_AGENT),
         });
-        let (response, is_told) = self.answer(request).await;
-        let open = open.filter(|_| is_told).map(|mut open| {
-            open.exchange.status = response.status();
-            open
-        });
-        response.map(|body| Observed::new(body, open))
+        let mut open = OpenExchange::new(self.0.observer.begin(door, None));
+        let (response, is_let_in) = self.answer(request).await;
+        if !is_let_in {
+            open.turned_away();
+        }
+        open.status(i32::from(response.status().as_u16()));
+        response.map(|body| open.follow(body))
     }
 }
 

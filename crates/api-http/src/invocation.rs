@@ -3,13 +3,13 @@
 use http::header;
 use http::{Method, Request, Response};
 use invoke_core::{
-    Body, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Origin, Seen, Verb, trace::TraceContext,
+    Body, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Seen, Verb,
+    trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
 
 use crate::errors::{ApiError, DIRECT_INVOKE};
 use crate::limit::Limited;
-use crate::observer::Observer;
 use crate::respond::{self, Asked};
 use crate::target::{self, Found};
 
@@ -23,7 +23,7 @@ pub(crate) async fn handle<I, O, B>(
 ) -> Result<Response<Body>, ApiError>
 where
     I: Invoke,
-    O: Observer,
+    O: Observe,
     B: http_body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
     B::Error: Into<invoke_core::BoxError>,
 {

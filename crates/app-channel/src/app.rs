@@ -1,7 +1,9 @@
 //! The app, whatever it speaks.
 
+use std::borrow::Cow;
+
 use http::Response;
-use invoke_core::{AppChannel, Body, Cause, Fault, Invocation, InvokeError, Proxied, Reply};
+use invoke_core::{AppChannel, Body, Cause, Fault, Head, InvokeError, ProxiedHead, Reply};
 
 use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
@@ -62,20 +64,20 @@ impl App {
 }
 
 impl AppChannel for App {
-    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+    async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         if !self.health.admits() {
             return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
         // The app is at work until its answer has ended.
         let place = Limit::place(self.limit.as_ref()).await;
         let reply = match &self.http {
-            Some(http) => http.invoke(call).await?,
-            None => self.grpc.invoke(call).await?,
+            Some(http) => http.invoke(head, body).await?,
+            None => self.grpc.invoke(head, body).await?,
         };
         Ok(Place::until_end_of(place, reply))
     }
 
-    async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
-        self.grpc.proxy(call).await
+    async fn proxy(&self, head: Cow<'_, ProxiedHead>, body: Body) -> Result<Response<Body>, InvokeError> {
+        self.grpc.proxy(head, body).await
     }
 }

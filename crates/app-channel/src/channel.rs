@@ -1,5 +1,6 @@
 //! The channel to an HTTP app.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +9,7 @@ use http::header::{self, HeaderValue};
 use http::uri::{InvalidUriParts, PathAndQuery};
 use http::{Method, Request, Response, Uri};
 use invoke_core::{
-    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Proxied, Reply, headers,
+    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, ProxiedHead, Reply, headers,
 };
 use lifecycle::Tasks;
 use thiserror::Error;
@@ -134,18 +135,18 @@ impl HttpChannel {
 
     /// Sends a request that the sidecar makes by itself and waits for the head of the answer.
     pub(crate) async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
-        self.exchange(self.prepare(call)?).await
+        self.exchange(self.prepare(Cow::Owned(call.head), call.body)?)
+            .await
     }
 
     /// What a call asks of the app.
-    pub(crate) fn prepare(&self, call: Invocation) -> Result<Prepared, InvokeError> {
-        let Invocation { mut head, body } = call;
+    pub(crate) fn prepare(&self, head: Cow<'_, Head>, body: Body) -> Result<Prepared, InvokeError> {
         let method = method_of(&head)?;
         let inner = &*self.0;
         let target = url::target(&inner.settings.base, &inner.base_path, &head.method, &head.query)
             .map_err(failure::of_url)?;
         let declared = declared_length(&head)?;
-        let mut headers = request::headers_of(&mut head);
+        let mut headers = request::headers_of(&mut head.into_owned());
         if let Some(token) = &inner.settings.token {
             headers.insert(headers::API_TOKEN, token.clone());
         }
@@ -232,11 +233,11 @@ impl Inner {
 }
 
 impl AppChannel for HttpChannel {
-    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
-        self.send(call).await
+    async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        self.exchange(self.prepare(head, body)?).await
     }
 
-    async fn proxy(&self, _: Proxied) -> Result<Response<Body>, InvokeError> {
+    async fn proxy(&self, _: Cow<'_, ProxiedHead>, _: Body) -> Result<Response<Body>, InvokeError> {
         let text = format!("{} is called with HTTP, not with gRPC", self.0.settings.base);
         Err(InvokeError::unsent(
             Fault::Caller,

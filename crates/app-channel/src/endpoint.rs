@@ -2,12 +2,13 @@
 
 mod settings;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 use invoke_core::body::Replay;
-use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, headers};
+use invoke_core::{Body, Cause, Fault, Head, InvokeError, Reply, headers};
 use lifecycle::Tasks;
 use transport::tls::OriginTls;
 
@@ -64,11 +65,11 @@ impl NamedEndpoint {
     }
 
     /// Calls it and waits for the head of the answer.
-    pub(crate) async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+    pub(crate) async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match &*self.0 {
             Ok(ready) => {
                 let place = Limit::place(ready.limit.as_ref()).await;
-                Ok(limit::Place::until_end_of(place, ready.send(call).await?))
+                Ok(limit::Place::until_end_of(place, ready.send(head, body).await?))
             }
             Err(error) => Err(InvokeError::unsent(
                 Fault::Us,
@@ -120,8 +121,8 @@ impl Ready {
         })
     }
 
-    async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
-        let mut prepared = self.channel.prepare(call)?;
+    async fn send(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        let mut prepared = self.channel.prepare(head, body)?;
         for (name, value) in &self.headers {
             prepared.headers.insert(name.clone(), value.clone());
         }
@@ -161,7 +162,7 @@ impl Ready {
             drop(reply);
             if as_get {
                 without_body(&mut prepared);
-                replay = Replay::new(invoke_core::Body::empty(), 0);
+                replay = Replay::new(Body::empty(), 0);
             }
             if !to.is_same_origin(&place) {
                 self.forget_secrets(&mut prepared.headers);

@@ -1,11 +1,10 @@
 //! External endpoints: whole URLs, and endpoints that resources name.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use http::Response;
-use invoke_core::{
-    AppChannel, Body, Cause, ExternalEndpoints, Fault, Invocation, InvokeError, Proxied, Reply,
-};
+use invoke_core::{AppChannel, Body, Cause, ExternalEndpoints, Fault, Head, InvokeError, ProxiedHead, Reply};
 use lifecycle::Tasks;
 
 use crate::cache::{Channels, SystemTls};
@@ -107,17 +106,17 @@ pub enum ExternalChannel {
 }
 
 impl AppChannel for ExternalChannel {
-    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+    async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match self {
             Self::Url(channel, limit) => {
                 let place = Limit::place(limit.as_ref()).await;
-                Ok(Place::until_end_of(place, channel.send(call).await?))
+                Ok(Place::until_end_of(place, channel.invoke(head, body).await?))
             }
-            Self::Named(endpoint) => endpoint.invoke(call).await,
+            Self::Named(endpoint) => endpoint.invoke(head, body).await,
         }
     }
 
-    async fn proxy(&self, _: Proxied) -> Result<Response<Body>, InvokeError> {
+    async fn proxy(&self, _: Cow<'_, ProxiedHead>, _: Body) -> Result<Response<Body>, InvokeError> {
         Err(unusable(
             "an external endpoint is called with HTTP, not with gRPC".to_owned(),
         ))

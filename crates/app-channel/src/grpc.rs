@@ -3,6 +3,7 @@
 mod answer;
 mod outgoing;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use invoke_codec::message::{RequestLens, put_request};
 use invoke_codec::metadata;
 use invoke_core::body::Replay;
 use invoke_core::{
-    AppChannel, Body, BodyError, Fault, Invocation, InvokeError, Proxied, Reply, Seen, error::code, headers,
+    AppChannel, Body, BodyError, Fault, Head, InvokeError, ProxiedHead, Reply, Seen, error::code, headers,
 };
 use lifecycle::Tasks;
 use transport::client::{ClientError, ErrorKind, H2Origin};
@@ -114,14 +115,13 @@ impl GrpcChannel {
     }
 
     /// The message of an invocation. One that cannot be sent is answered as if the app had refused it.
-    async fn message(&self, call: &mut Invocation) -> Result<Result<Message, GrpcStatus>, InvokeError> {
+    async fn message(&self, head: &Head, body: Body) -> Result<Result<Message, GrpcStatus>, InvokeError> {
         let max = self.0.settings.max_message;
-        let body = std::mem::take(&mut call.body);
         let Some(pieces) = collect(body, max).await? else {
             return Ok(Err(too_large(max)));
         };
         let length = pieces.iter().map(Bytes::len).sum();
-        let lens = match RequestLens::of(&call.head, length) {
+        let lens = match RequestLens::of(head, length) {
             Ok(lens) => lens,
             Err(error) => return Ok(Err(GrpcStatus::new(code::INTERNAL, error.to_string()))),
         };
@@ -130,25 +130,24 @@ impl GrpcChannel {
         }
         let joined = if length <= JOINED { length } else { 0 };
         let mut out = BytesMut::with_capacity(MESSAGE_HEAD + lens.message - length + joined);
-        let head = MessageHead {
+        let message = MessageHead {
             compressed: false,
             length: lens.message as u32,
         };
-        out.extend_from_slice(&head.to_bytes());
-        put_request(&mut out, &call.head, &lens);
+        out.extend_from_slice(&message.to_bytes());
+        put_request(&mut out, head, &lens);
         Ok(Ok(Message::new(out, pieces, joined > 0)))
     }
 }
 
 impl AppChannel for GrpcChannel {
-    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
-        let mut call = call;
-        let message = match self.message(&mut call).await? {
+    async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        let message = match self.message(&head, body).await? {
             Ok(message) => message,
             Err(status) => return Ok(answer::of_status(&status)),
         };
-        let deadline = call.head.deadline;
-        let mut headers = metadata::for_app(&mut call.head);
+        let deadline = head.deadline;
+        let mut headers = metadata::for_app(&mut head.into_owned());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         self.complete(&mut headers, deadline);
         let path = PathAndQuery::from_static(ON_INVOKE);
@@ -164,9 +163,9 @@ impl AppChannel for GrpcChannel {
         }
     }
 
-    async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
-        let Proxied { head, body } = call;
-        let mut headers = head.headers;
+    async fn proxy(&self, head: Cow<'_, ProxiedHead>, body: Body) -> Result<Response<Body>, InvokeError> {
+        let mut head = head.into_owned();
+        let mut headers = std::mem::take(&mut head.headers);
         for name in [headers::DAPR_APP_ID, headers::API_TOKEN] {
             headers.remove(name);
         }

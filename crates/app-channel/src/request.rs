@@ -9,7 +9,7 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 const DAPR_AUTHORITY: HeaderName = HeaderName::from_static("dapr-authority");
 
-/// Turns the headers of an invocation into those of a request, in place: what concerns one connection or the
+/// Turns the headers of an invocation into those of a request: what concerns one connection or the
 /// way between sidecars goes, the content type is that of the message, and the trace context is put in.
 ///
 /// `Host` and the framing headers are left to the caller. `Accept-Encoding` and `User-Agent` are passed on or

@@ -1,8 +1,17 @@
 //! The log line of each call of the APIs.
 
-use api_http::{Exchange, Observer};
+use std::time::Instant;
+
+use http::HeaderValue;
+use invoke_core::attempts::Named;
+use invoke_core::observe::{Exchange, Observe, Request, Ticket};
+use invoke_core::{End, Origin};
+use percent_encoding::percent_decode_str;
 use resources::ApiLogging;
 use telemetry::log::{ApiCall, Log};
+
+/// Everybody who sees calls. Another observer joins as a pair: `(ApiLog, Another)`.
+pub type Observers = ApiLog;
 
 /// Logs calls of the API, if that is wanted.
 pub struct ApiLog {
@@ -22,50 +31,88 @@ impl ApiLog {
             omits_health: settings.omit_health_checks.unwrap_or(false),
         }
     }
+
+    /// What stands in the log for a request; `None` for one that does not.
+    fn http_method(&self, request: Request<'_>) -> Option<String> {
+        let path = percent_decode_str(request.path).decode_utf8_lossy();
+        if self.omits_health && matches!(&*path, "/v1.0/healthz" | "/v1.0/healthz/outbound") {
+            return None;
+        }
+        Some(if self.obfuscates {
+            obfuscated(&path)
+        } else {
+            format!("{} {path}", request.method)
+        })
+    }
 }
 
-impl Observer for ApiLog {
-    fn wants_requests(&self) -> bool {
-        self.is_on
+impl Observe for ApiLog {
+    type Ticket = Option<ApiTicket>;
+    type Meters = ();
+
+    fn meters(&self, _: Named<'_>) {}
+
+    fn begin(&self, exchange: Exchange<'_>, _: Option<&()>) -> Option<ApiTicket> {
+        let Exchange::Door(request) = exchange else {
+            return None;
+        };
+        if !self.is_on {
+            return None;
+        }
+        let (is_http, method) = match request.api {
+            Origin::Http => (true, self.http_method(request)?),
+            Origin::Grpc => (false, request.path.to_owned()),
+        };
+        Some(ApiTicket {
+            log: self.log.clone(),
+            begun: Instant::now(),
+            is_http,
+            method,
+            user_agent: request.user_agent.cloned(),
+            code: None,
+            is_let_in: true,
+        })
+    }
+}
+
+/// A call of an API that is logged when it ends.
+pub struct ApiTicket {
+    log: Log,
+    begun: Instant,
+    is_http: bool,
+    method: String,
+    user_agent: Option<HeaderValue>,
+    /// Nothing when the caller went away before there was an answer; that is not logged.
+    code: Option<i32>,
+    is_let_in: bool,
+}
+
+impl Ticket for ApiTicket {
+    fn turned_away(&mut self) {
+        self.is_let_in = false;
     }
 
-    fn finished(&self, exchange: Exchange) {
-        if self.omits_health && matches!(exchange.path.as_str(), "/v1.0/healthz" | "/v1.0/healthz/outbound") {
+    fn status(&mut self, status: i32) {
+        self.code = Some(status);
+    }
+
+    fn end(self, _: End<'_>, bytes: u64) {
+        let Some(code) = self.code.filter(|_| self.is_let_in) else {
             return;
-        }
-        let method = if self.obfuscates {
-            obfuscated(&exchange.path)
+        };
+        let (scope, message) = if self.is_http {
+            ("dapr.runtime.http-info", "HTTP API Called")
         } else {
-            format!("{} {}", exchange.method, exchange.path)
+            ("dapr.runtime.grpc.api-info", "gRPC API Called")
         };
         self.log.api_call(ApiCall {
-            scope: "dapr.runtime.http-info",
-            message: "HTTP API Called",
-            method: &method,
-            code: i64::from(exchange.status.as_u16()),
-            duration_ms: exchange.duration.as_millis() as u64,
-            size: Some(exchange.size),
-            user_agent: exchange.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
-        });
-    }
-
-    fn error_code(&self, _: &'static str) {}
-}
-
-impl api_grpc::Observer for ApiLog {
-    fn wants_calls(&self) -> bool {
-        self.is_on
-    }
-
-    fn finished(&self, call: api_grpc::Call) {
-        self.log.api_call(ApiCall {
-            scope: "dapr.runtime.grpc.api-info",
-            message: "gRPC API Called",
-            method: &call.method,
-            code: i64::from(call.code),
-            duration_ms: call.duration.as_millis() as u64,
-            size: None,
-            user_agent: call.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
+            scope,
+            message,
+            method: &self.method,
+            code: i64::from(code),
+            duration_ms: self.begun.elapsed().as_millis() as u64,
+            size: self.is_http.then_some(bytes),
+            user_agent: self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()),
         });
     }
 }

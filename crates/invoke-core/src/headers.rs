@@ -66,7 +66,20 @@ pub struct Identity {
     namespace: Namespace,
     app_id_value: HeaderValue,
     namespace_value: HeaderValue,
+    callee: Callee,
     forwarded: Forwarded,
+}
+
+/// The id of a called app, as headers tell it. One that cannot stand in a header (it has control characters) is not
+/// told.
+#[derive(Clone, Debug)]
+pub struct Callee(Option<HeaderValue>);
+
+impl Callee {
+    /// The app of this id.
+    pub fn new(id: &AppId) -> Self {
+        Self(HeaderValue::from_str(id.as_str()).ok())
+    }
 }
 
 /// What a sidecar adds to the forwarding headers of a call that it passes on.
@@ -87,6 +100,7 @@ impl Identity {
         let app_id_value = value(app_id.as_str());
         let namespace_value = value(namespace.as_str());
         Self {
+            callee: Callee::new(&app_id),
             app_id,
             namespace,
             app_id_value,
@@ -105,12 +119,17 @@ impl Identity {
         &self.namespace
     }
 
+    /// The app of this sidecar, as calls to it name it.
+    pub fn callee(&self) -> &Callee {
+        &self.callee
+    }
+
     /// Stamps a call to another sidecar: who calls, who is called, and the forwarding headers. Copies of the
     /// identity headers that came from outside are removed.
-    pub fn stamp_remote(&self, headers: &mut HeaderMap, callee: &AppId) {
+    pub fn stamp_remote(&self, headers: &mut HeaderMap, callee: &Callee) {
         self.stamp_caller(headers, callee);
-        if let Ok(callee) = HeaderValue::from_str(callee.as_str()) {
-            headers.insert(DESTINATION_APP_ID, callee);
+        if let Callee(Some(callee)) = callee {
+            headers.insert(DESTINATION_APP_ID, callee.clone());
         }
         if let Some(address) = &self.forwarded.address {
             headers.append(FORWARDED_FOR, address.clone());
@@ -124,26 +143,26 @@ impl Identity {
     }
 
     /// Stamps a proxied call: who calls and who is called, in place of copies from outside. The target was found.
-    pub fn stamp_proxied(&self, headers: &mut HeaderMap, callee: &AppId) {
+    pub fn stamp_proxied(&self, headers: &mut HeaderMap, callee: &Callee) {
         headers.remove(DAPR_APP_ID);
         headers.insert(CALLER_APP_ID, self.app_id_value.clone());
-        if let Ok(callee) = HeaderValue::from_str(callee.as_str()) {
-            headers.insert(CALLEE_APP_ID, callee);
+        if let Callee(Some(callee)) = callee {
+            headers.insert(CALLEE_APP_ID, callee.clone());
         }
     }
 
     /// Stamps a call of the app to itself.
     pub fn stamp_local(&self, headers: &mut HeaderMap) {
-        self.stamp_caller(headers, &self.app_id);
+        self.stamp_caller(headers, &self.callee);
     }
 
-    fn stamp_caller(&self, headers: &mut HeaderMap, callee: &AppId) {
+    fn stamp_caller(&self, headers: &mut HeaderMap, callee: &Callee) {
         // `insert` replaces every copy: header names are compared without regard to case.
         headers.insert(CALLER_APP_ID, self.app_id_value.clone());
         headers.insert(CALLER_NAMESPACE, self.namespace_value.clone());
-        match HeaderValue::from_str(callee.as_str()) {
-            Ok(callee) => headers.insert(CALLEE_APP_ID, callee),
-            Err(_) => headers.remove(CALLEE_APP_ID),
+        match callee {
+            Callee(Some(callee)) => headers.insert(CALLEE_APP_ID, callee.clone()),
+            Callee(None) => headers.remove(CALLEE_APP_ID),
         };
     }
 }
@@ -276,7 +295,7 @@ mod tests {
     #[test]
     fn forwarding_headers_are_appended() {
         let mut headers = map(&[("X-Forwarded-For", "1.2.3.4")]);
-        identity("10.0.0.5").stamp_remote(&mut headers, &"you".into());
+        identity("10.0.0.5").stamp_remote(&mut headers, &Callee::new(&"you".into()));
         let path: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
         assert_eq!(path, ["1.2.3.4", "10.0.0.5"]);
         assert_eq!(headers[FORWARDED_HOST], "node1");
@@ -287,7 +306,7 @@ mod tests {
     #[test]
     fn an_ipv6_address_is_quoted() {
         let mut headers = HeaderMap::new();
-        identity("fe80::1").stamp_remote(&mut headers, &"you".into());
+        identity("fe80::1").stamp_remote(&mut headers, &Callee::new(&"you".into()));
         assert_eq!(
             headers[header::FORWARDED],
             "for=\"[fe80::1]\";by=\"[fe80::1]\";host=node1"

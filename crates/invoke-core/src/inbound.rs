@@ -1,5 +1,6 @@
 //! The use case of the callee's side: a call reaches the app of this sidecar.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Response;
@@ -8,10 +9,11 @@ use crate::body::Body;
 use crate::error::{Cause, Fault, InvokeError, ResolveError, RpcStatus, code};
 use crate::headers::Identity;
 use crate::id::Target;
-use crate::invocation::Invocation;
+use crate::invocation::{Head, Invocation};
 use crate::method::MethodPath;
-use crate::ports::{AppChannel, Authorize, Decision, Manner, Receive};
-use crate::proxied::Proxied;
+use crate::observe::{Call, Exchange, Observe, OpenExchange};
+use crate::ports::{AppChannel, Authorize, Decision, Manner, NoChannel, Open, Receive};
+use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::Reply;
 
 /// Who sent a call to this sidecar.
@@ -24,37 +26,76 @@ pub struct Caller {
 /// Gives calls to the app of this sidecar: those of other sidecars after the access control policy allowed
 /// them, the app's own ones unasked. Proxied calls are always judged.
 #[derive(Debug)]
-pub struct Inbound<A, P> {
+pub struct Inbound<A, P, O = ()> {
     identity: Arc<Identity>,
     app: Option<A>,
     policy: P,
+    observer: Arc<O>,
+}
+
+impl Inbound<NoChannel, Open> {
+    /// Nothing behind it: a program that calls others and is called by nobody.
+    pub fn without_app(identity: Arc<Identity>) -> Self {
+        Self::new(identity, None, Open)
+    }
 }
 
 impl<A: AppChannel, P: Authorize> Inbound<A, P> {
-    /// `app` is `None` when the sidecar has no app port.
+    /// `app` is `None` when the sidecar has no app port. Nobody is told of calls.
     pub fn new(identity: Arc<Identity>, app: Option<A>, policy: P) -> Self {
+        Self::observed(identity, app, policy, Arc::new(()))
+    }
+}
+
+impl<A: AppChannel, P: Authorize, O: Observe> Inbound<A, P, O> {
+    /// The same, with somebody who is told of calls.
+    pub fn observed(identity: Arc<Identity>, app: Option<A>, policy: P, observer: Arc<O>) -> Self {
         Self {
             identity,
             app,
             policy,
+            observer,
         }
     }
 
+    /// Who is told of calls.
+    pub(crate) fn observer(&self) -> &O {
+        &self.observer
+    }
+
     /// Passes a call of the app to itself; no policy is asked.
-    pub async fn from_self(&self, call: Invocation) -> Result<Reply, InvokeError> {
+    pub(crate) async fn from_self(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match &self.app {
-            Some(app) => app.invoke(call).await,
+            Some(app) => self.invoke(app, head, body).await,
             None => Err(InvokeError::unsent(Fault::Us, Cause::NoLocalApp)),
         }
     }
 
     /// Passes a proxied call of the app to itself. It proves no identity, so the policy's default decides.
-    pub async fn proxy_from_self(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
-        self.proxy(&Caller::default(), call).await
+    pub(crate) async fn proxy_from_self(
+        &self,
+        head: Cow<'_, ProxiedHead>,
+        body: Body,
+    ) -> Result<Response<Body>, InvokeError> {
+        self.proxy(&Caller::default(), head, body).await
     }
 
-    async fn proxy(&self, caller: &Caller, call: Proxied) -> Result<Response<Body>, InvokeError> {
-        let path = call.head.path.path();
+    async fn invoke(&self, app: &A, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        let exchange = Exchange::App(Call::Invoked(&head));
+        let mut open = OpenExchange::new(self.observer.begin(exchange, None));
+        let mut reply = app.invoke(head, body).await?;
+        open.status(reply.status.code);
+        reply.body = open.follow(reply.body);
+        Ok(reply)
+    }
+
+    async fn proxy(
+        &self,
+        caller: &Caller,
+        head: Cow<'_, ProxiedHead>,
+        body: Body,
+    ) -> Result<Response<Body>, InvokeError> {
+        let path = head.path.path();
         let method = MethodPath::parse(path.to_owned())?;
         if method.as_bytes() != path.as_bytes() {
             // What the policy judges must be what the app sees.
@@ -64,7 +105,11 @@ impl<A: AppChannel, P: Authorize> Inbound<A, P> {
         }
         self.judge(caller, &method, Manner::Proxied)?;
         match &self.app {
-            Some(app) => app.proxy(call).await,
+            Some(app) => {
+                let exchange = Exchange::App(Call::Proxied(&head));
+                let open = OpenExchange::new(self.observer.begin(exchange, None));
+                Ok(app.proxy(head, body).await?.map(|body| open.follow(body)))
+            }
             None => Err(InvokeError::unsent(Fault::Us, Cause::NoApp)),
         }
     }
@@ -83,7 +128,7 @@ impl<A: AppChannel, P: Authorize> Inbound<A, P> {
     }
 }
 
-impl<A: AppChannel, P: Authorize> Receive for Inbound<A, P> {
+impl<A: AppChannel, P: Authorize, O: Observe> Receive for Inbound<A, P, O> {
     fn has_app(&self) -> Result<(), InvokeError> {
         match self.app {
             Some(_) => Ok(()),
@@ -95,8 +140,17 @@ impl<A: AppChannel, P: Authorize> Receive for Inbound<A, P> {
         let Some(app) = &self.app else {
             return Err(InvokeError::unsent(Fault::Us, Cause::NoApp));
         };
-        self.judge(caller, &call.head.method, Manner::Invoked(call.head.verb))?;
-        app.invoke(call).await
+        let Invocation { head, body } = call;
+        let exchange = Exchange::Received {
+            caller,
+            call: Call::Invoked(&head),
+        };
+        let mut open = OpenExchange::new(self.observer.begin(exchange, None));
+        self.judge(caller, &head.method, Manner::Invoked(head.verb))?;
+        let mut reply = self.invoke(app, Cow::Owned(head), body).await?;
+        open.status(reply.status.code);
+        reply.body = open.follow(reply.body);
+        Ok(reply)
     }
 
     async fn receive_proxied(
@@ -106,7 +160,16 @@ impl<A: AppChannel, P: Authorize> Receive for Inbound<A, P> {
         call: Proxied,
     ) -> Result<Response<Body>, InvokeError> {
         match Target::parse(target)? {
-            Target::App { id, namespace } if self.is_own(id, namespace) => self.proxy(caller, call).await,
+            Target::App { id, namespace } if self.is_own(id, namespace) => {
+                let Proxied { head, body } = call;
+                let exchange = Exchange::Received {
+                    caller,
+                    call: Call::Proxied(&head),
+                };
+                let open = OpenExchange::new(self.observer.begin(exchange, None));
+                let answer = self.proxy(caller, Cow::Owned(head), body).await?;
+                Ok(answer.map(|body| open.follow(body)))
+            }
             // A peer must not reach others under the identity of this sidecar.
             _ => {
                 let unknown = ResolveError::new(format!("couldn't find service: {target}"));

@@ -2,7 +2,7 @@
 //!
 //! A call is an [`Invocation`] (head and body) for a target. It enters through an API door, which calls
 //! [`Invoke`]; [`Outbound`] decides where it goes: to the app of this sidecar ([`Inbound`], then an
-//! [`AppChannel`]), to another sidecar ([`Peers`], at an endpoint that the [`balance::Directory`] picked
+//! [`AppChannel`]), to another sidecar ([`Peers`], at an endpoint picked
 //! from what a [`Resolver`] knows), or to an external endpoint ([`ExternalEndpoints`]). The answer is a
 //! [`Reply`] whose body streams.
 //!
@@ -10,6 +10,7 @@
 //! they know this crate and never each other. This crate opens no socket and reads no file: it depends on
 //! `http`, `http-body`, `bytes` and the synchronisation and time parts of `tokio`.
 
+pub mod attempts;
 pub mod balance;
 pub mod body;
 pub mod error;
@@ -18,24 +19,29 @@ pub mod id;
 mod inbound;
 mod invocation;
 mod method;
+pub mod observe;
 mod outbound;
 pub mod ports;
 mod proxied;
 mod reply;
+pub mod targets;
 pub mod trace;
 mod verb;
 
+pub use attempts::{Attempts, BuiltInRetry};
 pub use body::{Body, BodyError, BoxError, End};
 pub use error::{Cause, Denied, Fault, InvokeError, RpcStatus, Seen, StatusDetail};
 pub use id::{AppId, AppRef, Namespace, Target, TargetError};
 pub use inbound::{Caller, Inbound};
 pub use invocation::{Head, Invocation, Origin};
 pub use method::{MethodError, MethodPath, clean_path};
-pub use outbound::{Outbound, OutboundSettings};
+pub use observe::{Observe, Ticket};
+pub use outbound::Outbound;
 pub use ports::{
     AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, Manner, NoExternalEndpoints, Open, Peers,
     Receive, Resolver,
 };
 pub use proxied::{Proxied, ProxiedHead};
 pub use reply::{Reply, Route, WireStatus};
+pub use targets::Targets;
 pub use verb::Verb;

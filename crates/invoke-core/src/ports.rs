@@ -3,6 +3,7 @@
 //! They are plain async traits, put together once by the composition as concrete types. Only what
 //! configuration chooses is erased: resolvers are `Arc<dyn Resolver>`.
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use http::Response;
@@ -66,12 +67,23 @@ pub trait AppChannel: Send + Sync + 'static {
     /// Sends the call and waits for the head of the answer; the bodies stream.
     ///
     /// An answer with an error status is a reply, not an error.
-    fn invoke(&self, call: Invocation) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
+    ///
+    /// The head is borrowed when another attempt may follow, and given away when none will: then nothing of it is
+    /// copied.
+    fn invoke(
+        &self,
+        head: Cow<'_, Head>,
+        body: Body,
+    ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
 
     /// Passes a gRPC call on and waits for the head of the answer.
     ///
     /// An answer with an error status is an answer, not an error. The body of the answer always ends in a status.
-    fn proxy(&self, call: Proxied) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
+    fn proxy(
+        &self,
+        head: Cow<'_, ProxiedHead>,
+        body: Body,
+    ) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
 }
 
 /// Gives a call to another sidecar.
@@ -163,11 +175,11 @@ pub struct NoExternalEndpoints;
 pub enum NoChannel {}
 
 impl AppChannel for NoChannel {
-    async fn invoke(&self, _: Invocation) -> Result<Reply, InvokeError> {
+    async fn invoke(&self, _: Cow<'_, Head>, _: Body) -> Result<Reply, InvokeError> {
         match *self {}
     }
 
-    async fn proxy(&self, _: Proxied) -> Result<Response<Body>, InvokeError> {
+    async fn proxy(&self, _: Cow<'_, ProxiedHead>, _: Body) -> Result<Response<Body>, InvokeError> {
         match *self {}
     }
 }

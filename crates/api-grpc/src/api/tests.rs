@@ -8,12 +8,12 @@ use api_core::MetadataSettings;
 use dapr_proto::common::{HttpExtension, InvokeRequest, InvokeResponse};
 use dapr_proto::runtime::{GetMetadataResponse, InvokeServiceRequest, SetMetadataRequest};
 use http_body_util::{BodyExt, Full};
-use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRoute, WireStatus};
+use invoke_core::attempts::Named;
+use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRoute, Ticket, WireStatus};
 use prost::Message as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::observer::Call;
 
 /// An app that answers what the test says and keeps what it saw.
 #[derive(Default)]
@@ -59,15 +59,31 @@ impl Invoke for App {
 }
 
 #[derive(Default)]
-struct Calls(Mutex<Vec<(String, i32)>>);
+struct Calls(Arc<Mutex<Vec<(String, i32)>>>);
 
-impl Observer for Calls {
-    fn wants_calls(&self) -> bool {
-        true
+impl Observe for Calls {
+    type Ticket = CallTicket;
+    type Meters = ();
+
+    fn meters(&self, _: Named<'_>) {}
+
+    fn begin(&self, exchange: Exchange<'_>, _: Option<&()>) -> CallTicket {
+        let Exchange::Door(request) = exchange else {
+            panic!("{exchange:?}");
+        };
+        CallTicket(Arc::clone(&self.0), request.path.to_owned(), -1)
+    }
+}
+
+struct CallTicket(Arc<Mutex<Vec<(String, i32)>>>, String, i32);
+
+impl Ticket for CallTicket {
+    fn status(&mut self, status: i32) {
+        self.2 = status;
     }
 
-    fn finished(&self, call: Call) {
-        self.0.lock().unwrap().push((call.method, call.code));
+    fn end(self, _: End<'_>, _: u64) {
+        self.0.lock().unwrap().push((self.1, self.2));
     }
 }
 

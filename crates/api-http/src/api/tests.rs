@@ -12,7 +12,6 @@ use invoke_core::{
 use lifecycle::{Readiness, shutdown_requests};
 
 use super::*;
-use crate::observer::Silent;
 use api_core::MetadataSettings;
 
 /// Notes what it is asked, and answers with the body it got.
@@ -44,7 +43,7 @@ impl Invoke for Echo {
 }
 
 struct Sidecar {
-    api: Api<Echo, Silent>,
+    api: Api<Echo, ()>,
     echo: Arc<Echo>,
 }
 
@@ -57,7 +56,7 @@ fn sidecar(settings: ApiSettings) -> Sidecar {
     let echo = Arc::new(Echo::default());
     let api = Api::new(
         Arc::clone(&echo),
-        Arc::new(Silent),
+        Arc::new(()),
         settings,
         Arc::new(Metadata::new(metadata)),
         Health::new(Readiness::new()),
@@ -90,7 +89,7 @@ impl Sidecar {
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Response<Observed<Silent>> {
+    ) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -269,7 +268,7 @@ async fn shutdown_is_asked_for() {
     let (requests, mut asked) = shutdown_requests();
     let api = Api::new(
         Arc::new(Echo::default()),
-        Arc::new(Silent),
+        Arc::new(()),
         settings(),
         Arc::new(Metadata::new(MetadataSettings::default())),
         Health::new(Readiness::new()),

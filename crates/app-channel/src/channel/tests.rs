@@ -67,7 +67,7 @@ async fn the_request_on_the_wire() {
                 .unwrap();
             request
         };
-        let (reply, request) = tokio::join!(channel.invoke(call(verb, body)), app);
+        let (reply, request) = tokio::join!(channel.send(call(verb, body)), app);
         assert_eq!(reply.unwrap().body.collect().await.unwrap().to_bytes(), "hi");
         let host = base.strip_prefix("http://").unwrap();
         assert!(request.contains(&format!("Host: {host}\r\n")), "{request}");
@@ -106,7 +106,7 @@ async fn a_stream_is_chunked_and_a_declared_one_is_not() {
                 .unwrap();
             head
         };
-        let (reply, head) = tokio::join!(channel.invoke(call), app);
+        let (reply, head) = tokio::join!(channel.send(call), app);
         assert_eq!(reply.unwrap().status.code, 204);
         match declared {
             Some(_) => assert!(head.contains("Content-Length: 6\r\n"), "{head}"),
@@ -123,7 +123,7 @@ async fn answer(bytes: &'static [u8]) -> Result<Result<Bytes, String>, String> {
         read_to(&mut socket, "\r\n\r\n").await;
         socket.write_all(bytes).await.unwrap();
     };
-    let (reply, ()) = tokio::join!(channel.invoke(call(Verb::POST, Body::empty())), app);
+    let (reply, ()) = tokio::join!(channel.send(call(Verb::POST, Body::empty())), app);
     match reply {
         Ok(reply) => Ok(reply
             .body
@@ -168,7 +168,7 @@ async fn headers_of_an_answer_are_bounded() {
         );
         let _ = socket.write_all(head.as_bytes()).await;
     };
-    let (reply, ()) = tokio::join!(channel.invoke(call(Verb::GET, Body::empty())), app);
+    let (reply, ()) = tokio::join!(channel.send(call(Verb::GET, Body::empty())), app);
     let wanted = format!("Get \"{base}/m\": net/http: server response headers exceeded 4096 bytes; aborted");
     assert_eq!(reply.unwrap_err().to_string(), wanted);
 }
@@ -177,7 +177,7 @@ async fn headers_of_an_answer_are_bounded() {
 async fn nobody_listens() {
     let (listener, channel, base) = listen().await;
     drop(listener);
-    let error = channel.invoke(call(Verb::GET, Body::empty())).await.unwrap_err();
+    let error = channel.send(call(Verb::GET, Body::empty())).await.unwrap_err();
     let address = base.strip_prefix("http://").unwrap();
     assert_eq!(
         error.to_string(),
@@ -204,7 +204,7 @@ async fn calls_that_cannot_be_made() {
         (bad_escape, "invalid URL escape \"%st\""),
         (bad_length, "strconv.ParseInt: parsing \"x\": invalid syntax"),
     ] {
-        let error = channel.invoke(call).await.unwrap_err().to_string();
+        let error = channel.send(call).await.unwrap_err().to_string();
         assert!(error.ends_with(wanted), "{error}");
     }
 }
@@ -227,7 +227,7 @@ async fn a_connection_is_used_again_and_a_stale_one_is_replaced() {
         socket.write_all(ok).await.unwrap();
     });
     for _ in 0..3 {
-        let reply = channel.invoke(call(Verb::GET, Body::empty())).await.unwrap();
+        let reply = channel.send(call(Verb::GET, Body::empty())).await.unwrap();
         assert_eq!(reply.body.collect().await.unwrap().to_bytes(), "hi");
     }
     app.await.unwrap();
@@ -243,7 +243,7 @@ async fn dropping_the_call_closes_the_connection() {
     };
     let mut socket = tokio::select! {
         socket = app => socket,
-        _ = channel.invoke(call(Verb::GET, Body::empty())) => panic!("nobody answered"),
+        _ = channel.send(call(Verb::GET, Body::empty())) => panic!("nobody answered"),
     };
     assert_eq!(socket.read(&mut [0; 1]).await.unwrap_or(0), 0);
 }
@@ -262,7 +262,7 @@ async fn the_first_bytes_of_a_slow_answer_do_not_wait_for_the_rest() {
         gone.await.unwrap();
         socket.write_all(b"def").await.unwrap();
     });
-    let mut reply = channel.invoke(call(Verb::GET, Body::empty())).await.unwrap();
+    let mut reply = channel.send(call(Verb::GET, Body::empty())).await.unwrap();
     assert_eq!(
         reply.body.frame().await.unwrap().unwrap().into_data().unwrap(),
         "abc"

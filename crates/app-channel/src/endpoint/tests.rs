@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use http_body_util::BodyExt;
-use invoke_core::{Body, Head, MethodPath, Origin, Verb};
+use invoke_core::{Invocation, MethodPath, Origin, Verb};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -91,7 +91,10 @@ fn call(verb: Verb, method: &str, body: Body) -> Invocation {
 }
 
 async fn answered(endpoint: &NamedEndpoint, call: Invocation) -> Result<(i32, String), String> {
-    let reply = endpoint.invoke(call).await.map_err(|error| error.to_string())?;
+    let reply = endpoint
+        .invoke(Cow::Owned(call.head), call.body)
+        .await
+        .map_err(|error| error.to_string())?;
     let body = reply.body.collect().await.unwrap().to_bytes();
     Ok((reply.status.code, String::from_utf8(body.to_vec()).unwrap()))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dapr_proto::common::{HttpExtension, InvokeRequest, InvokeResponse};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{Empty, Full};
-use invoke_core::{Head, MethodPath, Origin, ProxiedHead, Verb, WireStatus};
+use invoke_core::{Invocation, MethodPath, Origin, Proxied, Verb, WireStatus};
 use lifecycle::{Shutdown, ShutdownTrigger};
 use prost::Message;
 use tokio::sync::mpsc;
@@ -184,6 +184,10 @@ fn call(method: &str, body: impl Into<Body>) -> Invocation {
     }
 }
 
+async fn invoke(channel: &GrpcChannel, call: Invocation) -> Result<Reply, InvokeError> {
+    channel.invoke(Cow::Owned(call.head), call.body).await
+}
+
 async fn body(reply: Reply) -> Bytes {
     reply.body.collect().await.unwrap().to_bytes()
 }
@@ -191,9 +195,7 @@ async fn body(reply: Reply) -> Bytes {
 #[tokio::test]
 async fn an_invocation_there_and_back() {
     let fixture = fixture().await;
-    let reply = fixture
-        .channel
-        .invoke(call("echo", Bytes::from_static(b"hello")))
+    let reply = invoke(&fixture.channel, call("echo", Bytes::from_static(b"hello")))
         .await
         .unwrap();
     assert_eq!(reply.status, WireStatus::default());
@@ -217,21 +219,25 @@ async fn verb_query_and_type_url() {
     let mut asked = call("asked", Bytes::new());
     asked.head.verb = Some(Verb::PATCH);
     asked.head.query = Bytes::from_static(b"a=b");
-    let reply = fixture.channel.invoke(asked).await.unwrap();
+    let reply = invoke(&fixture.channel, asked).await.unwrap();
     assert_eq!(reply.type_url.as_deref(), Some("shown"));
     let extension = HttpExtension {
         verb: 9,
         querystring: "a=b".into(),
     };
     assert_eq!(body(reply).await, format!("{:?}", Some(extension)));
-    let reply = fixture.channel.invoke(call("asked", Bytes::new())).await.unwrap();
+    let reply = invoke(&fixture.channel, call("asked", Bytes::new()))
+        .await
+        .unwrap();
     assert_eq!(body(reply).await, "None", "a caller without a verb gives none");
 }
 
 #[tokio::test]
 async fn the_status_of_the_app_is_a_reply() {
     let fixture = fixture().await;
-    let reply = fixture.channel.invoke(call("fail", Bytes::new())).await.unwrap();
+    let reply = invoke(&fixture.channel, call("fail", Bytes::new()))
+        .await
+        .unwrap();
     assert_eq!((reply.status.code, reply.status.message.as_str()), (20, "odd"));
     assert_eq!(reply.status.details.len(), 1);
     assert_eq!(reply.trailers["x-bin"], "YWI=", "as it travels between sidecars");
@@ -259,7 +265,9 @@ async fn what_the_app_does_wrong_is_a_status() {
         ),
         ("cut", 13, "server closed the stream without sending trailers"),
     ] {
-        let reply = fixture.channel.invoke(call(method, Bytes::new())).await.unwrap();
+        let reply = invoke(&fixture.channel, call(method, Bytes::new()))
+            .await
+            .unwrap();
         assert_eq!(
             (reply.status.code, reply.status.message.as_str()),
             (code, text),
@@ -267,7 +275,7 @@ async fn what_the_app_does_wrong_is_a_status() {
         );
     }
     let too_large = call("echo", Bytes::from(vec![0; 2001]));
-    assert_eq!(fixture.channel.invoke(too_large).await.unwrap().status.code, 8);
+    assert_eq!(invoke(&fixture.channel, too_large).await.unwrap().status.code, 8);
 }
 
 #[tokio::test]
@@ -276,7 +284,7 @@ async fn an_app_that_is_not_there_is_a_status() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let channel = GrpcChannel::new(settings(address.clone()), Tasks::new());
-    let reply = channel.invoke(call("echo", Bytes::new())).await.unwrap();
+    let reply = invoke(&channel, call("echo", Bytes::new())).await.unwrap();
     assert_eq!(reply.status.code, 14);
     assert_eq!(
         reply.status.message,
@@ -290,7 +298,7 @@ async fn an_app_that_is_not_there_is_a_status() {
 async fn a_caller_that_goes_away_is_told_to_the_app() {
     let mut fixture = fixture().await;
     let channel = fixture.channel.clone();
-    let waiting = tokio::spawn(async move { channel.invoke(call("hang", Bytes::new())).await.map(|_| ()) });
+    let waiting = tokio::spawn(async move { invoke(&channel, call("hang", Bytes::new())).await.map(|_| ()) });
     tokio::time::sleep(Duration::from_millis(100)).await;
     waiting.abort();
     let told = tokio::time::timeout(Duration::from_secs(60), fixture.dropped.recv());
@@ -320,7 +328,11 @@ async fn a_proxied_call_has_the_token_of_the_app_and_no_other() {
         head,
         body: Body::full(&b"\0\0\0\0\x02hi"[..]),
     };
-    let answer = fixture.channel.proxy(proxied).await.unwrap();
+    let answer = fixture
+        .channel
+        .proxy(Cow::Owned(proxied.head), proxied.body)
+        .await
+        .unwrap();
     let seen = answer.headers().clone();
     assert_eq!(seen["dapr-api-token"], "secret");
     assert_eq!(seen["x-bin"], "YWI");

@@ -15,7 +15,7 @@ use super::parts::Parts;
 use super::{Fatal, SCOPE, Sidecar};
 use crate::environment::Environment;
 use crate::flags::{Flags, Options, Settings, go};
-use crate::observer::ApiLog;
+use crate::observer::Observers;
 use crate::servers::{self, PATIENCE};
 
 pub(super) fn metadata(
@@ -118,7 +118,7 @@ pub(super) fn grpc_settings(
 pub(super) async fn grpc_api(
     settings: &Settings,
     options: &Options,
-    api: api_grpc::Api<Sidecar, ApiLog>,
+    api: api_grpc::Api<Sidecar, Observers>,
     parts: &mut Parts,
 ) -> Result<(), Fatal> {
     let latch = parts.readiness.register("grpc-api-server");
@@ -146,7 +146,7 @@ pub(super) async fn http_api(
     settings: &Settings,
     options: &Options,
     environment: &Environment,
-    api: Api<Sidecar, ApiLog>,
+    api: Api<Sidecar, Observers>,
     parts: &Parts,
 ) -> Result<(), Fatal> {
     let limits = servers::api_limits(options, !environment.disables_h2c);
@@ -195,7 +195,7 @@ pub(super) async fn internal_api(
     flags: &Flags,
     reserved: Option<Listener>,
     port: u16,
-    calls: Server<Inbound<App, Policy>>,
+    calls: Server<Inbound<App, Policy, Observers>>,
     limits: GrpcServerConfig,
     parts: &mut Parts,
 ) -> Result<(), Fatal> {

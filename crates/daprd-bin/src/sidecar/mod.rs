@@ -19,7 +19,7 @@ use access_control::{BrokenPolicies, Policy};
 use app_channel::{App, External};
 use identity::{IdentityError, SpiffeError};
 use internal_grpc::Client;
-use invoke_core::Outbound;
+use invoke_core::{BuiltInRetry, Outbound};
 use lifecycle::{ShutdownRequest, shutdown_requests};
 use name_resolution::host;
 use operator::OperatorError;
@@ -30,6 +30,7 @@ use thiserror::Error;
 use transport::listen::BindError;
 
 use crate::flags::{Flags, Options, Settings};
+use crate::observer::Observers;
 use crate::signals::{Request, Signals};
 use parts::Parts;
 pub use security::check_security;
@@ -127,7 +128,7 @@ pub enum Ended {
     BySignalDuringShutdown(String),
 }
 
-type Sidecar = Outbound<App, Policy, Client, External>;
+type Sidecar = Outbound<App, Policy, Client, External, BuiltInRetry, Observers>;
 
 /// Runs a sidecar until it ends; `None` asks for another one.
 pub async fn run(

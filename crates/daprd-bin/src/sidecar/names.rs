@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::balance::{Directory, DirectorySettings};
+use invoke_core::{Resolver, Targets};
 use name_resolution::Instance;
 use resources::Configuration;
 use transport::listen::Listener;
@@ -12,6 +12,9 @@ use super::SCOPE;
 use super::parts::Parts;
 use crate::flags::Flags;
 use crate::servers::PATIENCE;
+
+/// How often targets that nobody calls are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// Takes the internal port before anybody else does; it serves later.
 pub(super) async fn reserve_internal(flags: &Flags, port: u16) -> Option<Listener> {
@@ -43,7 +46,7 @@ pub(super) async fn resolver(
     is_kubernetes: bool,
     instance: &Instance,
     parts: &mut Parts,
-) -> Option<Arc<Directory>> {
+) -> Option<Arc<dyn Resolver>> {
     let wanted = &configuration.name_resolution;
     let name = match wanted.component.as_str() {
         "" if is_kubernetes => "kubernetes",
@@ -58,21 +61,9 @@ pub(super) async fn resolver(
     match name_resolution::build(name, version, &wanted.configuration, instance).await {
         Ok(built) => {
             tracing::info!(target: SCOPE, "Initialized name resolution to {name}");
-            let directory = Arc::new(Directory::new(
-                Arc::clone(&built.resolver),
-                DirectorySettings::default(),
-            ));
+            let resolver = Arc::clone(&built.resolver);
             parts.names = Some(built);
-            let (swept, shutdown) = (Arc::clone(&directory), parts.shutdown.clone());
-            parts.tasks.spawn(async move {
-                loop {
-                    tokio::select! {
-                        () = shutdown.draining() => return,
-                        () = tokio::time::sleep(Duration::from_secs(60)) => swept.sweep(),
-                    }
-                }
-            });
-            Some(directory)
+            Some(resolver)
         }
         Err(error) => {
             let stage = match error {
@@ -86,4 +77,21 @@ pub(super) async fn resolver(
             None
         }
     }
+}
+
+/// Lets go of targets that nobody calls any more.
+pub(super) fn sweep<C, P>(targets: &Arc<Targets<C, P>>, parts: &Parts)
+where
+    C: Send + Sync + 'static,
+    P: Send + Sync + 'static,
+{
+    let (targets, shutdown) = (Arc::clone(targets), parts.shutdown.clone());
+    parts.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = shutdown.draining() => return,
+                () = tokio::time::sleep(SWEEP) => targets.sweep(),
+            }
+        }
+    });
 }

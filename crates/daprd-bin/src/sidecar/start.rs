@@ -6,7 +6,7 @@ use std::time::Instant;
 use api_http::{Api, Health, PublicApi};
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
 use invoke_core::headers::Identity;
-use invoke_core::{Inbound, Outbound, OutboundSettings};
+use invoke_core::{BuiltInRetry, Inbound, Outbound};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
 use resources::{Configuration, SecretSource};
@@ -25,7 +25,7 @@ use super::apis::{
 use super::app::{app_channel, attend, wait_for_app};
 use super::components::{self, has_message_bus};
 use super::endpoints;
-use super::names::{advertised, reserve_internal, resolver};
+use super::names::{advertised, reserve_internal, resolver, sweep};
 use super::parts::Parts;
 use super::security::Security;
 use super::source::Source;
@@ -81,7 +81,7 @@ pub(super) async fn start(
         internal_port,
         host_name: host_name.clone(),
     };
-    let directory = resolver(&configuration, source.is_kubernetes(), &instance, parts).await;
+    let resolver = resolver(&configuration, source.is_kubernetes(), &instance, parts).await;
     let accepted = components::accept(source.components(settings).await?, &configuration)?;
     let components = accepted.components;
     let secrets = SecretSource {
@@ -107,7 +107,17 @@ pub(super) async fn start(
         &host_address,
         &host_name,
     ));
-    let inbound = Arc::new(Inbound::new(Arc::clone(&identity), channel.clone(), policy));
+    let logging = configuration.api_logging();
+    let by_flag = flags
+        .is_given("enable-api-logging")
+        .then(|| flags.is_on("enable-api-logging"));
+    let observer = Arc::new(ApiLog::new(log.clone(), by_flag, logging));
+    let inbound = Arc::new(Inbound::observed(
+        Arc::clone(&identity),
+        channel.clone(),
+        policy,
+        Arc::clone(&observer),
+    ));
     let pool = ClientConfig {
         max_message,
         pool: H2PoolConfig {
@@ -117,20 +127,18 @@ pub(super) async fn start(
     };
     let client = Client::new(pool, parts.connections.clone());
     let external = endpoints::external(&endpoints, settings, options, parts);
-    let outbound = Outbound::new(
+    let targets = Arc::default();
+    sweep(&targets, parts);
+    let outbound = Outbound::with(
         identity,
         Arc::clone(&inbound),
         client.clone(),
         external,
-        directory,
-        OutboundSettings::default(),
+        resolver,
+        targets,
+        BuiltInRetry::default(),
     );
 
-    let logging = configuration.api_logging();
-    let by_flag = flags
-        .is_given("enable-api-logging")
-        .then(|| flags.is_on("enable-api-logging"));
-    let observer = Arc::new(ApiLog::new(log.clone(), by_flag, logging));
     let outbound = Arc::new(outbound);
     let api = api_grpc::Api::new(
         Arc::clone(&outbound),

@@ -139,14 +139,21 @@ impl Entries<'_> {
         if key == "content-type".as_bytes() {
             *self.is_grpc = first_value(&list)?.is_some_and(|value| value.starts_with(b"application/grpc"));
         }
+        // To clone a name is to allocate: the last value, mostly the only one, takes it.
+        let mut last = None;
         for field in wire::fields(&list) {
             if let (1, Value::Len(value)) = field? {
                 let value = HeaderValue::from_maybe_shared(value)
                     .map_err(|_| DecodeError::HeaderValue(name.as_str().to_owned()))?;
-                append(self.headers, name.clone(), value)?;
+                if let Some(earlier) = last.replace(value) {
+                    append(self.headers, name.clone(), earlier)?;
+                }
             }
         }
-        Ok(())
+        match last {
+            Some(value) => append(self.headers, name, value),
+            None => Ok(()),
+        }
     }
 
     /// `:authority` of a gRPC caller; other pseudo headers reach apps under a name of their own.

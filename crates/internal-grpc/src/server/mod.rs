@@ -48,7 +48,8 @@ impl Default for ServerConfig {
 pub struct Server<R> {
     inbound: Arc<R>,
     config: ServerConfig,
-    reflection: Reflection,
+    /// Shared: a server is cloned for each call, and to clone the service is to allocate.
+    reflection: Arc<Reflection>,
 }
 
 impl<R> Clone for Server<R> {
@@ -56,7 +57,7 @@ impl<R> Clone for Server<R> {
         Self {
             inbound: Arc::clone(&self.inbound),
             config: self.config.clone(),
-            reflection: self.reflection.clone(),
+            reflection: Arc::clone(&self.reflection),
         }
     }
 }
@@ -67,7 +68,7 @@ impl<R: Receive> Server<R> {
         Self {
             inbound,
             config,
-            reflection,
+            reflection: Arc::new(reflection),
         }
     }
 

@@ -4,7 +4,6 @@
 //! with one store; calls [pick](EndpointWatch) from the set that is there. What is known of an endpoint (its load, its
 //! failures) belongs to its address and goes on in the next set.
 
-mod directory;
 mod pick;
 mod slots;
 mod watch;
@@ -13,7 +12,6 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-pub use directory::{Directory, DirectorySettings};
 pub use slots::{InFlight, Picked};
 pub use watch::{EndpointWatch, Endpoints, Publisher, Resolution, watched};
 

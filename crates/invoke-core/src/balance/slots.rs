@@ -112,7 +112,7 @@ impl Picked {
     }
 
     /// The endpoint could not be reached: it is left out for a while.
-    pub(super) fn failed(&self) {
+    pub(crate) fn failed(&self) {
         self.0.0.state.fail();
     }
 }

@@ -1,17 +1,20 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 
 use super::*;
-use crate::balance::{DirectorySettings, EndpointWatch, watched};
-use crate::error::{ResolveError, RpcStatus};
+use crate::balance::{Endpoint, EndpointWatch, watched};
+use crate::error::{ResolveError, RpcStatus, Seen, code};
 use crate::headers::{CALLEE_APP_ID, CALLER_APP_ID};
 use crate::{
-    Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, Seen,
-    WireStatus,
+    Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, WireStatus,
 };
+
+mod observers;
+mod policies;
 
 struct Known(Vec<&'static str>);
 
@@ -79,33 +82,31 @@ fn echo(headers: http::HeaderMap) -> Response<Body> {
     response
 }
 
-struct App;
+struct Echo;
 
-impl AppChannel for App {
-    async fn invoke(&self, call: Invocation) -> Result<Reply, InvokeError> {
+impl AppChannel for Echo {
+    async fn invoke(&self, head: Cow<'_, Head>, _: Body) -> Result<Reply, InvokeError> {
         let mut reply = Reply::new(WireStatus::http(http::StatusCode::OK), Route::Remote);
-        reply.headers = call.head.headers;
+        reply.headers = head.headers.clone();
         Ok(reply)
     }
 
-    async fn proxy(&self, call: Proxied) -> Result<Response<Body>, InvokeError> {
-        Ok(echo(call.head.headers))
+    async fn proxy(&self, head: Cow<'_, ProxiedHead>, _: Body) -> Result<Response<Body>, InvokeError> {
+        Ok(echo(head.headers.clone()))
     }
 }
 
-type Sidecar = Outbound<App, Open, Arc<Script>, NoExternalEndpoints>;
+type Sidecar = Outbound<Echo, Open, Arc<Script>, NoExternalEndpoints>;
 
-fn sidecar(app: Option<App>, addresses: Vec<&'static str>) -> (Sidecar, Arc<Script>) {
+fn sidecar(app: Option<Echo>, addresses: Vec<&'static str>) -> (Sidecar, Arc<Script>) {
     let script = Arc::new(Script::default());
     let identity = Arc::new(Identity::new("me".into(), "ns".into(), "", ""));
-    let directory = Directory::new(Arc::new(Known(addresses)), DirectorySettings::default());
     let outbound = Outbound::new(
         Arc::clone(&identity),
         Arc::new(Inbound::new(identity, app, Open)),
         Arc::clone(&script),
         NoExternalEndpoints,
-        Some(Arc::new(directory)),
-        OutboundSettings::default(),
+        Some(Arc::new(Known(addresses))),
     );
     (outbound, script)
 }
@@ -134,8 +135,8 @@ fn places(script: &Script) -> Vec<String> {
 
 #[tokio::test]
 async fn a_call_to_oneself_needs_no_resolver() {
-    let (mut outbound, _) = sidecar(Some(App), vec![]);
-    outbound.directory = None;
+    let (mut outbound, _) = sidecar(Some(Echo), vec![]);
+    outbound.resolver = None;
     for target in ["me", "me.ns"] {
         let mut call = call("x");
         call.head.headers.insert(CALLER_APP_ID, "evil".parse().unwrap());
@@ -313,7 +314,7 @@ async fn a_call_that_was_seen_is_not_moved() {
 
 #[tokio::test]
 async fn a_proxied_call_tells_who_calls_whom() {
-    let (outbound, script) = sidecar(Some(App), vec!["a:1", "b:1"]);
+    let (outbound, script) = sidecar(Some(Echo), vec!["a:1", "b:1"]);
     *script.answers.lock().unwrap() = [Err(unavailable(Seen::No))].into();
     for (target, callee) in [("you", "you"), ("me", "me"), ("you.far", "you")] {
         let answer = outbound.proxy(target, proxied("/a.B/C", "x")).await.unwrap();
@@ -332,7 +333,7 @@ async fn a_proxied_call_tells_who_calls_whom() {
 
 #[tokio::test]
 async fn a_peer_reaches_only_the_own_app() {
-    let (outbound, _) = sidecar(Some(App), vec!["a:1"]);
+    let (outbound, _) = sidecar(Some(Echo), vec!["a:1"]);
     let receive = |target: &'static str, path: &'static str| {
         let inbound = Arc::clone(&outbound.inbound);
         async move {

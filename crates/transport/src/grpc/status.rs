@@ -66,7 +66,12 @@ impl GrpcStatus {
     /// Writes the status into trailers, or into the head of an answer without messages. `grpc-message` is
     /// always written, as gRPC for Go writes it.
     pub fn write(&self, headers: &mut HeaderMap) {
-        headers.insert(GRPC_STATUS, HeaderValue::from(self.code));
+        let code = match self.code {
+            // Nearly every call ends with it.
+            0 => HeaderValue::from_static("0"),
+            code => HeaderValue::from(code),
+        };
+        headers.insert(GRPC_STATUS, code);
         let message = utf8_percent_encode(&self.message, ESCAPED).to_string();
         let message = HeaderValue::try_from(message).unwrap_or(HeaderValue::from_static(""));
         headers.insert(GRPC_MESSAGE, message);

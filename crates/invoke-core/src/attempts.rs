@@ -1,0 +1,232 @@
+//! How hard to try: the port that policies implement, and the retry that is built in.
+//!
+//! A policy never sends anything. It is asked before each attempt of a call, told what came of it, and says whether
+//! that was the last word. *Elsewhere* (another endpoint, because nobody saw the call) is not its matter, only *again*.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::body::End;
+use crate::error::{Cause, InvokeError, Seen, code};
+use crate::id::{AppId, AppRef};
+
+/// Decides how hard to try. [`BuiltInRetry`] is what Dapr does by itself.
+pub trait Attempts: Send + Sync + 'static {
+    /// What it holds the calls to one target to; looked up once, when the target is found.
+    type Policy: Send + Sync + 'static;
+    /// One call under a policy.
+    type Run: Run;
+
+    /// The policy for a target; `None` costs its calls one comparison.
+    fn policy(&self, target: Named<'_>) -> Option<Self::Policy>;
+
+    /// A call begins.
+    fn begin(&self, policy: &Self::Policy, call: CallFacts) -> Self::Run;
+}
+
+/// The target of a call, as policies name it.
+#[derive(Clone, Copy, Debug)]
+pub enum Named<'a> {
+    /// The app of this sidecar.
+    Own(&'a AppId),
+    /// The app of another sidecar.
+    Peer(&'a AppRef),
+    /// An endpoint outside of the mesh: the name of its resource, or its URL.
+    External(&'a str),
+}
+
+/// What a policy may want to know of a call.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CallFacts {
+    /// It is passed on as it is: nobody here knows what it does.
+    pub is_proxied: bool,
+    /// The length of its body is not known before its end, so that it cannot be sent twice.
+    pub is_streaming: bool,
+}
+
+/// One call under a policy, from its first attempt to the end of its answer. Dropping it before means that the caller
+/// went away.
+pub trait Run: Send {
+    /// May the next attempt begin, and until when may it last, the body of its answer included?
+    fn admit(&mut self) -> Result<Option<Instant>, InvokeError> {
+        Ok(None)
+    }
+
+    /// Whether statuses of answers are judged. Only then is the head of a proxied call's answer held back until its
+    /// status or its first message is there.
+    fn wants_status(&self) -> bool {
+        false
+    }
+
+    /// Was that the last word?
+    fn judge(&mut self, outcome: Outcome<'_>) -> Verdict;
+
+    /// The failure that the caller is told after the last attempt.
+    fn last_word(&self, error: InvokeError) -> InvokeError {
+        error
+    }
+
+    /// Who is told how the body of the answer ended, and how many bytes it had.
+    fn follow(self) -> Option<Box<dyn FnOnce(End<'_>, u64) + Send>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// An answer with this status (of HTTP from 100 on, of gRPC below), or `None` when a proxied call was answered with
+    /// a message, so that its status comes at the end.
+    Answered(Option<i32>),
+    /// No answer.
+    Failed(&'a InvokeError),
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing: this is what the caller gets.
+    Done,
+    /// Another attempt after this time, if the body of the call can still be sent.
+    Again(Duration),
+}
+
+/// One attempt for each call, and no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Once;
+
+/// A policy or a call that nobody can have.
+#[derive(Clone, Copy, Debug)]
+pub enum Never {}
+
+impl Attempts for Once {
+    type Policy = Never;
+    type Run = Never;
+
+    fn policy(&self, _: Named<'_>) -> Option<Never> {
+        None
+    }
+
+    fn begin(&self, policy: &Never, _: CallFacts) -> Never {
+        *policy
+    }
+}
+
+impl Run for Never {
+    fn judge(&mut self, _: Outcome<'_>) -> Verdict {
+        match *self {}
+    }
+}
+
+/// What Dapr does for calls to other apps when no policy names the target.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltInRetry {
+    /// How many attempts may follow the first when the other sidecar is unavailable.
+    pub retries: u32,
+    /// The pause before each of them.
+    pub pause: Duration,
+    /// Whether calls are repeated that the other side may have seen: one that was delivered before its connection broke
+    /// is then made twice. Dapr does that.
+    pub repeats_seen: bool,
+}
+
+impl Default for BuiltInRetry {
+    /// Three retries, a second apart, as in Dapr.
+    fn default() -> Self {
+        Self {
+            retries: 3,
+            pause: Duration::from_secs(1),
+            repeats_seen: true,
+        }
+    }
+}
+
+/// A call under [`BuiltInRetry`].
+#[derive(Debug)]
+pub struct BuiltInRun {
+    settings: BuiltInRetry,
+    app: AppRef,
+    call: CallFacts,
+    /// How many attempts failed.
+    failures: u32,
+}
+
+impl Attempts for BuiltInRetry {
+    type Policy = AppRef;
+    type Run = BuiltInRun;
+
+    fn policy(&self, target: Named<'_>) -> Option<AppRef> {
+        match target {
+            Named::Peer(app) => Some(app.clone()),
+            Named::Own(_) | Named::External(_) => None,
+        }
+    }
+
+    fn begin(&self, app: &AppRef, call: CallFacts) -> BuiltInRun {
+        BuiltInRun {
+            settings: *self,
+            app: app.clone(),
+            call,
+            failures: 0,
+        }
+    }
+}
+
+impl BuiltInRun {
+    /// Whether a failure is one of those that Dapr tries again after.
+    fn is_retried(&self, error: &InvokeError) -> bool {
+        let is_unavailable = matches!(
+            &error.cause,
+            Cause::Rpc(status) if matches!(status.code, code::UNAVAILABLE | code::UNAUTHENTICATED)
+        );
+        let is_allowed = self.settings.repeats_seen || error.seen == Seen::No;
+        is_unavailable && is_allowed && !self.call.is_proxied && !self.call.is_streaming
+    }
+
+    /// The one sidecar there is went away as the call came, or just came back at another address.
+    fn was_just_missed(&self, error: &InvokeError) -> bool {
+        self.call.is_proxied
+            && self.failures == 1
+            && error.is_unseen_by_peer()
+            && matches!(error.cause, Cause::Rpc(_))
+    }
+}
+
+impl Run for BuiltInRun {
+    fn judge(&mut self, outcome: Outcome<'_>) -> Verdict {
+        let Outcome::Failed(error) = outcome else {
+            return Verdict::Done;
+        };
+        self.failures += 1;
+        if self.was_just_missed(error) {
+            return Verdict::Again(Duration::ZERO);
+        }
+        if !self.is_retried(error) || self.failures > self.settings.retries {
+            return Verdict::Done;
+        }
+        tracing::debug!(
+            target: "dapr.runtime.direct_messaging",
+            "call to {} failed, trying again in {:?}: {error}", self.app, self.settings.pause
+        );
+        Verdict::Again(self.settings.pause)
+    }
+
+    fn last_word(&self, error: InvokeError) -> InvokeError {
+        if !self.is_retried(&error) {
+            return error;
+        }
+        InvokeError {
+            cause: Cause::Exhausted {
+                app: self.app.id.as_str().to_owned(),
+                retries: self.failures - 1,
+                last: Box::new(error.cause),
+            },
+            ..error
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The loop that makes the attempts of a call, whichever way it goes.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use http::Response;
+use http::header::{HeaderMap, HeaderName};
+use http_body::{Body as _, Frame};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::attempts::{Outcome, Run, Verdict};
+use crate::balance::{Endpoint, InFlight, Picked};
+use crate::body::{Body, Replay};
+use crate::error::{Cause, Fault, InvokeError, Seen};
+use crate::inbound::Inbound;
+use crate::observe::{Call, Exchange, Observe, OpenExchange};
+use crate::ports::{AppChannel, Authorize, Peers, Resolver};
+use crate::reply::Reply;
+use crate::targets::Peer;
+use crate::{Head, ProxiedHead};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Sends a call along one way.
+pub(super) trait Way: Sync {
+    /// What comes back.
+    type Answer: Answer;
+
+    /// One attempt.
+    fn attempt(&self, replay: &Replay) -> impl Future<Output = Result<Self::Answer, InvokeError>> + Send;
+}
+
+/// What comes back on both roads.
+pub(super) trait Answer: Sized + Send {
+    fn map_body(self, change: impl FnOnce(Body) -> Body) -> Self;
+
+    /// The answer with its status, once that or a first message is there.
+    fn with_status(self) -> impl Future<Output = (Self, Option<i32>)> + Send;
+}
+
+/// Makes the attempts of a call. The answer that is returned is the commit: what was kept of the body is let go, and
+/// nothing follows.
+pub(super) async fn attempts<R: Run, W: Way>(
+    run: Option<R>,
+    replay: Replay,
+    way: &W,
+) -> Result<W::Answer, InvokeError> {
+    let Some(mut run) = run else {
+        let answer = way.attempt(&replay).await?;
+        replay.commit();
+        return Ok(answer);
+    };
+    loop {
+        let deadline = run.admit()?;
+        let outcome = match within(deadline, way.attempt(&replay)).await {
+            Ok(answer) if run.wants_status() => {
+                within(deadline, async { Ok(answer.with_status().await) }).await
+            }
+            Ok(answer) => Ok((answer, None)),
+            Err(error) => Err(error),
+        };
+        let verdict = run.judge(match &outcome {
+            Ok((_, status)) => Outcome::Answered(*status),
+            Err(error) => Outcome::Failed(error),
+        });
+        match (verdict, outcome) {
+            (Verdict::Again(pause), outcome) if replay.is_possible() => {
+                // An answer is dropped only now that another attempt is certain.
+                drop(outcome);
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
+            }
+            (_, Ok((answer, _))) => {
+                replay.commit();
+                let follows = run.follow();
+                return Ok(answer.map_body(|body| {
+                    let body = match deadline {
+                        Some(deadline) => body.until(deadline),
+                        None => body,
+                    };
+                    match follows {
+                        Some(told) => body.on_end(told),
+                        None => body,
+                    }
+                }));
+            }
+            (_, Err(error)) => return Err(run.last_word(error)),
+        }
+    }
+}
+
+async fn within<T>(
+    deadline: Option<Instant>,
+    attempt: impl Future<Output = Result<T, InvokeError>>,
+) -> Result<T, InvokeError> {
+    match deadline {
+        None => attempt.await,
+        Some(deadline) => timeout_at(deadline, attempt).await.unwrap_or_else(|_| {
+            Err(InvokeError::new(
+                Fault::Peer,
+                Seen::Maybe,
+                Cause::DeadlineExceeded,
+            ))
+        }),
+    }
+}
+
+/// The way to the sidecars of another app.
+pub(super) struct ToPeer<'a, S, H, O: Observe> {
+    pub(super) peers: &'a S,
+    pub(super) resolver: &'a dyn Resolver,
+    pub(super) peer: &'a Peer,
+    pub(super) head: &'a H,
+    pub(super) observer: &'a O,
+    pub(super) meters: &'a O::Meters,
+}
+
+impl<S, H, O: Observe> ToPeer<'_, S, H, O> {
+    fn begin(&self, to: &Endpoint, call: Call<'_>) -> OpenExchange<O::Ticket> {
+        let exchange = Exchange::Attempt {
+            app: self.peer.app(),
+            endpoint: to,
+            call,
+        };
+        OpenExchange::new(self.observer.begin(exchange, Some(self.meters)))
+    }
+}
+
+impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
+    type Answer = Reply;
+
+    async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
+        let send = |picked: &Picked, body| {
+            let to = picked.endpoint().clone();
+            async move {
+                let mut open = self.begin(&to, Call::Invoked(self.head));
+                let mut reply = self.peers.invoke(self.peer.app(), &to, self.head, body).await?;
+                open.status(reply.status.code);
+                reply.body = open.follow(reply.body);
+                Ok(reply)
+            }
+        };
+        let (mut reply, in_flight) = one_after_the_other(self.peer, self.resolver, replay, send).await?;
+        reply.body = reply.body.counting(in_flight);
+        Ok(reply)
+    }
+}
+
+impl<S: Peers, O: Observe> Way for ToPeer<'_, S, ProxiedHead, O> {
+    type Answer = Response<Body>;
+
+    async fn attempt(&self, replay: &Replay) -> Result<Response<Body>, InvokeError> {
+        let send = |picked: &Picked, body| {
+            let to = picked.endpoint().clone();
+            async move {
+                let open = self.begin(&to, Call::Proxied(self.head));
+                let answer = self.peers.proxy(self.peer.app(), &to, self.head, body).await?;
+                Ok(answer.map(|body| open.follow(body)))
+            }
+        };
+        let (answer, in_flight) = one_after_the_other(self.peer, self.resolver, replay, send).await?;
+        Ok(answer.map(|body| body.counting(in_flight)))
+    }
+}
+
+/// One attempt of a policy: a call that certainly nobody saw moves on to the next endpoint at once.
+async fn one_after_the_other<T, F>(
+    peer: &Peer,
+    resolver: &dyn Resolver,
+    replay: &Replay,
+    send: impl Fn(&Picked, Body) -> F,
+) -> Result<(T, InFlight), InvokeError>
+where
+    F: Future<Output = Result<T, InvokeError>>,
+{
+    let mut picked = peer.pick(resolver).await?;
+    let mut tried: Vec<Picked> = Vec::new();
+    loop {
+        let error = match send(&picked, replay.attempt()).await {
+            Ok(sent) => return Ok((sent, picked.succeeded())),
+            Err(error) => error,
+        };
+        if !error.is_unseen_by_peer() {
+            return Err(error);
+        }
+        // A sidecar that has enough to do is there: only this call goes elsewhere.
+        if !error.is_refusal {
+            peer.unreachable(resolver, &picked);
+        }
+        if !replay.is_possible() {
+            return Err(error);
+        }
+        tried.push(picked);
+        match peer.pick_other(&tried) {
+            Some(other) => picked = other,
+            None => return Err(error),
+        }
+    }
+}
+
+/// The way to an endpoint outside of the mesh.
+pub(super) struct ToChannel<'a, C> {
+    pub(super) channel: &'a C,
+    pub(super) head: &'a Head,
+}
+
+impl<C: AppChannel> Way for ToChannel<'_, C> {
+    type Answer = Reply;
+
+    async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
+        self.channel
+            .invoke(Cow::Borrowed(self.head), replay.attempt())
+            .await
+    }
+}
+
+/// The way to the app of this sidecar, which its own calls may take unasked.
+pub(super) struct ToSelf<'a, A, P, O, H> {
+    pub(super) inbound: &'a Inbound<A, P, O>,
+    pub(super) head: &'a H,
+}
+
+impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, Head> {
+    type Answer = Reply;
+
+    async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
+        self.inbound
+            .from_self(Cow::Borrowed(self.head), replay.attempt())
+            .await
+    }
+}
+
+impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, ProxiedHead> {
+    type Answer = Response<Body>;
+
+    async fn attempt(&self, replay: &Replay) -> Result<Response<Body>, InvokeError> {
+        self.inbound
+            .proxy_from_self(Cow::Borrowed(self.head), replay.attempt())
+            .await
+    }
+}
+
+impl Answer for Reply {
+    fn map_body(mut self, change: impl FnOnce(Body) -> Body) -> Self {
+        self.body = change(self.body);
+        self
+    }
+
+    async fn with_status(self) -> (Self, Option<i32>) {
+        let status = self.status.code;
+        (self, Some(status))
+    }
+}
+
+impl Answer for Response<Body> {
+    fn map_body(self, change: impl FnOnce(Body) -> Body) -> Self {
+        self.map(change)
+    }
+
+    async fn with_status(mut self) -> (Self, Option<i32>) {
+        if let Some(status) = status_in(self.headers()) {
+            return (self, Some(status));
+        }
+        let Some(frame) = poll_fn(|cx| Pin::new(self.body_mut()).poll_frame(cx)).await else {
+            return (self, None);
+        };
+        let trailers = frame.as_ref().ok().and_then(Frame::trailers_ref);
+        let status = trailers.and_then(status_in);
+        let answer = self.map(|body| body.preceded_by(frame));
+        (answer, status)
+    }
+}
+
+/// The gRPC status in a head or in trailers.
+fn status_in(headers: &HeaderMap) -> Option<i32> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,205 @@
+//! The sidecars of another app.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use crate::balance::{EndpointWatch, Picked, Resolution};
+use crate::error::{Fault, InvokeError, ResolveError};
+use crate::headers::Callee;
+use crate::id::AppRef;
+use crate::ports::Resolver;
+
+/// The sidecars of another app: who it is, and where they are.
+#[derive(Debug)]
+pub struct Peer {
+    app: AppRef,
+    callee: Callee,
+    /// Nothing before the first call, and after a look-up that failed.
+    watch: ArcSwapOption<EndpointWatch>,
+    /// Held while the resolver is asked, so that calls that come at once share its answer.
+    asking: Mutex<()>,
+}
+
+impl Peer {
+    pub(super) fn new(app: AppRef) -> Self {
+        Self {
+            callee: Callee::new(&app.id),
+            app,
+            watch: ArcSwapOption::empty(),
+            asking: Mutex::default(),
+        }
+    }
+
+    /// Which app it is.
+    pub fn app(&self) -> &AppRef {
+        &self.app
+    }
+
+    /// How calls name it.
+    pub(crate) fn callee(&self) -> &Callee {
+        &self.callee
+    }
+
+    /// Picks an endpoint, waiting for the resolver if it has not answered yet.
+    pub(crate) async fn pick(&self, resolver: &dyn Resolver) -> Result<Picked, InvokeError> {
+        if let Some(watch) = &*self.watch.load()
+            && watch.is_alive()
+            && let Some(picked) = watch.pick(&[])
+        {
+            return Ok(picked);
+        }
+        // Rare, and large: a call must not carry room for it.
+        Box::pin(self.first(resolver)).await
+    }
+
+    async fn first(&self, resolver: &dyn Resolver) -> Result<Picked, InvokeError> {
+        let watch = self.watched(resolver);
+        let failure = match watch.first().await {
+            Resolution::Failed(error) => error,
+            Resolution::Pending | Resolution::Endpoints(_) => match watch.pick(&[]) {
+                Some(picked) => return Ok(picked),
+                None => ResolveError::new(format!("resolver returned empty address for app id {}", self.app)),
+            },
+        };
+        // The next call asks anew.
+        self.watch.compare_and_swap(&watch, None);
+        Err(InvokeError::unsent(Fault::Peer, failure))
+    }
+
+    /// What is watched, which begins here if need be.
+    fn watched(&self, resolver: &dyn Resolver) -> Arc<EndpointWatch> {
+        let _one = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.watch.load_full().filter(|watch| watch.is_alive()) {
+            Some(watch) => watch,
+            None => {
+                let watch = Arc::new(resolver.watch(&self.app));
+                self.watch.store(Some(Arc::clone(&watch)));
+                watch
+            }
+        }
+    }
+
+    /// Picks an endpoint that is not among those tried, if there is one.
+    pub(crate) fn pick_other(&self, tried: &[Picked]) -> Option<Picked> {
+        self.watch.load().as_ref()?.pick(tried)
+    }
+
+    /// Takes an endpoint that could not be reached out of the choice for a while, and tells the resolver.
+    pub(crate) fn unreachable(&self, resolver: &dyn Resolver, picked: &Picked) {
+        picked.failed();
+        resolver.unreachable(&self.app, picked.endpoint());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::{Endpoint, Publisher, watched};
+
+    #[derive(Default)]
+    struct Scripted {
+        publishers: Mutex<Vec<Publisher>>,
+        unreachable: Mutex<Vec<Endpoint>>,
+    }
+
+    impl Resolver for Scripted {
+        fn watch(&self, _: &AppRef) -> EndpointWatch {
+            let (publisher, watch) = watched();
+            self.publishers.lock().unwrap().push(publisher);
+            watch
+        }
+
+        fn unreachable(&self, _: &AppRef, endpoint: &Endpoint) {
+            self.unreachable.lock().unwrap().push(endpoint.clone());
+        }
+    }
+
+    impl Scripted {
+        fn say(&self, watch: usize, ports: &[u16]) {
+            let endpoints = ports
+                .iter()
+                .map(|port| Endpoint::new(format!("127.0.0.1:{port}")));
+            self.publishers.lock().unwrap()[watch].publish(endpoints);
+        }
+
+        fn watches(&self) -> usize {
+            self.publishers.lock().unwrap().len()
+        }
+    }
+
+    fn peer() -> (Arc<Scripted>, Arc<Peer>) {
+        (Arc::default(), Arc::new(Peer::new(AppRef::new("a", "default"))))
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_is_awaited_and_shared() {
+        let (resolver, peer) = peer();
+        let waiting: Vec<_> = (0..10)
+            .map(|_| {
+                let (resolver, peer) = (resolver.clone(), peer.clone());
+                tokio::spawn(async move { peer.pick(&*resolver).await.map(|p| p.endpoint().clone()) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        resolver.say(0, &[1]);
+        for task in waiting {
+            assert_eq!(task.await.unwrap().unwrap(), Endpoint::new("127.0.0.1:1"));
+        }
+        assert_eq!(resolver.watches(), 1);
+    }
+
+    #[tokio::test]
+    async fn later_answers_replace_the_endpoints_and_keep_the_counts() {
+        let (resolver, peer) = peer();
+        peer.watched(&*resolver);
+        resolver.say(0, &[1, 2]);
+        let held = peer.pick(&*resolver).await.unwrap();
+        let kept = held.endpoint().clone();
+        resolver.say(0, &[1, 2, 3]);
+        for _ in 0..50 {
+            let other = peer.pick_other(std::slice::from_ref(&held));
+            assert_ne!(*other.unwrap().endpoint(), kept);
+        }
+        resolver.say(0, &[3]);
+        assert_eq!(
+            *peer.pick(&*resolver).await.unwrap().endpoint(),
+            Endpoint::new("127.0.0.1:3")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_once_and_asked_anew() {
+        let (resolver, peer) = peer();
+        peer.watched(&*resolver);
+        resolver.publishers.lock().unwrap()[0].fail(ResolveError::new("couldn't find service: a"));
+        let error = peer.pick(&*resolver).await.unwrap_err();
+        assert_eq!(error.to_string(), "couldn't find service: a");
+        peer.watched(&*resolver);
+        assert_eq!(resolver.watches(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_resolver_hears_of_unreachable_endpoints() {
+        let (resolver, peer) = peer();
+        peer.watched(&*resolver);
+        resolver.say(0, &[1, 2]);
+        let picked = peer.pick(&*resolver).await.unwrap();
+        peer.unreachable(&*resolver, &picked);
+        assert_eq!(*resolver.unreachable.lock().unwrap(), [picked.endpoint().clone()]);
+        for _ in 0..20 {
+            assert_ne!(peer.pick(&*resolver).await.unwrap().endpoint(), picked.endpoint());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_resolver_is_asked_again_and_hears_when_nobody_looks() {
+        let (resolver, peer) = peer();
+        peer.watched(&*resolver);
+        resolver.publishers.lock().unwrap().clear();
+        peer.watched(&*resolver);
+        assert_eq!(resolver.watches(), 1, "the second watch replaced the first");
+        drop(peer);
+        assert!(resolver.publishers.lock().unwrap()[0].is_closed());
+    }
+}
