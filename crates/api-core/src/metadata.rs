@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 
@@ -94,8 +94,8 @@ fn is_zero(number: &u32) -> bool {
 #[derive(Debug)]
 pub struct Metadata {
     settings: MetadataSettings,
-    extended: RwLock<BTreeMap<String, String>>,
-    app_is_ready: AtomicBool,
+    extended: Arc<RwLock<BTreeMap<String, String>>>,
+    app_is_ready: Arc<AtomicBool>,
 }
 
 #[derive(Serialize)]
@@ -133,11 +133,21 @@ struct ActorRuntime {
 impl Metadata {
     /// The metadata of a sidecar that has just started.
     pub fn new(settings: MetadataSettings) -> Self {
-        let app_is_ready = AtomicBool::new(settings.app.port == 0);
+        let app_is_ready = Arc::new(AtomicBool::new(settings.app.port == 0));
         Self {
             settings,
-            extended: RwLock::default(),
+            extended: Arc::default(),
             app_is_ready,
+        }
+    }
+
+    /// The metadata of the same sidecar after its configuration changed: what apps and tools left goes on, in both.
+    #[must_use]
+    pub fn renewed(&self, settings: MetadataSettings) -> Self {
+        Self {
+            settings,
+            extended: Arc::clone(&self.extended),
+            app_is_ready: Arc::clone(&self.app_is_ready),
         }
     }
 
@@ -291,6 +301,25 @@ mod tests {
         );
         metadata.app_is_ready();
         assert!(metadata.to_json().contains("DISABLED"));
+    }
+
+    #[test]
+    fn what_was_left_outlives_a_change() {
+        let first = Metadata::new(settings());
+        first.set("k", "v").unwrap();
+        let second = first.renewed(MetadataSettings {
+            http_endpoints: vec!["e".into()],
+            ..settings()
+        });
+        second.set("l", "w").unwrap();
+        first.app_is_ready();
+        for (metadata, has_endpoint) in [(&first, false), (&second, true)] {
+            let json = metadata.to_json();
+            assert_eq!(metadata.extended()["k"], "v");
+            assert_eq!(metadata.extended()["l"], "w");
+            assert_eq!(json.contains("httpEndpoints"), has_endpoint, "{json}");
+            assert!(metadata.is_app_ready());
+        }
     }
 
     #[test]

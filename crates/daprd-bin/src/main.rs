@@ -4,8 +4,8 @@
 //! implements it. It reads the command line, puts the sidecar together in a fixed order, and ends it. It has no
 //! rule of its own about how a call is made.
 //!
-//! `flags` is the command line, `environment` what is read from outside besides it, `sidecar` the start,
-//! `servers` the listeners, `stop` the end, `observer` what is logged of calls.
+//! `flags` is the command line, `environment` what is read from outside besides it, `sidecar` the start, what lasts, the
+//! generations of the configuration and the end, `servers` the listeners, `observer` who sees calls.
 
 #![allow(
     unreachable_pub,
@@ -13,9 +13,12 @@
 )]
 
 mod environment;
+mod fatal;
 mod flags;
+mod limits;
 mod observer;
 mod process;
+mod scope;
 mod servers;
 mod sidecar;
 mod signals;
@@ -24,15 +27,15 @@ mod wait;
 use std::io::Write;
 use std::process::ExitCode;
 
+use fatal::Fatal;
 use flags::{Options, Settings, SpecialMode};
-use sidecar::{Ended, Fatal};
+use scope::SCOPE;
+use sidecar::Ended;
 use telemetry::log::{self, Level, Log, LogSettings};
 
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const SCOPE: &str = "dapr.runtime";
 
 fn main() -> ExitCode {
     let flags = match flags::parse(std::env::args_os().skip(1)) {

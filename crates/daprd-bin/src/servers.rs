@@ -10,8 +10,9 @@ use lifecycle::{Shutdown, Tasks};
 use transport::listen::{Listener, Patience};
 use transport::server::{H2Config, Handler, HttpServerConfig, RequestBody, serve_http};
 
+use crate::fatal::Fatal;
 use crate::flags::{Options, Settings};
-use crate::sidecar::{Fatal, SCOPE};
+use crate::scope::SCOPE;
 
 /// How long an address that is in use is waited for.
 pub const PATIENCE: Patience = Patience::For(Duration::from_secs(10));

@@ -5,28 +5,26 @@ use std::sync::Arc;
 use access_control::{AppKind, Judged, Observer, Policy, Source};
 use api_core::{ApiLists, ApiRule};
 use resources::Configuration;
-use telemetry::metrics::{AccessCounters, Decided, Metrics};
+use telemetry::metrics::{AccessCounters, Decided};
 
-use super::{Fatal, SCOPE};
+use crate::fatal::Fatal;
 use crate::flags::{Flags, Settings};
+use crate::scope::SCOPE;
 
 /// The policy of the configuration; what looks like a mistake in it is told in the log.
 pub(super) fn policy(
     flags: &Flags,
     settings: &Settings,
     configuration: &Configuration,
-    metrics: &Metrics,
+    counters: &AccessCounters,
 ) -> Result<Policy, Fatal> {
     let kind = if settings.app.protocol.is_http() {
         AppKind::Http
     } else {
         AppKind::Grpc
     };
-    let counters = AccessCounters::default();
-    let shown = counters.clone();
-    metrics.register(Box::new(move || shown.families()));
     let spec = configuration.access_control.as_ref();
-    let (policy, findings) = Policy::compile(spec, kind, Arc::new(Counting(counters)))?;
+    let (policy, findings) = Policy::compile(spec, kind, Arc::new(Counting(counters.clone())))?;
     for finding in findings {
         tracing::warn!(target: "dapr.acl", "{finding}");
     }

@@ -6,19 +6,12 @@ use app_channel::{
 use http::HeaderValue;
 use transport::tls::{OriginTls, Trust};
 
-use super::apis::max_message;
 use super::parts::Parts;
-use super::{Fatal, SCOPE};
 use crate::environment::Environment;
+use crate::fatal::Fatal;
 use crate::flags::{AppProtocol, Options, Settings};
-
-/// The headers of an app's answer may be as long as `--read-buffer-size` says.
-pub(super) fn app_header_limit(options: &Options) -> usize {
-    options
-        .read_buffer
-        .and_then(|size| usize::try_from(size).ok())
-        .unwrap_or(10 << 20)
-}
+use crate::limits::{app_header_limit, max_message};
+use crate::scope::SCOPE;
 
 pub(super) fn app_channel(
     settings: &Settings,

@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use api_core::ComponentInfo;
-use operator::OperatorError;
-use resources::{Component, Configuration, DecodeError, LoadError, Resource, SecretStore};
-use thiserror::Error;
+use resources::{Component, Configuration, Resource, SecretStore};
 
-use super::{SCOPE, kube_store};
+use super::kube_store;
+use crate::fatal::ComponentsError;
+use crate::scope::SCOPE;
 
 /// What components can do, as Dapr lists it.
 const CAPABILITIES: &[(&str, &[&str])] = &[
@@ -32,40 +32,6 @@ const CAPABILITIES: &[(&str, &[&str])] = &[
     ("bindings.cron", &["INPUT_BINDING"]),
     ("bindings.http", &["OUTPUT_BINDING"]),
 ];
-
-/// Components that keep the sidecar from starting.
-#[derive(Debug, Error)]
-pub enum ComponentsError {
-    /// A folder cannot be read, or a name is given twice.
-    #[error("failed to load components: {0}")]
-    Load(#[from] LoadError),
-    /// The operator does not give them.
-    #[error("failed to load components: {0}")]
-    Operator(#[from] OperatorError),
-    /// The operator gives something else.
-    #[error("failed to load components: error deserializing component: {0}")]
-    Decode(#[from] DecodeError),
-    /// A component is of no category that Dapr knows.
-    #[error("process component {name} error: incorrect type {kind}")]
-    Category {
-        /// Its name.
-        name: String,
-        /// Its type.
-        kind: String,
-    },
-    /// A component cannot be used as it is set up.
-    #[error(
-        "process component {name} error: [INIT_COMPONENT_FAILURE]: initialization error occurred for {log_name}: {cause}"
-    )]
-    Init {
-        /// Its name.
-        name: String,
-        /// How the log names it.
-        log_name: String,
-        /// Why.
-        cause: String,
-    },
-}
 
 /// Components that were accepted.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! HTTP endpoints: the addresses outside of the mesh that apps call by name.
 
 use app_channel::{External, ExternalSettings};
+use lifecycle::Tasks;
 use resources::{HttpEndpoint, SecretSource};
 
-use super::SCOPE;
-use super::app::app_header_limit;
-use super::parts::Parts;
 use crate::flags::{Options, Settings};
+use crate::limits::app_header_limit;
+use crate::scope::SCOPE;
 
 /// Names the endpoints in the log, and puts their secrets and variables in place.
 pub(super) fn process(mut endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
@@ -35,14 +35,14 @@ pub(super) fn external(
     endpoints: &[HttpEndpoint],
     settings: &Settings,
     options: &Options,
-    parts: &Parts,
+    connections: &Tasks,
 ) -> External {
     let settings = ExternalSettings {
         max_header_bytes: app_header_limit(options),
         max_concurrency: settings.app.max_concurrency.map(|places| places as usize),
         endpoints: endpoints.iter().map(settings_of).collect(),
     };
-    let (external, errors) = External::new(settings, &parts.connections);
+    let (external, errors) = External::new(settings, connections);
     for error in errors {
         tracing::warn!(target: SCOPE, "failed to create HTTP endpoint channel: {error}");
     }

@@ -4,131 +4,35 @@ mod access;
 mod apis;
 mod app;
 mod components;
+mod doors;
+mod ended;
 mod endpoints;
+mod generation;
+mod given;
 mod kube_store;
 mod names;
+mod notices;
 mod parts;
+mod ports;
 mod security;
 mod source;
 mod start;
 
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use access_control::{BrokenPolicies, Policy};
-use app_channel::{App, External};
-use identity::{IdentityError, SpiffeError};
-use internal_grpc::Client;
-use invoke_core::{BuiltInRetry, Outbound};
 use lifecycle::{ShutdownRequest, shutdown_requests};
-use name_resolution::host;
-use operator::OperatorError;
-use resources::ConfigurationError;
 use telemetry::log::Log;
-use telemetry::server::MetricsError;
-use thiserror::Error;
-use transport::listen::BindError;
 
+use crate::fatal::Fatal;
 use crate::flags::{Flags, Options, Settings};
-use crate::observer::Observers;
+use crate::scope::SCOPE;
 use crate::signals::{Request, Signals};
+pub use ended::Ended;
+use ended::Stop;
+use given::Given;
 use parts::Parts;
 pub use security::check_security;
 use start::start;
-
-/// The scope of log lines about the sidecar as a whole.
-pub const SCOPE: &str = "dapr.runtime";
-
-/// What keeps a sidecar from running, printed after `Fatal error from runtime: `.
-#[derive(Debug, Error)]
-pub enum Fatal {
-    /// The process cannot have what it needs of the operating system.
-    #[error("{0}")]
-    Runtime(#[source] io::Error),
-    /// The flags contradict each other, or a value cannot be.
-    #[error("{0}")]
-    Settings(String),
-    /// Sidecars in Kubernetes must not be root.
-    #[error(
-        "current user UID(0) is root. Dapr must be run as a non-root user in Kubernetes environments. To override \
-         this check, set the environment variable 'DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK=true'"
-    )]
-    Root,
-    /// The control plane has no trust domain.
-    #[error("control plane trust domain is required")]
-    NoTrustDomain,
-    /// It has one that cannot be.
-    #[error("invalid control plane trust domain: {0}")]
-    TrustDomain(#[source] SpiffeError),
-    /// The operator is to be asked by a sidecar that cannot prove who it is.
-    #[error("the operator cannot be asked without an identity")]
-    NoIdentity,
-    /// There is no certificate to show, or nobody to trust.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The configuration cannot be used.
-    #[error("error loading configuration: {0}")]
-    Configuration(#[from] ConfigurationError),
-    /// The operator cannot be reached.
-    #[error(transparent)]
-    Operator(#[from] OperatorError),
-    /// The operator has no such configuration.
-    #[error("error loading configuration: {0}")]
-    OperatorConfiguration(#[source] OperatorError),
-    /// The access control policies of the configuration cannot be used.
-    #[error(transparent)]
-    Policies(#[from] BrokenPolicies),
-    /// The address of the host is not known.
-    #[error("failed to determine host address: {0}")]
-    HostAddress(#[from] host::NoAddress),
-    /// The metrics port cannot be opened.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// None of the listen addresses can be bound.
-    #[error("could not listen on any endpoint")]
-    NoListener,
-    /// None of the listen addresses can be bound for profiling.
-    #[error("could not listen on any endpoint for profiling API")]
-    NoProfilingListener,
-    /// A socket cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// A server cannot be started.
-    #[error("failed to start {server}: {source}")]
-    Server {
-        /// Which.
-        server: &'static str,
-        /// Why not.
-        source: Box<Fatal>,
-    },
-    /// TLS to the app cannot be set up.
-    #[error("failed to set up TLS to the app: {0}")]
-    AppTls(#[from] transport::tls::OriginTlsError),
-    /// Components keep the sidecar from starting.
-    #[error(transparent)]
-    Components(#[from] components::ComponentsError),
-    /// The services of a server cannot be described.
-    #[error("failed to describe gRPC services: {0}")]
-    Reflection(String),
-    /// The channel to the app cannot be made.
-    #[error(transparent)]
-    AppChannel(#[from] app_channel::ChannelError),
-}
-
-/// How a sidecar ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// As it should.
-    Gracefully,
-    /// At once, because somebody asked for that.
-    Forced,
-    /// With a last word.
-    Fatally(String),
-    /// A second signal came while it stopped.
-    BySignalDuringShutdown(String),
-}
-
-type Sidecar = Outbound<App, Policy, Client, External, BuiltInRetry, Observers>;
 
 /// Runs a sidecar until it ends; `None` asks for another one.
 pub async fn run(
@@ -141,8 +45,14 @@ pub async fn run(
     let begun = Instant::now();
     let (requests, mut asked) = shutdown_requests();
     let mut parts = Parts::new();
+    let given = Given {
+        flags,
+        options,
+        settings,
+        log,
+    };
     let started = tokio::select! {
-        started = start(flags, options, settings, log, requests, &mut parts, begun) => Some(started),
+        started = start(given, requests, &mut parts, begun) => Some(started),
         request = signals.next() => {
             tell(request);
             match request {
@@ -182,7 +92,7 @@ pub async fn run(
         },
     };
     if stop == Stop::Force {
-        return Ok(Some(force().await));
+        return Ok(Some(parts::force().await));
     }
     let ended = parts.stop(settings, stop, signals, &mut asked).await;
     Ok(if stop == Stop::Restart && ended == Ended::Gracefully {
@@ -192,15 +102,6 @@ pub async fn run(
     })
 }
 
-/// Why a sidecar stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    BySignal,
-    ByApi,
-    Restart,
-    Force,
-}
-
 fn tell(request: Request) {
     match request {
         Request::Stop(name) => {
@@ -208,14 +109,4 @@ fn tell(request: Request) {
         }
         Request::Restart => tracing::info!(target: "dapr.signals", "Received signal 'hangup'; restarting"),
     }
-}
-
-/// The answer to the request goes out first.
-async fn force() -> Ended {
-    tracing::warn!(
-        target: SCOPE,
-        "Force shutdown requested, exiting immediately without graceful shutdown"
-    );
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    Ended::Forced
 }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::{Resolver, Targets};
+use invoke_core::Resolver;
 use name_resolution::Instance;
 use resources::Configuration;
 use transport::listen::Listener;
 
-use super::SCOPE;
+use super::generation::Known;
 use super::parts::Parts;
+use super::source::Source;
 use crate::flags::Flags;
+use crate::scope::SCOPE;
 use crate::servers::PATIENCE;
 
 /// How often targets that nobody calls are looked for.
@@ -43,13 +45,13 @@ pub(super) fn advertised(flags: &Flags, host_address: &str) -> String {
 /// A resolver that cannot be set up is no reason not to start: the app can still be called.
 pub(super) async fn resolver(
     configuration: &Configuration,
-    is_kubernetes: bool,
+    source: &Source,
     instance: &Instance,
     parts: &mut Parts,
 ) -> Option<Arc<dyn Resolver>> {
     let wanted = &configuration.name_resolution;
     let name = match wanted.component.as_str() {
-        "" if is_kubernetes => "kubernetes",
+        "" if source.is_kubernetes() => "kubernetes",
         "" => "mdns",
         name => name,
     };
@@ -80,11 +82,7 @@ pub(super) async fn resolver(
 }
 
 /// Lets go of targets that nobody calls any more.
-pub(super) fn sweep<C, P>(targets: &Arc<Targets<C, P>>, parts: &Parts)
-where
-    C: Send + Sync + 'static,
-    P: Send + Sync + 'static,
-{
+pub(super) fn sweep(targets: &Arc<Known>, parts: &Parts) {
     let (targets, shutdown) = (Arc::clone(targets), parts.shutdown.clone());
     parts.tasks.spawn(async move {
         loop {

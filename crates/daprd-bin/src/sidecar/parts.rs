@@ -7,8 +7,9 @@ use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Ta
 use name_resolution::Built;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{Ended, SCOPE, Stop, force};
+use super::ended::{Ended, Stop};
 use crate::flags::{Settings, go};
+use crate::scope::SCOPE;
 use crate::signals::Signals;
 
 /// What runs, and what ends it.
@@ -146,4 +147,14 @@ impl Parts {
         tracing::info!(target: SCOPE, "Dapr runtime stopped");
         Ended::Gracefully
     }
+}
+
+/// Ends at once, after the answer to the request went out.
+pub(super) async fn force() -> Ended {
+    tracing::warn!(
+        target: SCOPE,
+        "Force shutdown requested, exiting immediately without graceful shutdown"
+    );
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    Ended::Forced
 }

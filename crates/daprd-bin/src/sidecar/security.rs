@@ -9,9 +9,10 @@ use telemetry::metrics::{Family, Kind, Metrics};
 use transport::tls::{ClientTls, ServerTls};
 
 use super::parts::Parts;
-use super::{Fatal, SCOPE};
 use crate::environment::{Environment, SecurityVariables};
+use crate::fatal::Fatal;
 use crate::flags::{Flags, Settings};
+use crate::scope::SCOPE;
 
 /// Refuses what would be unsafe to ignore, before anything else is done.
 pub fn check_security(flags: &Flags) -> Result<(), Fatal> {

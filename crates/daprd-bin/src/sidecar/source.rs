@@ -8,12 +8,12 @@ use resources::{
     load_configuration, load_resources,
 };
 
-use super::components::ComponentsError;
 use super::kube_store;
 use super::security::Security;
-use super::{Fatal, SCOPE};
 use crate::environment;
+use crate::fatal::{ComponentsError, Fatal};
 use crate::flags::{Flags, Settings};
+use crate::scope::SCOPE;
 
 /// Where a sidecar has its resources from. What watches them later begins here, too.
 #[derive(Debug)]

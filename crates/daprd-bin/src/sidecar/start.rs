@@ -1,215 +1,280 @@
-//! The start: every part put together, in the order in which others may rely on it.
+//! The start: one stage after the other, each of which may rely on those before it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use api_http::{Api, Health, PublicApi};
-use internal_grpc::{Client, ClientConfig, Server, ServerConfig, purge_idle};
+use api_http::Health;
+use internal_grpc::{Client, ClientConfig, purge_idle};
 use invoke_core::headers::Identity;
-use invoke_core::{BuiltInRetry, Inbound, Outbound};
+use lifecycle::{Current, Latch, ShutdownRequests};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Configuration, SecretSource};
-use telemetry::log::Log;
-use telemetry::metrics::Metrics;
+use resources::{Component, Configuration, HttpEndpoint, SecretSource};
+use telemetry::metrics::{AccessCounters, Metrics};
 use telemetry::server::{MetricsError, MetricsServer};
 use transport::client::H2PoolConfig;
 use transport::listen::Listener;
 use transport::server::GrpcServerConfig;
 
-use super::access::{api_lists, policy};
-use super::apis::{
-    api_settings, grpc_api, grpc_limits, grpc_settings, http_api, internal_api, is_traced, max_message,
-    metadata, public,
-};
 use super::app::{app_channel, attend, wait_for_app};
 use super::components::{self, has_message_bus};
 use super::endpoints;
+use super::generation::{Generation, Lasting, Read, Rules};
+use super::given::Given;
 use super::names::{advertised, reserve_internal, resolver, sweep};
+use super::notices::say_what_is_not_there;
 use super::parts::Parts;
+use super::ports::{grpc_api, http_api, internal_api, public};
 use super::security::Security;
 use super::source::Source;
-use super::{Fatal, SCOPE};
 use crate::environment::{self, Environment};
-use crate::flags::{Flags, Options, Settings, go};
-use crate::observer::ApiLog;
+use crate::fatal::Fatal;
+use crate::flags::{Flags, Settings, go};
+use crate::limits::{grpc_limits, max_message};
+use crate::scope::SCOPE;
 use crate::servers;
 
-/// Puts the sidecar together, in the order in which others may rely on its parts.
+/// Puts the sidecar together.
 pub(super) async fn start(
-    flags: &Flags,
-    options: &Options,
-    settings: &Settings,
-    log: &Log,
-    requests: lifecycle::ShutdownRequests,
+    given: Given<'_>,
+    requests: ShutdownRequests,
     parts: &mut Parts,
     begun: Instant,
 ) -> Result<(), Fatal> {
-    for warning in &settings.warnings {
+    for warning in &given.settings.warnings {
         tracing::warn!(target: SCOPE, "{warning}");
     }
     let runtime = parts.readiness.register("runtime");
-    let environment = Environment::read();
-    let security = Security::establish(flags, settings, &environment, parts).await?;
-    let host_name = host::host_name();
-    let internal_port = settings
-        .internal_port
-        .unwrap_or_else(|| stable_port(settings, &host_name));
-    let host_address = host::host_address(environment.host_ip.as_deref())?;
-    let source = Source::of(flags, &security, &environment.namespace).await?;
-    let metrics_port = flags.text("metrics-port");
-    let lookup = environment::lookup(settings, metrics_port, internal_port, &host_address);
-    let configuration = source.configuration(flags, lookup).await?;
-    let registry = Metrics::new();
-    security.register(&registry, &settings.app_id);
-    let policy = policy(flags, settings, &configuration, &registry)?;
-    let apis = api_lists(&configuration);
-    metrics(flags, &configuration, registry, parts).await?;
-    tracing::info!(target: SCOPE, "{} mode configured", flags.text("mode"));
-    tracing::info!(target: SCOPE, "app id: {}", settings.app_id);
-    say_what_is_not_there(flags, &configuration);
 
-    let internal = reserve_internal(flags, internal_port).await;
-    let internal_port = internal
-        .as_ref()
-        .and_then(Listener::local_addr)
-        .map_or(internal_port, |address| address.port());
-    let advertised = advertised(flags, &host_address);
-    let instance = Instance {
-        app_id: settings.app_id.clone(),
-        address: advertised,
-        internal_port,
-        host_name: host_name.clone(),
+    // Who and where this sidecar is, and what it is to be.
+    let place = Place::find(&given, parts).await?;
+    let configuration = place.configuration(&given).await?;
+    let registry = Metrics::new();
+    let rules = rules(&given, &place, &configuration, &registry)?;
+    metrics(given.flags, &configuration, registry, parts).await?;
+    tracing::info!(target: SCOPE, "{} mode configured", given.flags.text("mode"));
+    tracing::info!(target: SCOPE, "app id: {}", given.settings.app_id);
+    say_what_is_not_there(given.flags, &configuration);
+
+    // What lasts, and the first generation on top of it.
+    let internal = reserve_internal(given.flags, place.internal_port).await;
+    let internal = Internal::new(internal, place.internal_port);
+    let names = resolver(
+        &configuration,
+        &place.source,
+        &place.instance(&given, &internal),
+        parts,
+    )
+    .await;
+    let (components, endpoints) = resources(&given, &place, &configuration).await?;
+    let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&components);
+    let security = place.security;
+    let lasting = Lasting {
+        health: Health::new(parts.readiness.clone()),
+        app: app_channel(given.settings, given.options, &place.environment, parts)?,
+        identity: Arc::new(Identity::new(
+            given.settings.app_id.as_str().into(),
+            place.environment.namespace.as_str().into(),
+            &place.host_address,
+            &place.host_name,
+        )),
+        client: client(&given, &security, parts),
+        resolver: names,
+        targets: Arc::default(),
+        requests,
+        connections: parts.connections.clone(),
+        of_api: reflection(api_grpc::SERVICES)?,
+        of_internal: reflection(internal_grpc::SERVICES)?,
+        environment: place.environment,
     };
-    let resolver = resolver(&configuration, source.is_kubernetes(), &instance, parts).await;
-    let accepted = components::accept(source.components(settings).await?, &configuration)?;
-    let components = accepted.components;
+    sweep(&lasting.targets, parts);
+    let read = Read {
+        configuration,
+        rules,
+        components,
+        endpoints,
+    };
+    let first = Generation::build(&given, &lasting, read, None);
+    let metadata = Arc::clone(&first.metadata);
+
+    // The doors, then the app behind them.
+    serve(&given, &lasting, &security, internal, &Current::new(first), parts).await?;
+    lasting.health.outbound_is_ready();
+    if !wait_for_app(given.settings, parts).await? {
+        return Ok(());
+    }
+    if let Some(app) = &lasting.app {
+        attend(given.settings, given.options, app, asks_subscriptions, parts).await?;
+        parts.app = Some(app.health().clone());
+    }
+    metadata.app_is_ready();
+    say_ready(runtime, begun, parts);
+    Ok(())
+}
+
+/// Who and where this sidecar is.
+struct Place {
+    environment: Environment,
+    security: Security,
+    source: Source,
+    host_name: String,
+    host_address: String,
+    internal_port: u16,
+}
+
+impl Place {
+    async fn find(given: &Given<'_>, parts: &Parts) -> Result<Self, Fatal> {
+        let environment = Environment::read();
+        let security = Security::establish(given.flags, given.settings, &environment, parts).await?;
+        let host_name = host::host_name();
+        let internal_port = given
+            .settings
+            .internal_port
+            .unwrap_or_else(|| stable_port(given.settings, &host_name));
+        let host_address = host::host_address(environment.host_ip.as_deref())?;
+        let source = Source::of(given.flags, &security, &environment.namespace).await?;
+        Ok(Self {
+            environment,
+            security,
+            source,
+            host_name,
+            host_address,
+            internal_port,
+        })
+    }
+
+    async fn configuration(&self, given: &Given<'_>) -> Result<Configuration, Fatal> {
+        let metrics_port = given.flags.text("metrics-port");
+        let lookup = environment::lookup(
+            given.settings,
+            metrics_port,
+            self.internal_port,
+            &self.host_address,
+        );
+        self.source.configuration(given.flags, lookup).await
+    }
+
+    /// How others find this sidecar.
+    fn instance(&self, given: &Given<'_>, internal: &Internal) -> Instance {
+        Instance {
+            app_id: given.settings.app_id.clone(),
+            address: advertised(given.flags, &self.host_address),
+            internal_port: internal.port,
+            host_name: self.host_name.clone(),
+        }
+    }
+}
+
+/// The internal port, and its listener when nobody had taken it.
+struct Internal {
+    listener: Option<Listener>,
+    port: u16,
+}
+
+impl Internal {
+    fn new(listener: Option<Listener>, wanted: u16) -> Self {
+        let bound = listener.as_ref().and_then(Listener::local_addr);
+        Self {
+            port: bound.map_or(wanted, |address| address.port()),
+            listener,
+        }
+    }
+}
+
+fn rules(
+    given: &Given<'_>,
+    place: &Place,
+    configuration: &Configuration,
+    registry: &Metrics,
+) -> Result<Rules, Fatal> {
+    place.security.register(registry, &given.settings.app_id);
+    let counters = AccessCounters::default();
+    let shown = counters.clone();
+    registry.register(Box::new(move || shown.families()));
+    Rules::compile(given, configuration, &counters)
+}
+
+/// Components and HTTP endpoints, with their secrets in place.
+async fn resources(
+    given: &Given<'_>,
+    place: &Place,
+    configuration: &Configuration,
+) -> Result<(Vec<Component>, Vec<HttpEndpoint>), Fatal> {
+    let source = &place.source;
+    let accepted = components::accept(source.components(given.settings).await?, configuration)?;
     let secrets = SecretSource {
         stores: accepted.stores,
         is_kubernetes: source.is_kubernetes(),
         allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
     };
-    let endpoints = endpoints::process(source.http_endpoints(settings).await, &secrets);
+    let endpoints = endpoints::process(source.http_endpoints(given.settings).await, &secrets);
+    Ok((accepted.components, endpoints))
+}
 
-    let health = Health::new(parts.readiness.clone());
-    let metadata = Arc::new(metadata(
-        settings,
-        &configuration,
-        &environment,
-        &components,
-        &endpoints,
-    ));
-    let max_message = max_message(options);
-    let channel = app_channel(settings, options, &environment, parts)?;
-    let identity = Arc::new(Identity::new(
-        settings.app_id.as_str().into(),
-        environment.namespace.as_str().into(),
-        &host_address,
-        &host_name,
-    ));
-    let logging = configuration.api_logging();
-    let by_flag = flags
-        .is_given("enable-api-logging")
-        .then(|| flags.is_on("enable-api-logging"));
-    let observer = Arc::new(ApiLog::new(log.clone(), by_flag, logging));
-    let inbound = Arc::new(Inbound::observed(
-        Arc::clone(&identity),
-        channel.clone(),
-        policy,
-        Arc::clone(&observer),
-    ));
-    let pool = ClientConfig {
-        max_message,
+fn client(given: &Given<'_>, security: &Security, parts: &Parts) -> Client {
+    let config = ClientConfig {
+        max_message: max_message(given.options),
         pool: H2PoolConfig {
             tls: security.of_client(),
             ..H2PoolConfig::default()
         },
     };
-    let client = Client::new(pool, parts.connections.clone());
-    let external = endpoints::external(&endpoints, settings, options, parts);
-    let targets = Arc::default();
-    sweep(&targets, parts);
-    let outbound = Outbound::with(
-        identity,
-        Arc::clone(&inbound),
-        client.clone(),
-        external,
-        resolver,
-        targets,
-        BuiltInRetry::default(),
-    );
+    Client::new(config, parts.connections.clone())
+}
 
-    let outbound = Arc::new(outbound);
-    let api = api_grpc::Api::new(
-        Arc::clone(&outbound),
-        Arc::clone(&observer),
-        grpc_settings(options, &configuration, &environment, apis.clone()),
-        Arc::clone(&metadata),
-        requests.clone(),
-        reflection(api_grpc::SERVICES)?,
-    );
-    grpc_api(settings, options, api, parts)
-        .await
-        .map_err(|error| server("API gRPC server", error))?;
-    let api = Api::new(
-        outbound,
-        observer,
-        api_settings(flags, options, &configuration, &environment, apis.clone()),
-        Arc::clone(&metadata),
-        health.clone(),
-        requests,
-    );
-    http_api(settings, options, &environment, api, parts)
-        .await
-        .map_err(|error| server("HTTP server", error))?;
-    public(
+/// Opens every port; what it serves is the current generation.
+async fn serve(
+    given: &Given<'_>,
+    lasting: &Lasting,
+    security: &Security,
+    internal: Internal,
+    current: &Current<Generation>,
+    parts: &mut Parts,
+) -> Result<(), Fatal> {
+    let in_server = |server: &'static str| {
+        move |error| Fatal::Server {
+            server,
+            source: Box::new(error),
+        }
+    };
+    let Given {
         flags,
+        options,
         settings,
-        PublicApi::new(Arc::clone(&metadata), health.clone(), &apis),
-        parts,
-    )
-    .await?;
+        ..
+    } = *given;
+    let environment = &lasting.environment;
+    grpc_api(settings, options, environment, current, parts)
+        .await
+        .map_err(in_server("API gRPC server"))?;
+    http_api(settings, options, environment, current, parts)
+        .await
+        .map_err(in_server("HTTP server"))?;
+    public(flags, settings, current, parts).await?;
     servers::profiling(settings, &parts.shutdown, &parts.tasks)
         .await
-        .map_err(|error| server("HTTP server", error))?;
+        .map_err(in_server("HTTP server"))?;
     tracing::info!(
         target: SCOPE,
         "The request body size parameter is: {} bytes", options.max_body_shown
-    );
-    let calls = Server::new(
-        inbound,
-        ServerConfig {
-            max_message,
-            tracing: is_traced(&configuration),
-        },
-        reflection(internal_grpc::SERVICES)?,
     );
     let limits = GrpcServerConfig {
         tls: security.of_server(),
         ..grpc_limits(options)
     };
-    internal_api(flags, internal, internal_port, calls, limits, parts)
+    internal_api(flags, internal.listener, internal.port, current, limits, parts)
         .await
-        .map_err(|error| server("internal gRPC server", error))?;
-    parts
-        .tasks
-        .spawn(purge_idle(client, environment.purge, parts.shutdown.clone()));
-    health.outbound_is_ready();
+        .map_err(in_server("internal gRPC server"))?;
+    let purge = purge_idle(lasting.client.clone(), environment.purge, parts.shutdown.clone());
+    parts.tasks.spawn(purge);
+    Ok(())
+}
 
-    if !wait_for_app(settings, parts).await? {
-        return Ok(());
-    }
-    if let Some(app) = &channel {
-        let asks_subscriptions = settings.asks_subscriptions && has_message_bus(&components);
-        attend(settings, options, app, asks_subscriptions, parts).await?;
-        parts.app = Some(app.health().clone());
-    }
-    metadata.app_is_ready();
+fn say_ready(runtime: Latch, begun: Instant, parts: &mut Parts) {
     runtime.ready();
     let elapsed = begun.elapsed().as_millis();
     tracing::info!(target: SCOPE, "dapr initialized. Status: Running. Init Elapsed {elapsed}ms");
     parts.server_latches.push(runtime);
-    Ok(())
 }
 
 /// Describes the services of a server to those who ask.
@@ -217,14 +282,7 @@ fn reflection(services: &[&str]) -> Result<Reflection, Fatal> {
     Reflection::new(services).map_err(|error| Fatal::Reflection(error.to_string()))
 }
 
-pub(super) fn server(server: &'static str, source: Fatal) -> Fatal {
-    Fatal::Server {
-        server,
-        source: Box::new(source),
-    }
-}
-
-pub(super) fn stable_port(settings: &Settings, host_name: &str) -> u16 {
+fn stable_port(settings: &Settings, host_name: &str) -> u16 {
     let folder = std::env::current_dir()
         .map(|folder| folder.display().to_string())
         .unwrap_or_default();
@@ -236,39 +294,7 @@ pub(super) fn stable_port(settings: &Settings, host_name: &str) -> u16 {
     )
 }
 
-/// Says plainly which parts of the configuration have no effect yet.
-pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration) {
-    let not_there = |what: &str| {
-        tracing::warn!(target: SCOPE, "{what} is not supported by this version of daprd-rs and has no effect");
-    };
-    if !configuration.http_pipeline.handlers.is_empty()
-        || !configuration.app_http_pipeline.handlers.is_empty()
-    {
-        not_there("middleware of the configuration");
-    }
-    let tracing = &configuration.tracing;
-    if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
-        not_there("spec.tracing of the configuration");
-    }
-    if flags
-        .text("placement-host-address")
-        .trim()
-        .trim_matches(['"', '\''])
-        .trim()
-        .is_empty()
-    {
-        tracing::warn!(target: SCOPE, "Actor runtime disabled: no placement address was given");
-    }
-    let schedulers = flags.list("scheduler-host-address");
-    if schedulers
-        .iter()
-        .all(|address| address.trim().trim_matches(['"', '\'']).trim().is_empty())
-    {
-        tracing::warn!(target: SCOPE, "No scheduler host addresses provided. Scheduler disabled");
-    }
-}
-
-pub(super) async fn metrics(
+async fn metrics(
     flags: &Flags,
     configuration: &Configuration,
     registry: Metrics,

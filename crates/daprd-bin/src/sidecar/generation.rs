@@ -1,0 +1,164 @@
+//! What the configuration decides, built whole or not at all, and what lasts beyond it.
+//!
+//! A [`Generation`] is built of what lasts (connections, watched endpoints, the app's state, identity) and of what was
+//! read: rules, resources. A mistake in what was read is an error before anything changes. The next generation takes the
+//! place of this one with one store; calls keep the one that they began with.
+
+use std::sync::Arc;
+
+use access_control::Policy;
+use api_core::{ApiLists, Metadata};
+use api_http::{Api, Health, PublicApi};
+use app_channel::{App, External};
+use internal_grpc::{Client, Server, ServerConfig};
+use invoke_core::headers::Identity;
+use invoke_core::{Attempts, BuiltInRetry, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
+use lifecycle::{ShutdownRequests, Tasks};
+use reflection::Reflection;
+use resources::{Component, Configuration, HttpEndpoint};
+use telemetry::metrics::AccessCounters;
+
+use super::access;
+use super::apis::{api_settings, grpc_settings, is_traced, metadata};
+use super::endpoints;
+use super::given::Given;
+use crate::environment::Environment;
+use crate::fatal::Fatal;
+use crate::limits::max_message;
+use crate::observer::{ApiLog, Observers};
+
+/// The caller's side, with every port filled.
+pub(super) type Caller = Outbound<App, Policy, Client, External, BuiltInRetry, Observers>;
+/// The callee's side.
+pub(super) type Callee = Inbound<App, Policy, Observers>;
+/// All targets that are called.
+pub(super) type Known = Targets<
+    <External as ExternalEndpoints>::Channel,
+    <BuiltInRetry as Attempts>::Policy,
+    <Observers as Observe>::Meters,
+>;
+
+/// What lasts from one generation to the next.
+pub(super) struct Lasting {
+    pub(super) environment: Environment,
+    pub(super) identity: Arc<Identity>,
+    /// The app, with its connections, its limit and its health.
+    pub(super) app: Option<App>,
+    /// The connections to other sidecars.
+    pub(super) client: Client,
+    pub(super) resolver: Option<Arc<dyn Resolver>>,
+    pub(super) targets: Arc<Known>,
+    pub(super) health: Health,
+    pub(super) requests: ShutdownRequests,
+    /// Who owns the connections to external endpoints.
+    pub(super) connections: Tasks,
+    pub(super) of_api: Reflection,
+    pub(super) of_internal: Reflection,
+}
+
+/// The rules of a configuration, compiled. What looks like a mistake in them is in the log.
+pub(super) struct Rules {
+    policy: Policy,
+    apis: ApiLists,
+}
+
+impl Rules {
+    pub(super) fn compile(
+        given: &Given<'_>,
+        configuration: &Configuration,
+        counters: &AccessCounters,
+    ) -> Result<Self, Fatal> {
+        Ok(Self {
+            policy: access::policy(given.flags, given.settings, configuration, counters)?,
+            apis: access::api_lists(configuration),
+        })
+    }
+}
+
+/// What was read for a generation.
+pub(super) struct Read {
+    pub(super) configuration: Configuration,
+    pub(super) rules: Rules,
+    pub(super) components: Vec<Component>,
+    pub(super) endpoints: Vec<HttpEndpoint>,
+}
+
+/// The sidecar as one configuration wants it: a handler for each door.
+pub(super) struct Generation {
+    pub(super) http: Api<Caller, Observers>,
+    pub(super) grpc: api_grpc::Api<Caller, Observers>,
+    pub(super) public: PublicApi,
+    pub(super) internal: Server<Callee>,
+    pub(super) metadata: Arc<Metadata>,
+}
+
+impl Generation {
+    /// Builds the next generation. What apps left in the metadata goes on from `before`.
+    pub(super) fn build(given: &Given<'_>, lasting: &Lasting, read: Read, before: Option<&Self>) -> Self {
+        let Given {
+            flags,
+            options,
+            settings,
+            log,
+        } = *given;
+        let Read {
+            configuration,
+            rules: Rules { policy, apis },
+            components,
+            endpoints,
+        } = read;
+        let environment = &lasting.environment;
+        let shown = metadata(settings, &configuration, environment, &components, &endpoints);
+        let metadata = Arc::new(match before {
+            None => Metadata::new(shown),
+            Some(before) => before.metadata.renewed(shown),
+        });
+        let by_flag = flags
+            .is_given("enable-api-logging")
+            .then(|| flags.is_on("enable-api-logging"));
+        let observer = Arc::new(ApiLog::new(log.clone(), by_flag, configuration.api_logging()));
+        let inbound = Arc::new(Inbound::observed(
+            Arc::clone(&lasting.identity),
+            lasting.app.clone(),
+            policy,
+            Arc::clone(&observer),
+        ));
+        let outbound = Arc::new(Outbound::with(
+            Arc::clone(&lasting.identity),
+            Arc::clone(&inbound),
+            lasting.client.clone(),
+            endpoints::external(&endpoints, settings, options, &lasting.connections),
+            lasting.resolver.clone(),
+            Arc::clone(&lasting.targets),
+            BuiltInRetry::default(),
+        ));
+        Self {
+            grpc: api_grpc::Api::new(
+                Arc::clone(&outbound),
+                Arc::clone(&observer),
+                grpc_settings(options, &configuration, environment, apis.clone()),
+                Arc::clone(&metadata),
+                lasting.requests.clone(),
+                lasting.of_api.clone(),
+            ),
+            public: PublicApi::new(Arc::clone(&metadata), lasting.health.clone(), &apis),
+            http: Api::new(
+                outbound,
+                observer,
+                api_settings(flags, options, &configuration, environment, apis),
+                Arc::clone(&metadata),
+                lasting.health.clone(),
+                lasting.requests.clone(),
+            ),
+            internal: Server::new(
+                inbound,
+                ServerConfig {
+                    max_message: max_message(options),
+                    tracing: is_traced(&configuration),
+                },
+                lasting.of_internal.clone(),
+            ),
+            metadata,
+        }
+    }
+}
