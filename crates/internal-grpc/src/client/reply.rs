@@ -40,7 +40,12 @@ pub(super) async fn of_stream(answer: Response<CountedBody>, max: usize) -> Resu
             .map_err(|error| InvokeError::new(Fault::Peer, Seen::Yes, error))?;
         pieces.first = (!first.is_empty()).then_some(first);
     }
-    reply.body = Body::take_in(pieces).await;
+    // A body that did not begin with its head was streamed.
+    reply.body = if pieces.first.is_some() {
+        Body::take_in(pieces).await
+    } else {
+        Body::take_in_stream(pieces).await
+    };
     Ok(reply)
 }
 

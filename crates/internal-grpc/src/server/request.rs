@@ -56,7 +56,12 @@ pub(super) async fn of_stream(
             first => pieces.first = Some(first),
         }
     }
-    let body = Body::take_in(pieces).await;
+    // A body that did not begin with its head was streamed.
+    let body = if pieces.first.is_some() {
+        Body::take_in(pieces).await
+    } else {
+        Body::take_in_stream(pieces).await
+    };
     Ok(Invocation { head, body })
 }
 

@@ -72,6 +72,23 @@ impl Body {
         Self::begun(come, body)
     }
 
+    /// Takes in, without waiting, a body that its sender began to stream: unless it turns out to be empty it stays a
+    /// stream, however soon it ended, so that the other side sees the framing that the sender chose.
+    pub async fn take_in_stream<B>(mut body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        match poll_fn(|cx| Poll::Ready(poll(&mut body, cx))).await {
+            Poll::Ready(None) if body.is_end_stream() => Self::empty(),
+            Poll::Ready(None) | Poll::Pending => Self::stream(body),
+            Poll::Ready(first) => Self::stream(Prefixed::new([first, None], body)),
+        }
+    }
+
     /// A body of which this much was read.
     fn begun<B>(come: [Next; 2], rest: B) -> Self
     where

@@ -222,8 +222,14 @@ async fn an_end_that_shows_at_the_second_look_is_seen() {
     ] {
         let all: String = frames.iter().flatten().copied().collect();
         let waits = frames.contains(&None);
-        let body = Body::take_in(Late(frames, false)).await;
+        let body = Body::take_in(Late(frames.clone(), false)).await;
         assert_eq!(body.as_full(), at_hand.map(str::as_bytes));
+        let streamed = Body::take_in_stream(Late(frames, false)).await;
+        assert_eq!(
+            streamed.as_full().is_some(),
+            all.is_empty() && !waits,
+            "it stays a stream"
+        );
         if !waits {
             assert_eq!(body.collect().await.unwrap().to_bytes(), all);
         }
