@@ -11,6 +11,8 @@ pub(crate) const NAME: &str = "hop";
 pub(crate) const ROOT: &str = "root.pem";
 pub(crate) const LEAF: &str = "leaf.pem";
 pub(crate) const KEY: &str = "key.pem";
+/// The chain and its key in one file, for HAProxy.
+pub(crate) const BOTH: &str = "both.pem";
 
 /// Makes an authority and a certificate for both proxies. The keys are of P-256: Envoy knows no Ed25519.
 pub(crate) fn write(folder: &Path) -> Result<(), String> {
@@ -24,6 +26,7 @@ pub(crate) fn write(folder: &Path) -> Result<(), String> {
         (ROOT, authority.pem()),
         (LEAF, issued.pem()),
         (KEY, issued.key.serialize_pem()),
+        (BOTH, issued.pem() + &issued.key.serialize_pem()),
     ] {
         std::fs::write(folder.join(file), content).map_err(|error| format!("{file}: {error}"))?;
     }

@@ -92,6 +92,9 @@ pub(crate) fn all(options: &Options) -> Result<Vec<Chain>, String> {
     if let Some(program) = process::find("envoy") {
         add("envoy", Stack::Envoy(program));
     }
+    if let Some(program) = process::find("haproxy") {
+        add("haproxy", Stack::Haproxy(program));
+    }
     let is_twice = |name: &String| chains.iter().filter(|chain| chain.name == *name).count() > 1;
     if let Some(twice) = chains.iter().map(|chain| &chain.name).find(|name| is_twice(name)) {
         return Err(format!("--peer: there are two chains of the name {twice}"));
@@ -116,7 +119,7 @@ impl Chain {
         match self.stack {
             Stack::Nothing => scene.can_be_direct(),
             Stack::Daprd(_) => true,
-            Stack::Mover(_) | Stack::Relay(_) | Stack::Nginx(_) | Stack::Envoy(_) => !scene.is_of_dapr(),
+            _ => !scene.is_of_dapr(),
         }
     }
 

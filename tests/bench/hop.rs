@@ -127,6 +127,20 @@ impl Plan<'_> {
         .await
     }
 
+    /// Starts HAProxy, which speaks HTTP/2 to the next one.
+    pub(crate) async fn haproxy(&self) -> Result<(Proxy, Duration), String> {
+        self.start(|port, folder| {
+            let config = folder.join("haproxy.cfg");
+            write(&config, &proxy_config::haproxy(self, port))?;
+            Ok(vec![
+                "-db".to_owned(),
+                "-f".to_owned(),
+                config.display().to_string(),
+            ])
+        })
+        .await
+    }
+
     /// Starts Envoy, which speaks HTTP/2 to the next one.
     pub(crate) async fn envoy(&self) -> Result<(Proxy, Duration), String> {
         self.start(|port, folder| {

@@ -33,9 +33,10 @@ all chains are interleaved; what is shown is the median of the rounds, with the 
                            scale                           all of these six
   --chain NAME           measures this chain alone; may be repeated. Chains are direct (no sidecar), bytes (two
                          hops that only move bytes), relay (a bare relay of the HTTP library that daprd-rs uses),
-                         daprd-rs, every peer, and nginx and envoy when they are on the machine
-  --mtls                 beside every chain of sidecars, the relay and Envoy, the same with mTLS between the
-                         hops, as NAME+mtls; nginx stays plain
+                         daprd-rs, every peer, and nginx, envoy and haproxy when they are on the
+                         machine
+  --mtls                 beside every chain of sidecars, the relay, Envoy and HAProxy, the same with mTLS
+                         between the hops, as NAME+mtls; nginx stays plain
   --peer NAME=PATH       another daprd binary to compare with; may be repeated
   --daprd PATH           the binary measured as daprd-rs; default: this workspace's own, or DAPRD_BIN
   --rounds N             rounds of every chain (default 3)

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::certificates::{KEY, LEAF, ROOT};
+use crate::certificates::{BOTH, KEY, LEAF, ROOT};
 use crate::hop::Plan;
 use crate::kind::Speech;
 
@@ -32,6 +32,45 @@ pub(crate) fn nginx(plan: &Plan<'_>, port: u16, folder: &Path) -> String {
          upstream next {{ server 127.0.0.1:{next}; keepalive 1024; keepalive_requests 1000000000; }}\n\
          server {{ listen 127.0.0.1:{port}{listen} backlog=4096;\nlocation / {{ {pass} }} }}\n\
          }}\n"
+    )
+}
+
+/// HAProxy with one frontend and one backend. It changes protocols as our sidecars do: HTTP/1 outside and HTTP/2
+/// between the hops, and for gRPC HTTP/2 all the way.
+pub(crate) fn haproxy(plan: &Plan<'_>, port: u16) -> String {
+    let is_grpc = plan.speech == Speech::Grpc;
+    let (outside, between) = (if is_grpc { " proto h2" } else { "" }, " proto h2");
+    let (accepts, sends) = if plan.is_last {
+        (between, outside)
+    } else {
+        (outside, between)
+    };
+    let tls = |folder: &Path| {
+        let file = |name: &str| folder.join(name).display().to_string();
+        format!(
+            " ssl crt {} ca-file {} verify required alpn h2 ssl-min-ver TLSv1.3",
+            file(BOTH),
+            file(ROOT)
+        )
+    };
+    let (mut accepts, mut sends) = (accepts.to_owned(), sends.to_owned());
+    match plan.certificates.map(tls) {
+        Some(tls) if plan.is_last => accepts.push_str(&tls),
+        Some(tls) => sends.push_str(&tls),
+        None => {}
+    }
+    let next = plan.next;
+    format!(
+        "global\n\
+         nbthread 2\nmaxconn 8192\n\
+         tune.h2.max-concurrent-streams 4096\ntune.h2.initial-window-size 1048576\n\
+         defaults\n\
+         mode http\nhttp-reuse always\nbacklog 4096\n\
+         timeout connect 10s\ntimeout client 600s\ntimeout server 600s\n\
+         frontend in\n\
+         bind 127.0.0.1:{port}{accepts}\ndefault_backend next\n\
+         backend next\n\
+         server next 127.0.0.1:{next}{sends}\n"
     )
 }
 

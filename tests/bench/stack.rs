@@ -18,12 +18,16 @@ pub(crate) enum Stack {
     Relay(PathBuf),
     Nginx(PathBuf),
     Envoy(PathBuf),
+    Haproxy(PathBuf),
 }
 
 impl Stack {
     /// Whether the hops can have mTLS between them.
     pub(crate) fn may_prove(&self) -> bool {
-        matches!(self, Self::Daprd(_) | Self::Relay(_) | Self::Envoy(_))
+        matches!(
+            self,
+            Self::Daprd(_) | Self::Relay(_) | Self::Envoy(_) | Self::Haproxy(_)
+        )
     }
 
     /// What the program says of itself.
@@ -40,6 +44,10 @@ impl Stack {
             Stack::Envoy(program) => Some(format!(
                 "{}, HTTP/2 between the hops",
                 process::describe(program, "--version")
+            )),
+            Stack::Haproxy(program) => Some(format!(
+                "{}, two threads, HTTP/2 between the hops",
+                process::describe(program, "-v")
             )),
         }
     }
@@ -64,6 +72,7 @@ pub(crate) async fn start_proxy(
         Stack::Relay(program) => plan(program).relay().await,
         Stack::Nginx(program) => plan(program).nginx().await,
         Stack::Envoy(program) => plan(program).envoy().await,
+        Stack::Haproxy(program) => plan(program).haproxy().await,
         Stack::Nothing | Stack::Daprd(_) => return Err("no proxy".to_owned()),
     };
     started.map(|(proxy, took)| (Hop::Proxy(Box::new(proxy)), took))
