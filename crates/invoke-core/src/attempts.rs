@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::body::End;
+use crate::body::OnEnd;
 use crate::error::{Cause, InvokeError, Seen, code};
 use crate::id::{AppId, AppRef};
 
@@ -69,7 +69,7 @@ pub trait Run: Send {
     }
 
     /// Who is told how the body of the answer ended, and how many bytes it had.
-    fn follow(self) -> Option<Box<dyn FnOnce(End<'_>, u64) + Send>>
+    fn follow(self) -> Option<OnEnd>
     where
         Self: Sized,
     {

@@ -64,7 +64,11 @@ impl<A: AppChannel, P: Authorize, O: Observe> Inbound<A, P, O> {
     }
 
     /// Passes a call of the app to itself; no policy is asked.
-    pub(crate) async fn from_self(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+    pub(crate) async fn invoke_for_self(
+        &self,
+        head: Cow<'_, Head>,
+        body: Body,
+    ) -> Result<Reply, InvokeError> {
         match &self.app {
             Some(app) => self.invoke(app, head, body).await,
             None => Err(InvokeError::unsent(Fault::Us, Cause::NoLocalApp)),
@@ -72,7 +76,7 @@ impl<A: AppChannel, P: Authorize, O: Observe> Inbound<A, P, O> {
     }
 
     /// Passes a proxied call of the app to itself. It proves no identity, so the policy's default decides.
-    pub(crate) async fn proxy_from_self(
+    pub(crate) async fn proxy_for_self(
         &self,
         head: Cow<'_, ProxiedHead>,
         body: Body,

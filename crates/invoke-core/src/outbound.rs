@@ -44,6 +44,10 @@ pub struct Outbound<A, P, S, X: ExternalEndpoints, T: Attempts = BuiltInRetry, O
 type FoundBy<X, T, O> =
     Found<<X as ExternalEndpoints>::Channel, <T as Attempts>::Policy, <O as Observe>::Meters>;
 
+/// The same before it is kept.
+type BoundBy<X, T, O> =
+    Bound<<X as ExternalEndpoints>::Channel, <T as Attempts>::Policy, <O as Observe>::Meters>;
+
 impl<A, P, S, X> Outbound<A, P, S, X>
 where
     A: AppChannel,
@@ -109,7 +113,7 @@ where
         self.targets.find(text, self.generation, || self.bind(text))
     }
 
-    fn bind(&self, text: &str) -> Result<Bound<X::Channel, T::Policy, O::Meters>, InvokeError> {
+    fn bind(&self, text: &str) -> Result<BoundBy<X, T, O>, InvokeError> {
         let (id, namespace) = match Target::parse(text)? {
             Target::App { id, namespace } => (id, namespace),
             Target::Url(url) => {
@@ -187,7 +191,7 @@ where
         let Invocation { head, body } = call;
         let inbound = &*self.inbound;
         let mut reply = if found.policy.is_none() {
-            inbound.from_self(Cow::Owned(head), body).await?
+            inbound.invoke_for_self(Cow::Owned(head), body).await?
         } else {
             let head = &head;
             let (run, replay) = self.begin(found, body, false);
@@ -275,7 +279,7 @@ where
                 self.identity.stamp_proxied(headers, self.identity.callee());
                 let inbound = &*self.inbound;
                 if found.policy.is_none() {
-                    return Box::pin(inbound.proxy_from_self(Cow::Owned(head), body)).await;
+                    return Box::pin(inbound.proxy_for_self(Cow::Owned(head), body)).await;
                 }
                 let way = ToSelf { inbound, head: &head };
                 let (run, replay) = self.begin(&found, body, true);

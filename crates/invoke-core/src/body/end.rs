@@ -14,11 +14,14 @@ pub enum End<'a> {
     Dropped,
 }
 
+/// Told how a body ended, and how many bytes it handed out.
+pub type OnEnd = Box<dyn FnOnce(End<'_>, u64) + Send>;
+
 /// One who wants to know.
 pub(super) enum Hook {
     /// The count of an endpoint, which goes down. Nearly every call has this one, so it is not boxed.
     InFlight(InFlight),
-    Told(Box<dyn FnOnce(End<'_>, u64) + Send>),
+    Told(OnEnd),
 }
 
 /// All of them, in the order in which they came.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-pub use end::End;
+pub use end::{End, OnEnd};
 pub use error::{BodyError, BoxError};
 pub use replay::Replay;
 

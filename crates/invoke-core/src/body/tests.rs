@@ -82,7 +82,7 @@ async fn two() -> Body {
     Body::stream(pieces(&["a", "b"]).await)
 }
 
-async fn broken() -> Body {
+fn broken() -> Body {
     let (sender, body) = Channel::<Bytes, BodyError>::new(1);
     sender.abort(BodyError::TooLarge);
     Body::stream(body)
@@ -97,7 +97,7 @@ async fn the_end_is_told_once() {
         (Body::empty(), "Whole 0"),
         (full(), "Whole 3"),
         (two().await, "Whole 2"),
-        (broken().await, "Failed(TooLarge) 0"),
+        (broken(), "Failed(TooLarge) 0"),
     ] {
         let mut body = ends.of(body);
         while let Some(Ok(_)) = body.frame().await {}
@@ -110,7 +110,7 @@ async fn the_end_is_told_once() {
         (Body::empty(), "Whole 0"),
         (full(), "Dropped 0"),
         (two().await, "Dropped 0"),
-        (broken().await, "Dropped 0"),
+        (broken(), "Dropped 0"),
     ] {
         drop(ends.of(body));
         assert_eq!(ends.take(), wanted);

@@ -227,7 +227,7 @@ impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, Head> 
 
     async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
         self.inbound
-            .from_self(Cow::Borrowed(self.head), replay.attempt())
+            .invoke_for_self(Cow::Borrowed(self.head), replay.attempt())
             .await
     }
 }
@@ -237,7 +237,7 @@ impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, Proxie
 
     async fn attempt(&self, replay: &Replay) -> Result<Response<Body>, InvokeError> {
         self.inbound
-            .proxy_from_self(Cow::Borrowed(self.head), replay.attempt())
+            .proxy_for_self(Cow::Borrowed(self.head), replay.attempt())
             .await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::BodyError;
 use crate::attempts::{CallFacts, Named, Outcome, Run, Verdict};
-use crate::body::End;
+use crate::body::OnEnd;
 
 /// A policy that tries twice more whatever came, and writes down what it was told.
 #[derive(Clone, Default)]
@@ -76,9 +76,9 @@ impl Run for TwiceRun {
         }
     }
 
-    fn follow(self) -> Option<Box<dyn FnOnce(End<'_>, u64) + Send>> {
+    fn follow(self) -> Option<OnEnd> {
         Some(Box::new(move |end, bytes| {
-            self.0.note(format!("{end:?} {bytes}"))
+            self.0.note(format!("{end:?} {bytes}"));
         }))
     }
 }
