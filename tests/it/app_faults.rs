@@ -14,17 +14,20 @@ enum Deed {
     Close(Vec<u8>),
     /// Writes this and resets the connection.
     Reset(Vec<u8>),
+    /// Writes this and closes after a while.
+    Pause(Vec<u8>),
     /// Writes this and keeps the connection open.
     Hold(Vec<u8>),
 }
 
-use Deed::{Close, Hold, Reset};
+use Deed::{Close, Hold, Pause, Reset};
 
 async fn perform(deed: &Deed, mut connection: RawClient) {
-    let (Close(bytes) | Reset(bytes) | Hold(bytes)) = deed;
+    let (Close(bytes) | Reset(bytes) | Pause(bytes) | Hold(bytes)) = deed;
     connection.try_send(bytes).await;
     match deed {
         Close(_) => {}
+        Pause(_) => tokio::time::sleep(std::time::Duration::from_secs(1)).await,
         Reset(_) => {
             // What was written gets a chance to arrive.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -67,6 +70,24 @@ fn cases() -> Vec<(&'static str, Deed, Outcome)> {
             "less than declared",
             Close(of("content-length: 10\r\n\r\nhello")),
             Answer(200, "hello"),
+        ),
+        (
+            "less than declared, and nothing",
+            Close(of("content-length: 10\r\n\r\n")),
+            Broken,
+        ),
+        (
+            "less than declared, but much",
+            Close(of(&format!(
+                "content-length: 1000000\r\n\r\n{}",
+                "x".repeat(5000)
+            ))),
+            Broken,
+        ),
+        (
+            "less than declared, and not at once",
+            Pause(of("content-length: 10\r\n\r\nhello")),
+            Broken,
         ),
         (
             "less than declared, then a reset",
@@ -117,14 +138,34 @@ fn cases() -> Vec<(&'static str, Deed, Outcome)> {
             Failure("error invoking app channel"),
         ),
         (
+            "a folded header",
+            Hold(of("x-folded: a\r\n b\r\ncontent-length: 2\r\n\r\nok")),
+            Answer(200, "ok"),
+        ),
+        (
+            "a blank before the colon",
+            Hold(of("content-length : 2\r\n\r\nok")),
+            Answer(200, "ok"),
+        ),
+        (
+            "packed by a transfer coding",
+            Hold(of("transfer-encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")),
+            Failure("unsupported transfer encoding: \\\"gzip, chunked\\\""),
+        ),
+        (
+            "another protocol",
+            Hold(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n".to_vec()),
+            Failure("unexpected status 101"),
+        ),
+        (
             "bad status",
             Hold(b"HTTP/1.1 2x0 OK\r\n\r\n".to_vec()),
-            Failure("error invoking app channel"),
+            Failure("malformed HTTP status code \\\"2x0\\\""),
         ),
         (
             "bad header",
             Hold(of("a b: c\r\n\r\n")),
-            Failure("error invoking app channel"),
+            Failure("malformed MIME header line: \\\"a b: c\\\""),
         ),
         (
             "bad length",
@@ -144,7 +185,7 @@ fn cases() -> Vec<(&'static str, Deed, Outcome)> {
         (
             "too many headers",
             Hold(of(&format!("{many_headers}\r\n"))),
-            Failure("error invoking app channel"),
+            Failure("the answer has more than 100 headers"),
         ),
         (
             "an interim answer first",
@@ -316,4 +357,73 @@ async fn an_app_may_answer_before_it_has_read() {
     client.send(chunk(&[b'x'; 1000])).await;
     let answer = client.receive().await.unwrap();
     assert_eq!((answer.status(), answer.text().as_str()), (413, "no"));
+}
+
+/// An app may refuse a request by its head. What it has not read makes its system reset the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_may_refuse_and_close_without_reading() {
+    let app = RawApp::start(|mut connection| async move {
+        let refused = "HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno";
+        connection.send(refused).await;
+    })
+    .await;
+    let pair = Pair::new(app.port).await;
+    let body = "x".repeat(2 << 20);
+    for port in [pair.callee.http_port, pair.caller.http_port] {
+        for call in 0..20 {
+            let mut client = RawClient::connect(port).await;
+            let length = body.len();
+            let request = format!("{}content-length: {length}\r\n\r\n{body}", head("POST", "m"));
+            client.try_send(request.as_bytes()).await;
+            let answer = client.receive().await.unwrap();
+            assert_eq!((answer.status(), answer.text().as_str()), (413, "no"), "{call}");
+        }
+    }
+}
+
+/// What the app says before it dies is passed on, however soon it dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_dies_after_its_head() {
+    for framing in [
+        "transfer-encoding: chunked\r\ncontent-type: text/plain\r\n",
+        "transfer-encoding: chunked\r\n",
+        "content-length: 10\r\n",
+    ] {
+        let app = RawApp::start(move |mut connection| async move {
+            let head = format!("HTTP/1.1 203 Odd\r\n{framing}\r\n");
+            connection.send(head).await;
+        })
+        .await;
+        let pair = Pair::new(app.port).await;
+        for port in [pair.callee.http_port, pair.caller.http_port] {
+            for call in 0..20 {
+                let mut client = RawClient::connect(port).await;
+                client.send(format!("{}\r\n", head("GET", "m"))).await;
+                let answer = client.receive_head().await;
+                let answer = answer.unwrap_or_else(|| panic!("{framing:?}, call {call}: nothing"));
+                assert_eq!(answer.status(), 203, "{framing:?}, call {call}");
+                assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+                assert_eq!(client.receive_chunk().await, None, "{framing:?}, call {call}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_shorter_than_it_says_is_told_in_the_log() {
+    let app = RawApp::start(|mut connection| async move {
+        connection
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\nok")
+            .await;
+    })
+    .await;
+    let pair = Pair::new(app.port).await;
+    check(
+        "short",
+        call(pair.caller.http_port, "GET").await,
+        Answer(200, "ok"),
+    );
+    pair.callee
+        .await_log("declared a body of 999 bytes, sent 2 and closed")
+        .await;
 }

@@ -23,6 +23,8 @@ mod logs;
 mod memory;
 mod mtls;
 mod noise;
+mod odd_apps;
+mod odd_requests;
 mod peers;
 mod protocols;
 mod recorded;

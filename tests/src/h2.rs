@@ -56,11 +56,21 @@ impl H2Client {
         path: &str,
         body: Body,
     ) -> Result<http::Response<Incoming>, hyper::Error> {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(format!("http://127.0.0.1:{}{path}", self.port))
-            .body(body)
-            .expect("a valid request");
+        let request = http::Request::builder().method(method).uri(path);
+        let request = request.body(body).expect("a valid request");
+        self.request(request).await
+    }
+
+    /// Sends a request whose URI is a path.
+    ///
+    /// # Panics
+    /// When the path is none.
+    pub async fn request(
+        &self,
+        mut request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, hyper::Error> {
+        let uri = format!("http://127.0.0.1:{}{}", self.port, request.uri());
+        *request.uri_mut() = uri.parse().expect("a path");
         let mut sender = self.sender.clone();
         sender.ready().await?;
         sender.send_request(request).await

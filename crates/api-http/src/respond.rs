@@ -26,6 +26,7 @@ pub(crate) struct Asked {
 /// Makes the answer. An app's error status is an answer like any other.
 pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Body>, ApiError> {
     let mut answer_headers = std::mem::take(&mut reply.headers);
+    let length = length_for_head(&answer_headers).filter(|_| asked.is_head);
     clean(&mut answer_headers);
     if asked.wants_events && is_event_stream(&reply) {
         return Ok(events(reply, answer_headers, asked));
@@ -53,8 +54,8 @@ pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Bo
     if let Some(content_type) = content_type.filter(|_| status != StatusCode::NOT_MODIFIED) {
         answer_headers.insert(header::CONTENT_TYPE, content_type);
     }
-    if asked.is_head && !is_plain_success {
-        answer_headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if let Some(length) = length {
+        answer_headers.insert(header::CONTENT_LENGTH, length.into());
     }
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -62,9 +63,15 @@ pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Bo
     Ok(response)
 }
 
+/// How long the answer to a GET would be, as the app says in its answer to HEAD.
+fn length_for_head(answer: &HeaderMap) -> Option<u64> {
+    answer.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Headers that an app's answer does not pass on.
 fn clean(answer: &mut HeaderMap) {
     headers::remove_hop_by_hop(answer);
+    headers::leave_one_trace(answer);
     for name in [
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,

@@ -9,15 +9,17 @@ use http::header::{self, HeaderValue};
 use http::uri::{InvalidUriParts, PathAndQuery};
 use http::{Method, Request, Response, Uri};
 use invoke_core::{
-    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, ProxiedHead, Reply, headers,
+    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Origin, ProxiedHead, Reply,
+    headers,
 };
 use lifecycle::Tasks;
 use thiserror::Error;
-use transport::client::{H1Config, H1Pool, H2Origin};
+use transport::client::{H1Config, H1Pool, H2Origin, RawTarget};
 use transport::tls::OriginTls;
 
 use crate::length::Declared;
-use crate::{failure, request, response, url};
+use crate::url::{self, Target};
+use crate::{failure, request, response};
 
 /// The protocol of an HTTP app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,14 +147,18 @@ impl HttpChannel {
         let inner = &*self.0;
         let target = url::target(&inner.settings.base, &inner.base_path, &head.method, &head.query)
             .map_err(failure::of_url)?;
+        let Target { escaped, raw } = target;
         let declared = declared_length(&head)?;
+        let wants_length = method == Method::HEAD && head.origin == Origin::Http;
         let mut headers = request::headers_of(&mut head.into_owned());
         if let Some(token) = &inner.settings.token {
             headers.insert(headers::API_TOKEN, token.clone());
         }
         Ok(Prepared {
             method,
-            target,
+            target: escaped,
+            raw,
+            wants_length,
             headers,
             body,
             declared,
@@ -164,6 +170,8 @@ impl HttpChannel {
         let Prepared {
             method,
             target,
+            raw,
+            wants_length,
             mut headers,
             body,
             declared,
@@ -174,18 +182,32 @@ impl HttpChannel {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let (body, broken) = Outgoing::new(body, declared);
-        if inner.settings.protocol == HttpProtocol::Http
-            && http_body::Body::size_hint(&body).exact().is_none()
-        {
+        match (inner.settings.protocol, http_body::Body::size_hint(&body).exact()) {
             // With a method that rarely has one, hyper sends a body of unknown length only when it is told to.
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            (HttpProtocol::Http, None) => {
+                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            // HTTP/2 does without, but what many apps are made of does not: behind WSGI there is no body then.
+            (HttpProtocol::H2c, Some(length)) if length > 0 => {
+                headers.insert(header::CONTENT_LENGTH, length.into());
+            }
+            _ => {}
         }
         let mut request = Request::new(body);
+        if let Some(raw) = &raw {
+            request.extensions_mut().insert(raw.clone());
+        }
         *request.method_mut() = method.clone();
         *request.uri_mut() = inner.uri(target.clone()).map_err(failure::of_parts)?;
         *request.headers_mut() = headers;
-        let shown = || url::shown(&inner.settings.base, &inner.base_path, target.as_str());
-        let answer = inner.exchange(request).await;
+        let shown = || {
+            let target = match &raw {
+                Some(raw) => String::from_utf8_lossy(raw.as_bytes()),
+                None => target.as_str().into(),
+            };
+            url::shown(&inner.settings.base, &inner.base_path, &target)
+        };
+        let answer = inner.exchange(request, wants_length).await;
         answer.map_err(|error| {
             let broken = broken.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
             failure::of_call(&method, &shown(), inner.settings.max_header_bytes, error, broken)
@@ -197,6 +219,10 @@ impl HttpChannel {
 pub(crate) struct Prepared {
     pub(crate) method: Method,
     pub(crate) target: PathAndQuery,
+    /// The target with what cannot stand in the former.
+    pub(crate) raw: Option<RawTarget>,
+    /// The caller asked how long the answer would be.
+    pub(crate) wants_length: bool,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Body,
     /// How long the caller said that the body is.
@@ -221,13 +247,14 @@ impl Inner {
     async fn exchange(
         &self,
         mut request: Request<Outgoing>,
+        wants_length: bool,
     ) -> Result<Reply, transport::client::ClientError> {
         match &self.client {
             Client::Http(pool) => {
                 request.headers_mut().insert(header::HOST, self.host.clone());
-                Ok(response::reply(pool.send(request).await?).await)
+                Ok(response::reply(pool.send(request).await?, wants_length).await)
             }
-            Client::H2c(origin) => Ok(response::reply(origin.send(request).await?).await),
+            Client::H2c(origin) => Ok(response::reply(origin.send(request).await?, wants_length).await),
         }
     }
 }

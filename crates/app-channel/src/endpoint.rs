@@ -139,6 +139,9 @@ impl Ready {
             let attempt = Prepared {
                 method: prepared.method.clone(),
                 target: place.target.clone(),
+                // A redirect names its target itself.
+                raw: prepared.raw.take(),
+                wants_length: prepared.wants_length,
                 headers: prepared.headers.clone(),
                 body: replay.attempt(),
                 declared: prepared.declared,

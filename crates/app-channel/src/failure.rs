@@ -45,7 +45,7 @@ pub(crate) fn of_call(
             format!("net/http: server response headers exceeded {max_header_bytes} bytes; aborted")
         }
         (None, ErrorKind::Malformed) => {
-            format!("net/http: HTTP/1.x transport connection broken: malformed HTTP response: {error}")
+            format!("net/http: HTTP/1.x transport connection broken: {error}")
         }
         _ => error.to_string(),
     };

@@ -6,7 +6,6 @@ use invoke_core::{Head, Origin, headers, trace::TraceContext};
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 const DAPR_AUTHORITY: HeaderName = HeaderName::from_static("dapr-authority");
 
 /// Turns the headers of an invocation into those of a request: what concerns one connection or the
@@ -15,6 +14,7 @@ const DAPR_AUTHORITY: HeaderName = HeaderName::from_static("dapr-authority");
 /// `Host` and the framing headers are left to the caller. `Accept-Encoding` and `User-Agent` are passed on or
 /// absent, never invented.
 pub(crate) fn headers_of(head: &mut Head) -> HeaderMap {
+    let wants_events = head.wants_events();
     let mut headers = std::mem::take(&mut head.headers);
     put_trace(head, &mut headers);
     headers::remove_hop_by_hop(&mut headers);
@@ -34,18 +34,37 @@ pub(crate) fn headers_of(head: &mut Head) -> HeaderMap {
         Some(_) => Some(HeaderValue::from_static("application/x-protobuf")),
         None => head.content_type.take(),
     };
-    if let Some(content_type) = content_type {
+    if let Some(content_type) = content_type.filter(|content_type| !content_type.is_empty()) {
         headers.insert(header::CONTENT_TYPE, content_type);
     }
     if let Some(authority) = head.authority.take() {
         headers.insert(DAPR_AUTHORITY, authority);
     }
-    if headers.get_all(BAGGAGE).iter().nth(1).is_some()
-        && let Some(joined) = joined(&headers, &BAGGAGE)
-    {
-        headers.insert(BAGGAGE, joined);
+    headers::join_lines(&mut headers, &headers::BAGGAGE, b",");
+    // HTTP/2 callers may send a field for each cookie. HTTP/1.1 knows one line, and so do most libraries that apps
+    // read headers with, whatever they speak (RFC 9113, section 8.2.3).
+    headers::join_lines(&mut headers, &header::COOKIE, b"; ");
+    leave_one_user_agent(&mut headers);
+    if wants_events {
+        // However the caller wrote it.
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
     }
     headers
+}
+
+/// A caller has one name or none.
+fn leave_one_user_agent(headers: &mut HeaderMap) {
+    let mut agents = headers.get_all(header::USER_AGENT).iter();
+    match (agents.next(), agents.next()) {
+        (Some(first), _) if first.is_empty() => {
+            headers.remove(header::USER_AGENT);
+        }
+        (Some(first), Some(_)) => {
+            let first = first.clone();
+            headers.insert(header::USER_AGENT, first);
+        }
+        _ => {}
+    }
 }
 
 /// Binary metadata has no place in an HTTP request, and `grpc-*` names would mean something to a gRPC library.
@@ -69,18 +88,12 @@ fn rename_and_drop(headers: &mut HeaderMap) {
     }
 }
 
-/// Several lines of a list are one list (RFC 9110, section 5.3).
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&lines.join(&b',')).ok()
-}
-
 /// Which trace context the app sees. An HTTP caller's own `traceparent` passes as it is; a gRPC caller's comes in
 /// binary; without either it is this sidecar's, zeros included, since apps of Dapr expect the header.
 fn put_trace(head: &Head, headers: &mut HeaderMap) {
     let own = head.trace;
     match head.origin {
-        Origin::Http if headers.get(TRACEPARENT).is_some_and(|parent| !parent.is_empty()) => {}
+        Origin::Http if headers::leave_one_trace(headers) => {}
         Origin::Http => put_traceparent(headers, own),
         Origin::Grpc => {
             let sent = headers
@@ -171,20 +184,85 @@ mod tests {
                 ("dapr-caller-app-id", "you"),
                 ("baggage", "a=1"),
                 ("baggage", "b=2"),
+                ("cookie", "a=1"),
+                ("cookie", "b=2; c=3"),
+                ("tracestate", "lone=1"),
+                ("X-Empty", ""),
             ],
         );
         let wanted = owned(&[
             ("authorization", "Basic x"),
             ("baggage", "a=1,b=2"),
             ("content-type", "text/plain"),
+            ("cookie", "a=1; b=2; c=3"),
             ("dapr-caller-app-id", "you"),
             ("dapr-grpc-thing", "1"),
             ("traceparent", ZERO),
             ("user-agent", "curl"),
+            ("x-empty", ""),
             ("x-multi", "a"),
             ("x-multi", "b"),
         ]);
         assert_eq!(seen, wanted);
+    }
+
+    #[test]
+    fn what_a_caller_says_twice_or_not_at_all() {
+        let agents = |lines: &[&str]| {
+            let pairs: Vec<_> = lines.iter().map(|line| ("user-agent", *line)).collect();
+            let seen = request(Origin::Http, &pairs).into_iter();
+            let seen = seen.filter(|(name, _)| name == "user-agent");
+            seen.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        assert_eq!(agents(&["a", "b"]), ["a"]);
+        assert_eq!(agents(&["a", ""]), ["a"]);
+        assert!(agents(&["", "b"]).is_empty());
+        assert!(agents(&[""]).is_empty());
+
+        let mut head = Head::new(MethodPath::parse("m").unwrap(), Origin::Http);
+        head.content_type = Some(HeaderValue::from_static(""));
+        assert!(headers_of(&mut head).is_empty());
+    }
+
+    #[test]
+    fn events_are_asked_for_in_one_way() {
+        for (given, wanted) in [
+            (" Text/Event-Stream", "text/event-stream"),
+            ("text/event-stream, */*", "text/event-stream, */*"),
+        ] {
+            let seen = request(Origin::Http, &[("accept", given)]);
+            assert!(
+                seen.contains(&("accept".to_owned(), wanted.to_owned())),
+                "{seen:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_state_goes_with_its_parent() {
+        let state = |origin, pairs: &[(&str, &str)]| {
+            let seen = request(origin, pairs).into_iter();
+            let mut seen = seen.filter(|(name, _)| name.starts_with("trace"));
+            let parent = seen.next().unwrap().1;
+            (parent, seen.map(|(_, value)| value).collect::<Vec<_>>())
+        };
+        let (parent, states) = state(
+            Origin::Http,
+            &[
+                ("traceparent", PARENT),
+                ("traceparent", ZERO),
+                ("tracestate", "a=1"),
+                ("tracestate", "b=2"),
+            ],
+        );
+        assert_eq!((parent.as_str(), states), (PARENT, vec!["a=1,b=2".to_owned()]));
+        for (origin, pairs) in [
+            (Origin::Http, &[("tracestate", "a=1")][..]),
+            (Origin::Http, &[("traceparent", ""), ("tracestate", "a=1")]),
+            (Origin::Grpc, &[("traceparent", PARENT), ("tracestate", "a=1")]),
+        ] {
+            assert_eq!(state(origin, pairs), (ZERO.to_owned(), Vec::new()), "{pairs:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use http::uri::PathAndQuery;
 use invoke_core::MethodPath;
 use thiserror::Error;
+use transport::client::RawTarget;
 
 /// A URL that cannot be; printed as Go's `net/url` prints it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -30,6 +31,15 @@ pub(crate) enum UrlError {
     TooLong(usize),
 }
 
+/// The target of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// As [`http::Uri`] has it.
+    pub(crate) escaped: PathAndQuery,
+    /// As the app gets it, if the query has bytes that are escaped there. They pass as the caller wrote them.
+    pub(crate) raw: Option<RawTarget>,
+}
+
 /// The request target of a call to `base` (a URL without a trailing slash, or with a path of its own).
 ///
 /// `base_path` is the path of the base, empty or beginning with a slash.
@@ -38,7 +48,7 @@ pub(crate) fn target(
     base_path: &str,
     method: &MethodPath,
     query: &[u8],
-) -> Result<PathAndQuery, UrlError> {
+) -> Result<Target, UrlError> {
     let method = method.as_bytes();
     let mut path = Vec::with_capacity(base_path.len() + method.len() + query.len() + 2);
     path.extend_from_slice(base_path.as_bytes());
@@ -70,13 +80,21 @@ pub(crate) fn target(
     if !path.iter().all(|byte| *byte == b'%' || is_path_byte(*byte)) {
         path = escape(&decode(&path));
     }
+    let mut raw = None;
     if !query.is_empty() {
         path.push(b'?');
-        put_query(&mut path, query);
+        if !query.iter().all(|byte| is_query_byte(*byte)) {
+            let mut whole = path.clone();
+            put_query(&mut whole, query, |byte| byte != b' ');
+            raw = RawTarget::new(whole);
+        }
+        put_query(&mut path, query, is_query_byte);
     }
     let length = path.len();
     // All of its bytes may stand there, so it can only be too long.
-    PathAndQuery::from_maybe_shared(bytes::Bytes::from(path)).map_err(|_| UrlError::TooLong(length))
+    let escaped = PathAndQuery::from_maybe_shared(bytes::Bytes::from(path));
+    let escaped = escaped.map_err(|_| UrlError::TooLong(length))?;
+    Ok(Target { escaped, raw })
 }
 
 /// The whole URL of a call, for error texts: as Go prints the URL of a request.
@@ -142,11 +160,15 @@ fn escape(path: &[u8]) -> Vec<u8> {
     escaped
 }
 
-/// The query as the caller wrote it; bytes that no request line can have are escaped.
-fn put_query(out: &mut Vec<u8>, query: &[u8]) {
+/// What may stand in a query as it is, according to [`http::Uri`].
+fn is_query_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"<>".contains(&byte)
+}
+
+/// The query as the caller wrote it, but for bytes that may not stand there.
+fn put_query(out: &mut Vec<u8>, query: &[u8], as_it_is: impl Fn(u8) -> bool) {
     for byte in query {
-        let is_legal = byte.is_ascii_graphic() && !b"\"<>".contains(byte);
-        put_escaped(out, *byte, is_legal);
+        put_escaped(out, *byte, as_it_is(*byte));
     }
 }
 
@@ -172,7 +194,7 @@ mod tests {
     fn of(method: &str, query: &str) -> Result<String, String> {
         let method = MethodPath::parse(method.to_owned()).unwrap();
         target("http://127.0.0.1:1", "", &method, query.as_bytes())
-            .map(|target| target.to_string())
+            .map(|target| target.escaped.to_string())
             .map_err(|error| error.to_string())
     }
 
@@ -194,8 +216,29 @@ mod tests {
             ("é%41", "", "/%C3%A9A"),
             ("-._~!$&'()*+,;=:@[]", "", "/-._~!$&'()*+,;=:@[]"),
             ("m", "a#b", "/m?a"),
+            ("a<b>`c", "", "/a%3Cb%3E%60c"),
+            ("m", "a=\"<`>\" {|}^\\[]'", "/m?a=%22%3C`%3E%22%20{|}^\\[]'"),
+            ("m", "é", "/m?%C3%A9"),
         ] {
             assert_eq!(of(method, query), Ok(wanted.to_owned()), "{method:?} {query:?}");
+        }
+    }
+
+    #[test]
+    fn queries_pass_as_they_are() {
+        for (query, wanted) in [
+            (&b"a=b"[..], None),
+            (b"a=`{|}^\\[]'", None),
+            (b"a=\"b\"", Some(&b"/m?a=\"b\""[..])),
+            (b"<a> b", Some(b"/m?<a>%20b")),
+            (b"a b", Some(b"/m?a%20b")),
+            (b"%22\"", Some(b"/m?%22\"")),
+            (b"\xe9\xc3\xa9", Some(b"/m?\xe9\xc3\xa9")),
+            (b"\"#\"", Some(b"/m?\"")),
+        ] {
+            let method = MethodPath::parse("m").unwrap();
+            let raw = target("http://h", "", &method, query).unwrap().raw;
+            assert_eq!(raw.as_ref().map(RawTarget::as_bytes), wanted, "{query:?}");
         }
     }
 
@@ -231,7 +274,7 @@ mod tests {
     fn what_is_too_long_is_no_other_path() {
         let of = |method: String, query: &[u8]| {
             let method = MethodPath::parse(method).unwrap();
-            target("http://h", "", &method, query)
+            target("http://h", "", &method, query).map(|target| target.escaped)
         };
         let longest = "a".repeat(65_533);
         assert_eq!(of(longest.clone(), b"").unwrap(), format!("/{longest}").as_str());
@@ -244,7 +287,7 @@ mod tests {
     fn a_base_may_have_a_path() {
         let method = MethodPath::parse("m").unwrap();
         let target = target("http://h/base", "/base", &method, b"").unwrap();
-        assert_eq!(target, "/base/m");
+        assert_eq!(target.escaped, "/base/m");
         assert_eq!(shown("http://h/base", "/base", "/base/m"), "http://h/base/m");
         assert_eq!(shown("http://h:1", "", "/"), "http://h:1");
         assert_eq!(shown("http://h/base", "/base", "/other"), "http://h/other");
@@ -260,7 +303,7 @@ mod tests {
                 if meant.first() != Some(&b'/') {
                     meant.insert(0, b'/');
                 }
-                prop_assert_eq!(decode(target.path().as_bytes()), meant);
+                prop_assert_eq!(decode(target.escaped.path().as_bytes()), meant);
             }
         }
 

@@ -2,7 +2,7 @@
 //!
 //! [`message`] turns [`invoke_core::Head`] and [`invoke_core::Reply`] into `dapr.proto.common.v1.InvokeRequest`
 //! and `InvokeResponse` and back, [`status`] does the same for a status with details, [`metadata`] translates
-//! headers into gRPC metadata and back. The gRPC API, the protocol between sidecars and the channel to gRPC apps
+//! headers into gRPC metadata and back, and [`text`] makes strings of what may be none. The gRPC API, the protocol between sidecars and the channel to gRPC apps
 //! stand on it.
 //!
 //! Everything here is written by hand on [`wire`], so that a body is never copied: a decoded body is a slice of
@@ -12,6 +12,7 @@
 pub mod message;
 pub mod metadata;
 pub mod status;
+pub mod text;
 pub mod wire;
 
 use thiserror::Error;
@@ -19,7 +20,7 @@ use thiserror::Error;
 /// What cannot be put on the wire.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum EncodeError {
-    /// A proto string must be UTF-8.
+    /// A proto string must be UTF-8, and a method path cannot be written in another way.
     #[error("grpc: error while marshaling: string field contains invalid UTF-8")]
     InvalidUtf8,
 }

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use invoke_core::{Head, MethodPath, Origin, Reply, Verb};
 
 use crate::wire::{self, Embedded, Value, bytes_len, len_len};
-use crate::{DecodeError, EncodeError};
+use crate::{DecodeError, EncodeError, text};
 
 /// The lengths of an `InvokeRequest` and of what is nested in it.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +24,11 @@ impl RequestLens {
     /// Measures the message of `head` with a body of `value` bytes.
     pub fn of(head: &Head, value: usize) -> Result<Self, EncodeError> {
         let method = head.method.as_str().ok_or(EncodeError::InvalidUtf8)?;
-        if std::str::from_utf8(&head.query).is_err() {
-            return Err(EncodeError::InvalidUtf8);
-        }
         let any = any_len(head.type_url.as_deref(), value);
         let extension = head
             .verb
-            .map(|verb| wire::int32_len(verb.number()) + bytes_len(head.query.len()));
-        let content_type = content_type_len(head.content_type.as_ref())?;
+            .map(|verb| wire::int32_len(verb.number()) + bytes_len(text::query_len(&head.query)));
+        let content_type = content_type_len(head.content_type.as_ref());
         let message = bytes_len(method.len()) + len_len(any) + content_type + extension.map_or(0, len_len);
         Ok(Self {
             message,
@@ -49,7 +46,7 @@ pub fn put_request(out: &mut BytesMut, head: &Head, lens: &RequestLens) {
     if let (Some(extension), Some(verb)) = (lens.extension, head.verb) {
         wire::put_len(out, 4, extension);
         wire::put_int32(out, 1, verb.number());
-        wire::put_bytes(out, 2, &head.query);
+        text::put_query(out, 2, &head.query);
     }
     put_any_head(out, 2, head.type_url.as_deref(), lens.any, lens.value);
 }
@@ -111,7 +108,7 @@ impl ResponseLens {
     /// Measures the message of `reply` with a body of `value` bytes.
     pub fn of(reply: &Reply, value: usize) -> Result<Self, EncodeError> {
         let any = any_len(reply.type_url.as_deref(), value);
-        let message = len_len(any) + content_type_len(reply.content_type.as_ref())?;
+        let message = len_len(any) + content_type_len(reply.content_type.as_ref());
         Ok(Self { message, any, value })
     }
 }
@@ -153,19 +150,13 @@ fn put_any_head(out: &mut BytesMut, field: u32, type_url: Option<&str>, any: usi
     }
 }
 
-fn content_type_len(content_type: Option<&HeaderValue>) -> Result<usize, EncodeError> {
-    let Some(content_type) = content_type else {
-        return Ok(0);
-    };
-    match std::str::from_utf8(content_type.as_bytes()) {
-        Ok(text) => Ok(bytes_len(text.len())),
-        Err(_) => Err(EncodeError::InvalidUtf8),
-    }
+fn content_type_len(content_type: Option<&HeaderValue>) -> usize {
+    content_type.map_or(0, |value| bytes_len(text::header_len(value.as_bytes())))
 }
 
 fn put_content_type(out: &mut BytesMut, field: u32, content_type: Option<&HeaderValue>) {
-    if let Some(content_type) = content_type {
-        wire::put_bytes(out, field, content_type.as_bytes());
+    if let Some(content_type) = content_type.filter(|value| !value.is_empty()) {
+        text::put_header(out, field, content_type.as_bytes());
     }
 }
 

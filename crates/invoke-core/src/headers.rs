@@ -19,6 +19,11 @@ pub const DAPR_APP_ID: HeaderName = HeaderName::from_static("dapr-app-id");
 /// The API token, in both directions between app and sidecar.
 pub const API_TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
 
+/// What a trace carries along (W3C Baggage): a list.
+pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -51,6 +56,44 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
+    }
+}
+
+/// Leaves one trace context: the first `traceparent`, and the state that came with it, as one line. A state without a
+/// parent belongs to nothing (W3C Trace Context, sections 3.3 and 4.3). Tells whether there is a parent.
+pub fn leave_one_trace(headers: &mut HeaderMap) -> bool {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let first = parents.next().filter(|parent| !parent.is_empty());
+    let Some(first) = first else {
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
+        return false;
+    };
+    if parents.next().is_some() {
+        let first = first.clone();
+        headers.insert(TRACEPARENT, first);
+    }
+    join_lines(headers, &TRACESTATE, b",");
+    if headers.get(TRACESTATE).is_some_and(HeaderValue::is_empty) {
+        headers.remove(TRACESTATE);
+    }
+    true
+}
+
+/// Makes one line of several, since they are one list (RFC 9110, section 5.3); those without anything say nothing.
+pub fn join_lines(headers: &mut HeaderMap, name: &HeaderName, between: &[u8]) {
+    if headers.get_all(name).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers
+        .get_all(name)
+        .iter()
+        .map(|line| line.as_bytes().trim_ascii())
+        .filter(|line| !line.is_empty())
+        .collect();
+    // What is made of values is one.
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(between)) {
+        headers.insert(name, joined);
     }
 }
 
@@ -279,6 +322,62 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-kept", "3")]));
+    }
+
+    #[test]
+    fn one_trace_is_left() {
+        for (given, wanted) in [
+            (&[][..], &[][..]),
+            (&[("traceparent", "a")], &[("traceparent", "a")]),
+            (
+                &[("traceparent", "a"), ("traceparent", "b")],
+                &[("traceparent", "a")],
+            ),
+            (&[("tracestate", "s=1")], &[]),
+            (&[("traceparent", ""), ("tracestate", "s=1")], &[]),
+            (
+                &[("traceparent", ""), ("traceparent", "b"), ("tracestate", "s=1")],
+                &[],
+            ),
+            (
+                &[
+                    ("traceparent", "a"),
+                    ("tracestate", "s=1"),
+                    ("tracestate", ""),
+                    ("tracestate", "t=2"),
+                ],
+                &[("traceparent", "a"), ("tracestate", "s=1,t=2")],
+            ),
+            (
+                &[("traceparent", "a"), ("tracestate", "")],
+                &[("traceparent", "a")],
+            ),
+        ] {
+            let mut headers = map(given);
+            assert_eq!(leave_one_trace(&mut headers), !wanted.is_empty(), "{given:?}");
+            assert_eq!(headers, map(wanted), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_joined() {
+        for (lines, wanted) in [
+            (&["a=1"][..], Some("a=1")),
+            (&["a=1", "b=2"], Some("a=1; b=2")),
+            (&["a=1", "", " ", "b=2"], Some("a=1; b=2")),
+            (&["", ""], Some("")),
+            (&[""], Some("")),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::COOKIE, line.parse().unwrap());
+            }
+            join_lines(&mut headers, &header::COOKIE, b"; ");
+            let joined = headers.get(header::COOKIE).map(|line| line.to_str().unwrap());
+            assert_eq!(joined, wanted, "{lines:?}");
+            assert!(headers.len() < 2);
+        }
     }
 
     #[test]

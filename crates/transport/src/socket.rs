@@ -20,6 +20,17 @@ pub enum Socket {
     Tls(Box<TlsStream<Socket>>),
 }
 
+impl Socket {
+    /// The TCP connection beneath, if there is one.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => tls.get_ref().0.tcp(),
+        }
+    }
+}
+
 macro_rules! each {
     ($socket:expr, $inner:ident => $call:expr) => {
         match $socket.get_mut() {

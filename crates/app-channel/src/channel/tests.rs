@@ -116,7 +116,7 @@ async fn a_stream_is_chunked_and_a_declared_one_is_not() {
 }
 
 /// What becomes of an answer that the app writes before it closes.
-async fn answer(bytes: &'static [u8]) -> Result<Result<Bytes, String>, String> {
+async fn answer(bytes: &[u8]) -> Result<Result<Bytes, String>, String> {
     let (listener, channel, base) = listen().await;
     let app = async {
         let (mut socket, _) = listener.accept().await.unwrap();
@@ -145,6 +145,20 @@ async fn answers_that_break_off() {
         Ok(Ok("abc".into())),
         "a length that is too large is forgiven"
     );
+    let long: &str = &format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}",
+        "x".repeat(4097)
+    );
+    for bytes in [long, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"] {
+        let cut = answer(bytes.as_bytes()).await;
+        assert!(cut.clone().unwrap().is_err(), "{cut:?}");
+    }
+    let longest = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{}",
+        "x".repeat(4096)
+    );
+    let whole = answer(longest.as_bytes()).await.unwrap();
+    assert_eq!(whole.map(|body| body.len()), Ok(4096));
     let cut = answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
     assert!(
         cut.clone().unwrap().is_err(),
@@ -152,8 +166,89 @@ async fn answers_that_break_off() {
     );
     assert_eq!(answer(b"").await, Err("Post \"BASE/m\": EOF".to_owned()));
     let garbage = answer(b"garbage\r\n\r\n").await.unwrap_err();
-    let wanted = "Post \"BASE/m\": net/http: HTTP/1.x transport connection broken: malformed HTTP response";
-    assert!(garbage.starts_with(wanted), "{garbage}");
+    let wanted = "Post \"BASE/m\": net/http: HTTP/1.x transport connection broken: malformed HTTP response \"garbage\"";
+    assert_eq!(garbage, wanted);
+    let packed = answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n").await;
+    let wanted = "Post \"BASE/m\": net/http: HTTP/1.x transport connection broken: \
+                  unsupported transfer encoding: \"gzip, chunked\"";
+    assert_eq!(packed.unwrap_err(), wanted);
+}
+
+#[tokio::test]
+async fn what_an_answer_says_of_itself() {
+    for (verb, given, wanted) in [
+        (
+            Verb::HEAD,
+            "Content-Length: 10\r\n",
+            &[("content-length", "10")][..],
+        ),
+        (Verb::HEAD, "Content-Length: 1x\r\n", &[]),
+        (Verb::HEAD, "", &[]),
+        (Verb::GET, "Content-Length: 0\r\n", &[]),
+        (Verb::GET, "Content-Length: 0\r\ntracestate: a=1\r\n", &[]),
+        (
+            Verb::GET,
+            "Content-Length: 0\r\ntraceparent: a\r\ntraceparent: b\r\ntracestate: a=1\r\n",
+            &[("traceparent", "a"), ("tracestate", "a=1")],
+        ),
+        (
+            Verb::GET,
+            "Content-Length: 0\r\nContent-Type:\r\nX:\r\n",
+            &[("x", "")],
+        ),
+        (
+            Verb::GET,
+            "Content-Length: 0\r\nKeep-Alive: timeout=5\r\nTrailer: x\r\n",
+            &[],
+        ),
+    ] {
+        let (listener, channel, _) = listen().await;
+        let app = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read_to(&mut socket, "\r\n\r\n").await;
+            let answer = format!("HTTP/1.1 404 Not Found\r\n{given}\r\n");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let (reply, ()) = tokio::join!(channel.send(call(verb, Body::empty())), app);
+        let reply = reply.unwrap();
+        let headers = reply.headers.iter();
+        let mut headers: Vec<_> = headers
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
+        headers.sort_unstable();
+        assert_eq!(headers, wanted, "{verb} {given:?}");
+        assert_eq!(reply.content_type, None);
+    }
+}
+
+#[tokio::test]
+async fn a_query_goes_out_as_it_came() {
+    let (listener, channel, base) = listen().await;
+    for (query, wanted) in [
+        (
+            &b"a=\"<`>\"&b=%22"[..],
+            &b"GET /m?a=\"<`>\"&b=%22 HTTP/1.1\r\n"[..],
+        ),
+        (b"a=\xe9", b"GET /m?a=\xe9 HTTP/1.1\r\n"),
+        (b"a b", b"GET /m?a%20b HTTP/1.1\r\n"),
+    ] {
+        let mut call = call(Verb::GET, Body::empty());
+        call.head.query = Bytes::from_static(query);
+        let app = async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut line = vec![0; wanted.len()];
+            socket.read_exact(&mut line).await.unwrap();
+            line
+        };
+        let (reply, line) = tokio::join!(channel.send(call), app);
+        assert_eq!(line, wanted, "{}", String::from_utf8_lossy(&line));
+        let error = reply.unwrap_err().to_string();
+        let shown = String::from_utf8_lossy(query).replace(' ', "%20");
+        assert!(
+            error.starts_with(&format!("Get {:?}", format!("{base}/m?{shown}"))),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test]

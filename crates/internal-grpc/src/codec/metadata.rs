@@ -8,61 +8,56 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use invoke_core::{Origin, headers};
 
+use invoke_codec::text;
 use invoke_codec::wire::{self, Embedded, Value, len_len};
 use transport::grpc::MOST_HEADERS;
 
-use super::{DecodeError, EncodeError};
+use super::DecodeError;
 
 /// The field of the map in a request and in a response.
 pub(super) struct MapField(pub(super) u32);
 
 const AUTHORITY: &str = ":authority";
 
-/// How long the whole map is, and whether it can be encoded at all.
-pub(super) fn map_len(headers: &HeaderMap, authority: Option<&HeaderValue>) -> Result<usize, EncodeError> {
+/// How long the whole map is.
+pub(super) fn map_len(headers: &HeaderMap, authority: Option<&HeaderValue>) -> usize {
     let mut len = 0;
     for name in headers.keys() {
-        len += len_len(entry_len(name.as_str(), headers.get_all(name).iter())?);
+        len += len_len(entry_len(name.as_str(), headers.get_all(name).iter()));
     }
     if let Some(authority) = authority {
-        len += len_len(entry_len(AUTHORITY, std::iter::once(authority))?);
+        len += len_len(entry_len(AUTHORITY, std::iter::once(authority)));
     }
-    Ok(len)
+    len
 }
 
-fn entry_len<'a>(name: &str, values: impl Iterator<Item = &'a HeaderValue>) -> Result<usize, EncodeError> {
-    Ok(len_len(name.len()) + len_len(list_len(values)?))
+fn entry_len<'a>(name: &str, values: impl Iterator<Item = &'a HeaderValue>) -> usize {
+    len_len(name.len()) + len_len(list_len(values))
 }
 
-fn list_len<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Result<usize, EncodeError> {
-    let mut len = 0;
-    for value in values {
-        if std::str::from_utf8(value.as_bytes()).is_err() {
-            return Err(EncodeError::InvalidUtf8);
-        }
-        len += len_len(value.len());
-    }
-    Ok(len)
+fn list_len<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> usize {
+    values
+        .map(|value| len_len(text::header_len(value.as_bytes())))
+        .sum()
 }
 
-/// Writes the map; [`map_len`] said that it can be.
+/// Writes the map.
 pub(super) fn put_map(
     out: &mut BytesMut,
     field: &MapField,
     headers: &HeaderMap,
     authority: Option<&HeaderValue>,
     origin: Origin,
-) -> Result<(), EncodeError> {
+) {
     for name in headers.keys() {
         let is_canonical = origin == Origin::Http && !is_ours(name);
         put_entry(out, field, name.as_str(), is_canonical, || {
             headers.get_all(name).iter()
-        })?;
+        });
     }
     if let Some(authority) = authority {
-        put_entry(out, field, AUTHORITY, false, || std::iter::once(authority))?;
+        put_entry(out, field, AUTHORITY, false, || std::iter::once(authority));
     }
-    Ok(())
 }
 
 /// The keys by which sidecars tell each other who calls whom.
@@ -82,8 +77,8 @@ fn put_entry<'a, V: Iterator<Item = &'a HeaderValue>>(
     name: &str,
     is_canonical: bool,
     values: impl Fn() -> V,
-) -> Result<(), EncodeError> {
-    let list = list_len(values())?;
+) {
+    let list = list_len(values());
     wire::put_len(out, field.0, len_len(name.len()) + len_len(list));
     wire::put_len(out, 1, name.len());
     if is_canonical {
@@ -93,10 +88,8 @@ fn put_entry<'a, V: Iterator<Item = &'a HeaderValue>>(
     }
     wire::put_len(out, 2, list);
     for value in values() {
-        wire::put_len(out, 1, value.len());
-        out.put_slice(value.as_bytes());
+        text::put_header(out, 1, value.as_bytes());
     }
-    Ok(())
 }
 
 /// Capitals at the start and after each hyphen, as `net/textproto` has it.

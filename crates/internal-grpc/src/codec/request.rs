@@ -32,14 +32,16 @@ pub(crate) fn encode_request_stream(head: &Head, out: &mut BytesMut) -> Result<(
     let lens = Lens::of(head, 0)?;
     out.reserve(lens.request + 10);
     wire::put_len(out, 1, lens.request);
-    put_request(out, head, &lens, &[])
+    put_request(out, head, &lens, &[]);
+    Ok(())
 }
 
 /// Encodes `InternalInvokeRequest` with the whole body.
 pub(crate) fn encode_request(head: &Head, data: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
     let lens = Lens::of(head, data.len())?;
     out.reserve(lens.request);
-    put_request(out, head, &lens, data)
+    put_request(out, head, &lens, data);
+    Ok(())
 }
 
 /// The lengths of the nested messages.
@@ -51,7 +53,7 @@ struct Lens {
 impl Lens {
     fn of(head: &Head, data_len: usize) -> Result<Self, EncodeError> {
         let message = RequestLens::of(head, data_len)?;
-        let map = metadata::map_len(&head.headers, head.authority.as_ref())?;
+        let map = metadata::map_len(&head.headers, head.authority.as_ref());
         Ok(Self {
             request: 2 + map + len_len(message.message),
             message,
@@ -59,7 +61,7 @@ impl Lens {
     }
 }
 
-fn put_request(out: &mut BytesMut, head: &Head, lens: &Lens, data: &[u8]) -> Result<(), EncodeError> {
+fn put_request(out: &mut BytesMut, head: &Head, lens: &Lens, data: &[u8]) {
     wire::put_tag(out, 1, wire::VARINT);
     wire::put_varint(out, V1);
     metadata::put_map(
@@ -68,11 +70,10 @@ fn put_request(out: &mut BytesMut, head: &Head, lens: &Lens, data: &[u8]) -> Res
         &head.headers,
         head.authority.as_ref(),
         head.origin,
-    )?;
+    );
     wire::put_len(out, 3, lens.message.message);
     message::put_request(out, head, &lens.message);
     out.put_slice(data);
-    Ok(())
 }
 
 /// Decodes a message of a request stream.

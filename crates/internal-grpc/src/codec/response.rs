@@ -36,14 +36,16 @@ pub(crate) fn encode_response_stream(
     let lens = Lens::of(reply, has_message.then_some(0))?;
     out.reserve(lens.response + 10);
     wire::put_len(out, 1, lens.response);
-    put_response(out, reply, &lens, &[])
+    put_response(out, reply, &lens, &[]);
+    Ok(())
 }
 
 /// Encodes `InternalInvokeResponse` with the whole body.
 pub(crate) fn encode_response(reply: &Reply, data: &[u8], out: &mut BytesMut) -> Result<(), EncodeError> {
     let lens = Lens::of(reply, Some(data.len()))?;
     out.reserve(lens.response);
-    put_response(out, reply, &lens, data)
+    put_response(out, reply, &lens, data);
+    Ok(())
 }
 
 struct Lens {
@@ -58,7 +60,7 @@ impl Lens {
         let message = data_len
             .map(|data_len| ResponseLens::of(reply, data_len))
             .transpose()?;
-        let maps = metadata::map_len(&reply.headers, None)? + metadata::map_len(&reply.trailers, None)?;
+        let maps = metadata::map_len(&reply.headers, None) + metadata::map_len(&reply.trailers, None);
         let response = len_len(status) + maps + message.map_or(0, |lens| len_len(lens.message));
         Ok(Self {
             response,
@@ -68,7 +70,7 @@ impl Lens {
     }
 }
 
-fn put_response(out: &mut BytesMut, reply: &Reply, lens: &Lens, data: &[u8]) -> Result<(), EncodeError> {
+fn put_response(out: &mut BytesMut, reply: &Reply, lens: &Lens, data: &[u8]) {
     wire::put_len(out, 1, lens.status);
     put_status(out, &reply.status);
     // Headers of an HTTP app are in canonical casing, those of a gRPC app in lower case.
@@ -77,14 +79,13 @@ fn put_response(out: &mut BytesMut, reply: &Reply, lens: &Lens, data: &[u8]) -> 
     } else {
         Origin::Grpc
     };
-    metadata::put_map(out, &HEADERS, &reply.headers, None, origin)?;
-    metadata::put_map(out, &TRAILERS, &reply.trailers, None, origin)?;
+    metadata::put_map(out, &HEADERS, &reply.headers, None, origin);
+    metadata::put_map(out, &TRAILERS, &reply.trailers, None, origin);
     if let Some(lens) = lens.message {
         wire::put_len(out, 4, lens.message);
         message::put_response(out, reply, &lens);
         out.put_slice(data);
     }
-    Ok(())
 }
 
 /// Decodes a message of a response stream.

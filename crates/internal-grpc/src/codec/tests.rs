@@ -85,16 +85,31 @@ fn a_grpc_callers_keys_stay_in_lower_case() {
 }
 
 #[test]
-fn text_that_is_not_utf8_cannot_be_sent() {
+fn text_that_is_not_utf8_is_written_as_it_can_be() {
     let mut head = head();
     head.headers
-        .append("x-bad", HeaderValue::from_bytes(b"\xff").unwrap());
-    assert_eq!(
-        encode_request_stream(&head, &mut BytesMut::new()),
-        Err(EncodeError::InvalidUtf8)
-    );
-    let mut head = self::head();
-    head.headers.clear();
+        .append("x-name", HeaderValue::from_bytes(b"Ren\xe9").unwrap());
+    head.query = Bytes::from_static(b"name=Ren\xe9");
+    head.content_type = Some(HeaderValue::from_bytes(b"text/plain; name=\xe9").unwrap());
+    let request = generated(&head).request.unwrap();
+    assert_eq!(request.metadata["X-Name"], list(&["Ren\u{e9}"]));
+    let message = request.message.unwrap();
+    assert_eq!(message.content_type, "text/plain; name=\u{e9}");
+    assert_eq!(message.http_extension.unwrap().querystring, "name=Ren%E9");
+
+    let mut reply = reply();
+    reply
+        .headers
+        .append("x-name", HeaderValue::from_bytes(b"Ren\xe9").unwrap());
+    let mut encoded = BytesMut::new();
+    encode_response_stream(&reply, true, &mut encoded).unwrap();
+    let message = internals::InternalInvokeResponseStream::decode(encoded.freeze()).unwrap();
+    assert_eq!(message.response.unwrap().headers["X-Name"], list(&["Ren\u{e9}"]));
+}
+
+#[test]
+fn a_method_that_is_not_utf8_cannot_be_sent() {
+    let mut head = head();
     head.method = MethodPath::parse(Bytes::from_static(b"\xff")).unwrap();
     assert_eq!(
         encode_request_stream(&head, &mut BytesMut::new()),

@@ -11,15 +11,19 @@ use super::refusals;
 use crate::codec::{begin_message, encode_response_stream};
 use crate::frames::Frames;
 
-/// Turns a 2xx answer of an HTTP app into a stream of events. Any other answer is an error, by the text of which
-/// callers of Dapr know it.
+/// Turns a 2xx answer of an HTTP app into a stream of events. Any other answer passes as it is: it tells the caller to
+/// log in, or to come later. Only 404, and whatever a gRPC app says, is an error, by the text of which callers of Dapr
+/// know it.
 pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
-    if !(200..300).contains(&reply.status.code) {
+    if reply.status.code == 404 || !reply.status.is_http() {
         return Err(refusals::status(&InvokeError::new(
             Fault::App,
             Seen::Yes,
             Cause::NoEventStream,
         )));
+    }
+    if !(200..300).contains(&reply.status.code) {
+        return super::stream(reply);
     }
     let body = std::mem::take(&mut reply.body);
     // The casing of the headers goes by the status: write them before it is replaced.

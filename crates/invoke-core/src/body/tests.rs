@@ -235,3 +235,14 @@ async fn an_end_that_shows_at_the_second_look_is_seen() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_breaks_has_no_length() {
+    let broken = || Err(BodyError::Protocol("broken".into()));
+    for body in [Body::empty(), Body::full("rest")] {
+        let mut body = body.preceded_by(broken());
+        assert_eq!(body.size_hint().exact(), None);
+        assert!(!body.is_end_stream());
+        assert!(body.frame().await.unwrap().is_err());
+    }
+}

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use thiserror::Error;
+
 use super::connect::ConnectError;
 use crate::{BoxError, tls};
 
@@ -56,6 +58,14 @@ impl ErrorKind {
     }
 }
 
+/// An answer that cannot be read.
+#[derive(Debug, Error)]
+#[error("{what}")]
+struct Unreadable {
+    what: String,
+    source: Option<BoxError>,
+}
+
 /// A call that failed before an answer came.
 #[derive(Debug)]
 pub struct ClientError {
@@ -96,6 +106,17 @@ impl ClientError {
         }
     }
 
+    /// An answer that is not to be read, for a reason that is known. `found` is the failure that it was noticed by.
+    pub(super) fn malformed(what: String, found: Option<Self>) -> Self {
+        let source = found.map(|found| found.source);
+        Self {
+            kind: ErrorKind::Malformed,
+            seen: Seen::Maybe,
+            is_greeted: true,
+            source: Unreadable { what, source }.into(),
+        }
+    }
+
     /// `unsent`: nothing of the request went out.
     pub(super) fn from_http2(error: http2::Error, unsent: bool) -> Self {
         Self {
@@ -133,6 +154,12 @@ impl ClientError {
         })
     }
 
+    /// Whether the head of an answer could be read, but tells two ends or none.
+    pub(super) fn is_of_framing(&self) -> bool {
+        let text = self.source.to_string();
+        FRAMING.iter().any(|(known, _)| *known == text)
+    }
+
     /// What happened.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -163,11 +190,30 @@ impl fmt::Display for ClientError {
                 Some(cause) => write!(f, "{cause}"),
                 None => write!(f, "{}", self.source),
             },
+            ErrorKind::Malformed => f.write_str(&unreadable(self.source.as_ref())),
             _ => match alert(self.source.as_ref()) {
                 Some(words) => f.write_str(&words),
                 None => write!(f, "{}", self.source),
             },
         }
+    }
+}
+
+/// The faults of framing that hyper finds, which it tells by their text alone, and what is said of them.
+const FRAMING: [(&str, &str); 2] = [
+    ("invalid content-length parsed", "bad Content-Length"),
+    (
+        "unexpected transfer-encoding parsed",
+        "Transfer-Encoding in HTTP/1.0",
+    ),
+];
+
+/// What is wrong with an answer.
+fn unreadable(error: &(dyn StdError + 'static)) -> String {
+    let text = error.to_string();
+    match FRAMING.iter().find(|(known, _)| *known == text) {
+        Some((_, words)) => (*words).to_owned(),
+        None => text,
     }
 }
 

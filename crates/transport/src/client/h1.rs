@@ -1,25 +1,36 @@
 //! A pool of HTTP/1.1 connections to one origin.
 
+mod body;
+mod form;
+mod framing;
+mod idle;
+mod keeping;
+mod line;
 mod sending;
+mod target;
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use lifecycle::Tasks;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
+pub use self::body::{AnswerError, PooledBody};
+use self::idle::Idle;
+use self::keeping::Keeping;
+use self::line::Watch;
 use self::sending::{Sending, Sent};
+pub use self::target::RawTarget;
 use super::connect::connect_origin;
 use super::error::{ClientError, ErrorKind};
 use crate::BoxError;
@@ -64,7 +75,8 @@ impl Default for H1Config {
 /// closes its connection, which is how a call is cancelled, and so does an answer that is over before its
 /// request. A request that failed on a *reused* connection before anything of it was written is sent again on
 /// another one, and so is one without a body whose method is idempotent (RFC 9110, section 9.2.2) when the
-/// connection ended without an answer: the app closed the idle connection just as it was used.
+/// connection ended without an answer: the app closed the idle connection just as it was used. Any other request
+/// is lost then, so it gets a connection that the app will keep for a while yet, or a new one.
 #[derive(Debug)]
 pub struct H1Pool<B>(Arc<Pool<B>>);
 
@@ -82,25 +94,24 @@ struct Pool<B> {
     places: Arc<Semaphore>,
     /// Most recently used last.
     idle: Mutex<VecDeque<Idle<B>>>,
-}
-
-#[derive(Debug)]
-struct Idle<B> {
-    connection: Connection<B>,
-    since: Instant,
+    keeping: Keeping,
 }
 
 #[derive(Debug)]
 struct Connection<B> {
     sender: http1::SendRequest<Sending<B>>,
     task: AbortHandle,
+    watch: Watch,
+    /// What was wrong with an answer that could not be read.
+    wrong: oneshot::Receiver<String>,
 }
 
 /// A connection in use, with its place among the connections.
 struct Lease<B> {
     pool: Arc<Pool<B>>,
     connection: Connection<B>,
-    is_reused: bool,
+    /// How long it was idle; `None` if it is new.
+    idle: Option<Duration>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -118,6 +129,7 @@ where
             tasks,
             places,
             idle: Mutex::default(),
+            keeping: Keeping::new(),
         }))
     }
 
@@ -127,19 +139,19 @@ where
     }
 
     /// Sends a request and waits for the head of the answer. The URI is the request target (path and query),
-    /// and a `Host` header must be there.
+    /// and a `Host` header must be there. A [`RawTarget`] among the extensions goes out in place of the URI.
     pub async fn send(&self, request: Request<B>) -> Result<Response<PooledBody<B>>, ClientError> {
         let mut request = request;
+        let target = request.extensions_mut().remove::<RawTarget>();
+        let is_repeatable = is_repeatable(&request);
         loop {
-            let mut lease = self.lease().await?;
-            let again = if lease.is_reused {
-                copy_if_harmless(&request)
-            } else {
-                None
-            };
+            let mut lease = self.lease(is_repeatable).await?;
+            let again = (is_repeatable && lease.idle.is_some()).then(|| copy(&request));
+            let target = target.as_ref().and_then(|target| target.start_of(&request));
+            lease.connection.watch.begin(target);
             let (watched, sent) = Sending::watch(request);
             let mut error = match lease.connection.sender.try_send_request(watched).await {
-                Ok(answer) => return Ok(answer.map(|body| PooledBody::new(body, lease, sent))),
+                Ok(answer) => return lease.accept(answer, sent),
                 Err(error) => error,
             };
             let unsent = error
@@ -147,31 +159,31 @@ where
                 .map(|request| request.map(Sending::into_inner));
             let was_unsent = unsent.is_some();
             let error = ClientError::from_hyper(error.into_error(), was_unsent);
-            match unsent {
-                Some(unsent) if lease.is_reused => request = unsent,
-                _ => match again {
-                    Some(again) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Reset) => {
-                        request = again;
-                    }
-                    _ => return Err(error),
-                },
+            let is_over = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Reset);
+            if let Some(idle) = lease.idle.filter(|_| is_over) {
+                self.0.keeping.was_closed(idle);
+            }
+            match (unsent, again) {
+                (Some(unsent), _) if lease.idle.is_some() => request = unsent,
+                (None, Some(again)) if is_over => request = again,
+                _ => return Err(lease.explain(error).await),
             }
         }
     }
 
-    async fn lease(&self) -> Result<Lease<B>, ClientError> {
+    async fn lease(&self, is_repeatable: bool) -> Result<Lease<B>, ClientError> {
         let pool = &self.0;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
         let place = Arc::clone(&pool.places)
             .acquire_owned()
             .await
             .expect("never closed");
-        while let Some(mut connection) = pool.take_idle() {
-            if connection.sender.ready().await.is_ok() {
+        while let Some((mut connection, idle)) = pool.take_idle(is_repeatable) {
+            if pool.is_open(&connection.watch, idle) && connection.sender.ready().await.is_ok() {
                 return Ok(Lease {
                     pool: Arc::clone(pool),
                     connection,
-                    is_reused: true,
+                    idle: Some(idle),
                     _place: place,
                 });
             }
@@ -180,7 +192,7 @@ where
             pool: Arc::clone(pool),
             // Rare, and large: a call must not carry room for it.
             connection: Box::pin(pool.dial()).await?,
-            is_reused: false,
+            idle: None,
             _place: place,
         })
     }
@@ -191,150 +203,109 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    async fn dial(&self) -> Result<Connection<B>, ClientError> {
+    async fn dial(self: &Arc<Self>) -> Result<Connection<B>, ClientError> {
         let (tls, limit) = (self.config.tls.as_ref(), self.config.connect_timeout);
         let socket = connect_origin(&self.address, tls, limit)
             .await
             .map_err(ClientError::connect)?;
+        let (line, watch) = line::share(socket);
         let mut builder = http1::Builder::new();
         builder
             .title_case_headers(true)
-            .max_header_size(self.config.max_header_bytes);
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(socket))
+            .max_header_size(self.config.max_header_bytes)
+            // What Go's client reads, too, and what nobody can take for something else (RFC 9112, sections 5.1
+            // and 5.2, which tell a proxy how to pass it on).
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true);
+        let (sender, mut connection) = builder
+            .handshake(TokioIo::new(line))
             .await
             .map_err(|error| ClientError::from_hyper(error, true))?;
+        let (tell, wrong) = oneshot::channel();
+        let (pool, idle) = (Arc::downgrade(self), watch.clone());
         let task = self.tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+            if let Err(error) = &ended {
                 tracing::trace!(target: "dapr.runtime", "connection to the app ended: {error}");
             }
+            if let Some(pool) = pool.upgrade() {
+                pool.forget(&idle);
+            }
+            let parts = connection.into_parts();
+            if let Some(what) = form::wrong(&parts.read_buf) {
+                let _ = tell.send(what);
+            } else if ended.is_ok() {
+                let _ = parts.io.into_inner().shutdown().await;
+            }
         });
-        Ok(Connection { sender, task })
+        Ok(Connection {
+            sender,
+            task,
+            watch,
+            wrong,
+        })
     }
 }
 
-/// A copy of a request that may be sent twice: nothing is lost and nothing is done twice.
-fn copy_if_harmless<B: Body + Default>(request: &Request<B>) -> Option<Request<B>> {
+/// Whether a request may be sent twice: nothing is lost and nothing is done twice.
+fn is_repeatable<B: Body>(request: &Request<B>) -> bool {
     let is_idempotent = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
     );
-    if !is_idempotent || !request.body().is_end_stream() {
-        return None;
-    }
+    is_idempotent && request.body().is_end_stream()
+}
+
+/// A copy of a request without a body.
+fn copy<B: Default>(request: &Request<B>) -> Request<B> {
     let mut copy = Request::new(B::default());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
-}
-
-impl<B> Pool<B> {
-    fn idle(&self) -> MutexGuard<'_, VecDeque<Idle<B>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take_idle(&self) -> Option<Connection<B>> {
-        let mut idle = self.idle();
-        while let Some(Idle { connection, since }) = idle.pop_back() {
-            if since.elapsed() >= self.config.idle_timeout {
-                // The others are older still.
-                idle.clear();
-                return None;
-            }
-            if !connection.sender.is_closed() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    fn put_idle(&self, connection: Connection<B>) {
-        let mut idle = self.idle();
-        idle.push_back(Idle {
-            connection,
-            since: Instant::now(),
-        });
-        let surplus_timeout = self.config.surplus_timeout;
-        while idle.len() > self.config.max_idle
-            && idle
-                .front()
-                .is_some_and(|oldest| oldest.since.elapsed() >= surplus_timeout)
-        {
-            idle.pop_front();
-        }
-    }
+    copy
 }
 
 impl<B> Lease<B> {
-    fn give_back(self, sent: &Sent) {
+    /// Takes an answer, unless its framing is not what it says.
+    fn accept(self, answer: Response<Incoming>, sent: Sent) -> Result<Response<PooledBody<B>>, ClientError> {
+        if let Some(what) = framing::refused(&answer) {
+            self.connection.task.abort();
+            return Err(ClientError::malformed(what, None));
+        }
+        self.pool.keeping.hear(answer.headers());
+        let is_last = framing::is_last(&answer);
+        Ok(answer.map(|body| PooledBody::new(body, self, sent, is_last)))
+    }
+
+    /// Says what is wrong with an answer that could not be read.
+    async fn explain(self, error: ClientError) -> ClientError {
+        let is_wanted: fn(&str) -> bool = match error.kind() {
+            ErrorKind::Malformed if !error.is_of_framing() => |_| true,
+            ErrorKind::HeadTooLarge => |what| what == form::TOO_MANY,
+            _ => return error,
+        };
+        // The connection ends with such an answer, so this does not take long.
+        match self.connection.wrong.await {
+            Ok(what) if is_wanted(&what) => ClientError::malformed(what, Some(error)),
+            _ => error,
+        }
+    }
+
+    fn give_back(self, sent: &Sent, is_last: bool) {
         if !sent.is_over() {
             // Whoever came next would wait until the rest of the request is gone.
             self.connection.task.abort();
-        } else if !self.connection.sender.is_closed() {
+        } else if !is_last && !self.connection.sender.is_closed() {
             self.pool.put_idle(self.connection);
         }
     }
 }
 
-/// The body of an answer; its end gives the connection back.
-pub struct PooledBody<B> {
-    body: Incoming,
-    lease: Option<Lease<B>>,
-    sent: Sent,
-}
-
-impl<B> PooledBody<B> {
-    fn new(body: Incoming, lease: Lease<B>, sent: Sent) -> Self {
-        let mut pooled = Self {
-            body,
-            lease: Some(lease),
-            sent,
-        };
-        pooled.give_back_at_end();
-        pooled
-    }
-
-    fn give_back_at_end(&mut self) {
-        if self.body.is_end_stream() {
-            self.give_back();
-        }
-    }
-
-    fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back(&self.sent);
-        }
-    }
-}
-
-// Nothing here is pinned in place: `Incoming` moves freely.
-impl<B> Unpin for PooledBody<B> {}
-
-impl<B> Body for PooledBody<B> {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
-            None => self.give_back(),
-            Some(Ok(_)) => self.give_back_at_end(),
-            Some(Err(_)) => self.lease = None,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Doors for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz {
+    pub(crate) use super::form::{mend, wrong};
+    pub(crate) use super::keeping::timeout;
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ mod h1;
 mod h2;
 mod origin;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use h1::fuzz;
+
 #[cfg(test)]
 pub(crate) use connect::connect_origin;
 pub use connect::{ConnectError, probe};
 pub use error::{ClientError, ErrorKind, Seen};
-pub use h1::{H1Config, H1Pool, PooledBody};
+pub use h1::{AnswerError, H1Config, H1Pool, PooledBody, RawTarget};
 pub use h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
 pub use origin::H2Origin;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -11,9 +11,13 @@ use super::framing::Watch;
 
 pin_project_lite::pin_project! {
     /// The body of an answer; when it is dropped the connection waits for the next request.
-    pub(super) struct Ended<B> {
+    ///
+    /// hyper closes the connection of a body that breaks and throws away what it has not written yet, the head of the
+    /// answer, too, if the body breaks at once. So an error waits until hyper has been idle once: before that it writes.
+    pub(super) struct Ended<B: Body> {
         #[pin]
         body: B,
+        broken: Option<B::Error>,
         end: End,
     }
 }
@@ -26,10 +30,11 @@ impl Drop for End {
     }
 }
 
-impl<B> Ended<B> {
+impl<B: Body> Ended<B> {
     pub(super) fn new(body: B, watch: Arc<Watch>) -> Self {
         Self {
             body,
+            broken: None,
             end: End(watch),
         }
     }
@@ -43,14 +48,45 @@ impl<B: Body<Data = Bytes>> Body for Ended<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(this.body.poll_frame(cx)) {
+            Some(Err(error)) => {
+                *this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => Poll::Ready(other),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.broken.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::channel::Channel;
+
+    use super::*;
+
+    #[test]
+    fn an_error_waits_until_the_head_is_written() {
+        let (sender, body) = Channel::<Bytes, &str>::new(1);
+        sender.abort("broken");
+        let mut body = Ended::new(body, Watch::new());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
+        assert!(!body.is_end_stream());
+        let Poll::Ready(Some(Err("broken"))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+            panic!("the error is told once, and then");
+        };
     }
 }

@@ -3,7 +3,13 @@
 mod answers;
 mod cancel;
 mod failures;
+mod forms;
+mod patience;
 mod reuse;
+mod targets;
+
+use std::pin::Pin;
+use std::task::Poll;
 
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -59,6 +65,12 @@ fn get() -> Request<Sent> {
         .unwrap()
 }
 
+fn head() -> Request<Sent> {
+    let mut request = get();
+    *request.method_mut() = Method::HEAD;
+    request
+}
+
 fn post(body: &'static str) -> Request<Sent> {
     let body = Full::from(body).map_err(BoxError::from);
     Request::post("/")
@@ -73,7 +85,7 @@ fn stream() -> (Sender<Bytes, BoxError>, Request<Sent>) {
     (sender, request.body(body.boxed_unsync()).unwrap())
 }
 
-async fn text(answer: Answered) -> Result<String, hyper::Error> {
+async fn text(answer: Answered) -> Result<String, AnswerError> {
     let body = soon(answer.into_body().collect()).await?.to_bytes();
     Ok(String::from_utf8(body.to_vec()).unwrap())
 }
@@ -87,6 +99,13 @@ async fn answer(app: &mut TcpStream, bytes: &str) -> String {
 
 fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// Lets so much time go by, at once.
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// Polls a future once, and tells whether it is pending.

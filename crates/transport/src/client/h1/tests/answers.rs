@@ -1,7 +1,8 @@
 //! Answers that are complete, broken, too large, early.
 
+use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::testing::{accept, read_rest};
@@ -58,7 +59,7 @@ async fn a_truncated_answer_is_never_complete() {
         };
         assert!(whole.as_bytes().starts_with(&read), "{bytes:?}");
         assert!(
-            error.is_incomplete_message() || error.is_body_write_aborted() || is_eof(&error),
+            error.source.is_incomplete_message() || is_eof(&error),
             "{error:?}"
         );
         assert_eq!(client.idle(), 0, "{bytes:?}");
@@ -66,7 +67,7 @@ async fn a_truncated_answer_is_never_complete() {
     }
 }
 
-fn is_eof(error: &hyper::Error) -> bool {
+fn is_eof(error: &AnswerError) -> bool {
     let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
@@ -186,35 +187,12 @@ async fn a_head_that_never_ends_is_too_large_before_it_ends() {
     let app = async {
         let mut app = accept(&listener).await;
         answer(&mut app, "HTTP/1.1 200 OK\r\n").await;
-        let line = format!("X: {}\r\n", "y".repeat(1000));
+        let line = format!("X: {}\r\n", "y".repeat(10_000));
         // Until the client has had enough.
-        while tokio::io::AsyncWriteExt::write_all(&mut app, line.as_bytes())
-            .await
-            .is_ok()
-        {}
+        while app.write_all(line.as_bytes()).await.is_ok() {}
     };
     let (result, ()) = tokio::join!(client.send(get()), app);
     assert_eq!(result.err().unwrap().kind(), ErrorKind::HeadTooLarge);
-}
-
-#[tokio::test]
-async fn what_is_not_http_is_malformed() {
-    for bytes in [
-        "SSH-2.0-OpenSSH_9.6\r\n\r\n",
-        "HTTP/1.1 abc\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-    ] {
-        let (result, client) = ask(Client::new, bytes).await;
-        let error = result.err().unwrap();
-        assert_eq!(
-            (error.kind(), error.seen()),
-            (ErrorKind::Malformed, Seen::Maybe),
-            "{bytes:?}"
-        );
-        assert_eq!(client.idle(), 0);
-    }
 }
 
 #[tokio::test]
@@ -241,6 +219,108 @@ async fn an_early_answer_that_closes_ends_the_request() {
     read_rest(&mut app).await;
     assert_eq!(client.idle(), 0);
     soon(client.tasks.wait()).await;
+}
+
+/// The app takes the head of a request in, answers, and closes: the rest of the request, which it has not read,
+/// makes its system reset the connection.
+#[tokio::test]
+async fn an_early_answer_is_read_although_the_connection_is_reset() {
+    for _ in 0..20 {
+        let (listener, address) = listen().await;
+        let client = Client::new(&address);
+        let app = async {
+            let mut app = accept(&listener).await;
+            let answered = "HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\nno";
+            answer(&mut app, answered).await;
+            app.readable().await.unwrap();
+        };
+        let call = async {
+            let body = Full::from(vec![b'x'; 1 << 20]).map_err(BoxError::from);
+            let request = Request::post("/").header("host", "app");
+            let request = request.body(body.boxed_unsync()).unwrap();
+            let answer = client.send(request).await.unwrap();
+            assert_eq!(answer.status(), 413);
+            assert_eq!(text(answer).await.unwrap(), "no");
+        };
+        tokio::join!(app, call);
+    }
+}
+
+/// The reset is there before anything of the body is written.
+#[tokio::test]
+async fn an_answer_is_read_even_if_the_body_finds_a_reset() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let (mut sender, request) = stream();
+    let app = async {
+        let mut app = accept(&listener).await;
+        read_head(&mut app).await;
+        app
+    };
+    let mut call = Box::pin(client.pool.send(request));
+    let mut app = tokio::select! {
+        _ = &mut call => panic!("nobody answered"),
+        app = app => app,
+    };
+    // Nobody polls the call, and the reactor does not run, until all of this has happened.
+    sender.try_send(Frame::data("piece".into())).unwrap();
+    let app = std::pin::pin!(async {
+        app.write_all(b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\nno")
+            .await
+            .unwrap();
+        socket2::SockRef::from(&app)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(app);
+    });
+    app.await;
+    let answer = soon(call).await.unwrap();
+    assert_eq!(answer.status(), 413);
+    assert_eq!(text(answer).await.unwrap(), "no");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_short_and_comes_at_once() {
+    let start = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+    for (pieces, wanted) in [
+        (&[&format!("{start}half")[..]][..], true),
+        (&[start, "half"], false),
+        (&[&start[..20], &start[20..], "half"], false),
+        (&[&format!("{start}ha")[..], "lf"], false),
+    ] {
+        let (listener, address) = listen().await;
+        let client = Client::new(&address);
+        let app = async {
+            let mut app = accept(&listener).await;
+            read_head(&mut app).await;
+            for (number, piece) in pieces.iter().enumerate() {
+                if number > 0 {
+                    // The piece before has been read.
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                }
+                write(&mut app, piece).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(client.send(get()), app);
+        let error = text(answer.unwrap()).await.unwrap_err();
+        assert_eq!(error.ended_at_once(), wanted, "{pieces:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_and_is_closed_later_did_not_end_at_once() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let app = async {
+        let mut app = accept(&listener).await;
+        answer(&mut app, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+        app
+    };
+    let (answer, app) = tokio::join!(client.send(get()), app);
+    later(Duration::from_secs(1)).await;
+    drop(app);
+    let error = text(answer.unwrap()).await.unwrap_err();
+    assert!(!error.ended_at_once());
 }
 
 #[tokio::test]

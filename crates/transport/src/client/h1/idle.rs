@@ -1,0 +1,96 @@
+//! The connections of a pool that have nothing to do.
+
+use std::collections::VecDeque;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::line::{Sight, Watch};
+use super::{Connection, Pool};
+
+/// A connection that came back so short a time ago is not looked at before it is used again: that would be a system
+/// call for every call of a busy app.
+const FRESH: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(super) struct Idle<B> {
+    connection: Connection<B>,
+    since: Instant,
+}
+
+impl<B> Pool<B> {
+    pub(super) fn idle(&self) -> MutexGuard<'_, VecDeque<Idle<B>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last, and how long ago.
+    pub(super) fn take_idle(&self, is_repeatable: bool) -> Option<(Connection<B>, Duration)> {
+        let young = if is_repeatable {
+            Duration::MAX
+        } else {
+            self.keeping.young()
+        };
+        let mut idle = self.idle();
+        while let Some(last) = idle.back() {
+            let age = last.since.elapsed();
+            if age >= self.config.idle_timeout {
+                // The others are older still.
+                idle.clear();
+                return None;
+            }
+            if age > young {
+                // It stays for requests that may be repeated. That it is still there tells how patient the app is.
+                let watch = last.connection.watch.clone();
+                drop(idle);
+                self.is_open(&watch, age);
+                return None;
+            }
+            if let Some(Idle { connection, .. }) = idle.pop_back()
+                && !connection.sender.is_closed()
+            {
+                return Some((connection, age));
+            }
+        }
+        None
+    }
+
+    /// Whether a connection that was idle for so long is still to be used.
+    pub(super) fn is_open(&self, watch: &Watch, idle: Duration) -> bool {
+        if idle < FRESH {
+            return true;
+        }
+        let sight = watch.look();
+        match sight {
+            Sight::Open => self.keeping.was_open(idle),
+            Sight::Closed => self.keeping.was_closed(idle),
+            Sight::Talking => {}
+        }
+        sight == Sight::Open
+    }
+
+    /// A connection has ended.
+    pub(super) fn forget(&self, watch: &Watch) {
+        let mut idle = self.idle();
+        let at = idle.iter().position(|idle| idle.connection.watch.is(watch));
+        if let Some(gone) = at.and_then(|at| idle.remove(at)) {
+            self.keeping.was_closed(gone.since.elapsed());
+        }
+    }
+
+    pub(super) fn put_idle(&self, connection: Connection<B>) {
+        let mut idle = self.idle();
+        idle.push_back(Idle {
+            connection,
+            since: Instant::now(),
+        });
+        let surplus_timeout = self.config.surplus_timeout;
+        while idle.len() > self.config.max_idle
+            && idle
+                .front()
+                .is_some_and(|oldest| oldest.since.elapsed() >= surplus_timeout)
+        {
+            idle.pop_front();
+        }
+    }
+}
