@@ -102,7 +102,7 @@ async fn answer(
     } else {
         Origin::Grpc
     };
-    let mut headers = translate(std::mem::take(&mut reply.headers), origin, trace);
+    let mut headers = metadata::with_trace(std::mem::take(&mut reply.headers), origin, trace);
     if reply.status.is_http() {
         headers.insert(HTTP_STATUS, HeaderValue::from(reply.status.code));
     }
@@ -110,7 +110,7 @@ async fn answer(
     let trailers = if reply.status.is_http() {
         HeaderMap::new()
     } else {
-        translate(std::mem::take(&mut reply.trailers), origin, trace)
+        metadata::with_trace(std::mem::take(&mut reply.trailers), origin, trace)
     };
     let body = std::mem::take(&mut reply.body);
     let (pieces, length) = collect(target, body, max).await?;
@@ -134,13 +134,6 @@ async fn answer(
         pieces: join(out, pieces, joined > 0),
         trailers,
     })
-}
-
-fn translate(headers: HeaderMap, origin: Origin, own: Option<TraceContext>) -> HeaderMap {
-    let trace = metadata::trace_of(&headers, origin, own);
-    let mut metadata = metadata::to_grpc(headers, origin);
-    metadata::put_trace(&mut metadata, trace);
-    metadata
 }
 
 /// The body in the pieces in which it came; one that is too long is not read to its end.
