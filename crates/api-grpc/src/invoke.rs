@@ -57,6 +57,12 @@ pub(crate) async fn handle<I: Invoke>(
     context: Context,
 ) -> Result<Message, Box<Failed>> {
     let (target, request) = read(message)?;
+    let request = match request {
+        Some(request) => request,
+        // The caller is first told what is wrong with the target.
+        None if target.is_empty() => Bytes::new(),
+        None => return Err(status::no_message(&target).into()),
+    };
     let (mut head, data) = match read_request(&request, Origin::Grpc) {
         Ok(read) => read,
         Err(DecodeError::Method(error)) => return Err(status::of_failure(&target, &error.into()).into()),
@@ -77,8 +83,8 @@ pub(crate) async fn handle<I: Invoke>(
     answer(&target, reply, trace, context.max_message).await
 }
 
-/// The target and the message for it.
-fn read(message: &Bytes) -> Result<(Box<str>, Bytes), GrpcStatus> {
+/// The target and the message for it, if there is one.
+fn read(message: &Bytes) -> Result<(Box<str>, Option<Bytes>), GrpcStatus> {
     let (mut target, mut request) = (Box::from(""), Embedded::default());
     let malformed = |error: DecodeError| GrpcStatus::new(code::INTERNAL, error.to_string());
     for field in wire::fields(message) {
@@ -88,7 +94,7 @@ fn read(message: &Bytes) -> Result<(Box<str>, Bytes), GrpcStatus> {
             _ => {}
         }
     }
-    Ok((target, request.whole().unwrap_or_default()))
+    Ok((target, request.whole()))
 }
 
 async fn answer(
