@@ -3,7 +3,7 @@
 use http::header;
 use http::{Method, Request, Response};
 use invoke_core::{
-    Body, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Seen, Verb,
+    Body, Cause, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Seen, Verb,
     trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
@@ -35,6 +35,10 @@ where
         by_header,
     } = target::find(&parts.headers, &path).ok_or_else(ApiError::no_target)?;
     let failed = |error: &InvokeError| ApiError::of_invocation(&target, error);
+    if parts.method == Method::CONNECT {
+        // A success would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
+        return Err(failed(&InvokeError::unsent(Fault::Caller, Cause::InvalidVerb)));
+    }
     let method = MethodPath::parse(method).map_err(|error| failed(&error.into()))?;
     let mut head = Head::new(method, Origin::Http);
     head.verb = Some(Verb::from_http(&parts.method));
