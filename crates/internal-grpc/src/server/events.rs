@@ -10,10 +10,11 @@ use transport::grpc::GrpcStatus;
 use super::refusals;
 use crate::codec::{begin_message, encode_response_stream};
 use crate::frames::Frames;
+use crate::limit::MessageLimit;
 
 /// Turns a 2xx answer of an HTTP app into a stream of events. Any other answer is an error, by the text of which
 /// callers of Dapr know it.
-pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
+pub(super) fn answer(mut reply: Reply, limit: MessageLimit) -> Result<Frames, GrpcStatus> {
     if !(200..300).contains(&reply.status.code) {
         return Err(refusals::status(&InvokeError::new(
             Fault::App,
@@ -31,5 +32,5 @@ pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
     };
     encode_response_stream(&event_head, false, &mut message)
         .map_err(|error| refusals::unmarshallable(&error))?;
-    Ok(Frames::of_server(message, body, true))
+    Ok(Frames::of_server(message, body, limit, true))
 }
