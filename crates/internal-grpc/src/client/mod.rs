@@ -22,7 +22,7 @@ use invoke_core::{
 };
 use lifecycle::Tasks;
 use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
-use transport::grpc::{GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest, format_timeout};
+use transport::grpc::{Encoding, GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest, format_timeout};
 
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
 use crate::frames::{ErrorSlot, Frames};
@@ -198,8 +198,14 @@ impl Peers for Client {
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
         let key = self.key(app, endpoint);
-        let (relay, body) = Relay::new(body, self.max_message, head.deadline);
-        let request = post(head.path.clone(), proxied_headers(head), Either::Right(body));
+        let (relay, mut body) = Relay::new(body, self.max_message, head.deadline);
+        let mut headers = proxied_headers(head);
+        // Every sidecar takes gzip, but those of Dapr take nothing else.
+        if let Some(encoding @ Encoding::Deflate) = Encoding::packed(&headers) {
+            Encoding::remove(&mut headers);
+            body = body.unpacking(encoding);
+        }
+        let request = post(head.path.clone(), headers, Either::Right(body));
         // Pinned here: to hand such a large future on would be to copy it.
         let answer = relay.answer(pin!(self.pool.send(&key, request))).await;
         Ok(answer.map_err(errors::relayed)?.map(Body::stream))

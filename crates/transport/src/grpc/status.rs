@@ -64,6 +64,11 @@ impl GrpcStatus {
         })
     }
 
+    /// The code alone, without reading the rest; `None` when there is no status, or its code is no number.
+    pub fn code_in(headers: &HeaderMap) -> Option<i32> {
+        headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+    }
+
     fn malformed(text: &str, error: &ParseIntError) -> Self {
         let what = match error.kind() {
             IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
