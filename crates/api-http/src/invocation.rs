@@ -35,10 +35,6 @@ where
         by_header,
     } = target::find(&parts.headers, &path).ok_or_else(ApiError::no_target)?;
     let failed = |error: &InvokeError| ApiError::of_invocation(&target, error);
-    if parts.method == Method::CONNECT {
-        // A success would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
-        return Err(failed(&InvokeError::unsent(Fault::Caller, Cause::InvalidVerb)));
-    }
     let method = MethodPath::parse(method).map_err(|error| failed(&error.into()))?;
     let mut head = Head::new(method, Origin::Http);
     head.verb = Some(Verb::from_http(&parts.method));
@@ -52,6 +48,7 @@ where
     head.content_type = head.headers.get(header::CONTENT_TYPE).cloned();
     head.trace = trace;
     let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
+    let is_connect = parts.method == Method::CONNECT;
     let asked = Asked {
         is_streaming,
         wants_events: head.wants_events(),
@@ -71,5 +68,14 @@ where
     if !is_streaming && reply.status.is_http() && !(200..400).contains(&reply.status.code) {
         observer.error_code(DIRECT_INVOKE);
     }
-    respond::answer(reply, asked).await
+    let answer = respond::answer(reply, asked).await?;
+    if is_connect && answer.status().is_success() {
+        // It would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
+        return Err(failed(&InvokeError::new(
+            Fault::Caller,
+            Seen::Yes,
+            Cause::InvalidVerb,
+        )));
+    }
+    Ok(answer)
 }

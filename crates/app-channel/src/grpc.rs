@@ -19,7 +19,8 @@ use invoke_codec::message::{RequestLens, put_request};
 use invoke_codec::metadata;
 use invoke_core::body::Replay;
 use invoke_core::{
-    AppChannel, Body, BodyError, Fault, Head, InvokeError, ProxiedHead, Reply, Seen, error::code, headers,
+    AppChannel, Body, BodyError, Cause, Fault, Head, InvokeError, Origin, ProxiedHead, Reply, Seen, Verb,
+    error::code, headers,
 };
 use lifecycle::Tasks;
 use transport::client::{ClientError, ErrorKind, H2Origin};
@@ -151,6 +152,10 @@ impl GrpcChannel {
 
 impl AppChannel for GrpcChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        if head.origin == Origin::Http && head.verb == Some(Verb::CONNECT) {
+            // HTTP has no room for the body of an answer to it.
+            return Err(InvokeError::unsent(Fault::Caller, Cause::InvalidVerb));
+        }
         let message = match self.message(&head, body).await? {
             Ok(message) => message,
             Err(status) => return Ok(answer::of_status(&status)),
