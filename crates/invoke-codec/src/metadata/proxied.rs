@@ -51,11 +51,11 @@ fn keep_one_trace(headers: &mut HeaderMap) {
     };
     let no_parent = ZEROS.to_traceparent();
     let is_parent = |value: &HeaderValue| parent_in(value).is_some();
-    let has_parent = keep_first(headers, &TRACEPARENT, is_parent)
-        || keep_first(headers, &TRACEPARENT, |value| value.as_bytes() == no_parent);
-    if !has_parent {
-        headers.remove(TRACEPARENT);
+    if !keep_first(headers, &TRACEPARENT, is_parent) {
         headers.remove(TRACESTATE);
+        if !keep_first(headers, &TRACEPARENT, |value| value.as_bytes() == no_parent) {
+            headers.remove(TRACEPARENT);
+        }
     }
     let is_binary = |value: &HeaderValue| binary_in(value).is_some_and(|trace| trace != ZEROS);
     let has_binary = keep_first(headers, &GRPC_TRACE_BIN, is_binary)
@@ -167,7 +167,7 @@ mod tests {
             (&[(parent, PARENT), (parent, ZEROS)], &[(parent, PARENT)]),
             (&[(parent, ZEROS), (parent, PARENT)], &[(parent, PARENT)]),
             (&[(parent, ZEROS), (parent, ZEROS)], &[(parent, ZEROS)]),
-            (&[(parent, ZEROS)], &[(parent, ZEROS)]),
+            (&[(parent, ZEROS), (state, "a=b")], &[(parent, ZEROS)]),
             (&[(parent, "junk"), (state, "a=b")], &[]),
             (&[(state, "a=b")], &[]),
             (&[(state, "a=b"), (binary, BINARY)], &[(binary, BINARY)]),
