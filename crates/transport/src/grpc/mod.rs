@@ -24,3 +24,5 @@ pub(crate) use scanner::scan;
 pub use status::{GrpcStatus, status_of_http};
 pub use timeout::{format_timeout, parse_timeout};
 pub use unary::Unary;
+#[cfg(feature = "fuzz")]
+pub(crate) use unpack::unpack;
