@@ -1,4 +1,4 @@
-//! Sidecars that know unary calls only: those of Dapr before 1.10.
+//! Sidecars that know unary calls only: old ones of Dapr.
 //!
 //! They answer a stream with UNIMPLEMENTED, and are called again with `CallLocal`, which has the whole body in one
 //! message. A caller that declared no length streams for a reason, and is told instead.
