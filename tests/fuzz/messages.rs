@@ -16,7 +16,7 @@ use http_body_util::StreamBody;
 use invoke_codec::{message, metadata, status, wire};
 use invoke_core::{Origin, Reply, Route, WireStatus};
 use prost::Message;
-use transport::grpc::{GrpcStatus, MessageError, MessageReader, format_timeout, parse_timeout};
+use transport::grpc::{Encoding, GrpcStatus, MessageError, MessageReader, format_timeout, parse_timeout};
 
 fn lists(pairs: &[(&str, &str)]) -> HashMap<String, internals::ListStringValue> {
     let list = |value: &str| internals::ListStringValue {
@@ -242,6 +242,52 @@ fn frames_of_messages() {
             assert!(whole.1.is_some(), "one refuses what the other takes");
         }
     });
+}
+
+/// Packed messages are unpacked as the same however they are cut, and none is longer than allowed.
+#[test]
+fn packed_messages() {
+    const MAX: usize = 4096;
+    // Twelve bytes, and a page of zeros, with gzip and in the format of zlib.
+    let seeds: [&[u8]; 4] = [
+        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8\x00\x93\x00\x73\xa3\xb1\x9f\x0c\x00\x00\x00",
+        b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xed\xc1\x01\x0d\x00\x00\x00\xc2\xa0\xf7\x4f\x6d\x0f\x07\x14\x00\x00\x00\xf0\x6e\x11\x00\x1c\xc7\x00\x10\x00\x00",
+        b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x57\xc8\x00\x93\x00\x1d\xfa\x04\x69",
+        b"\x78\x9c\xed\xc1\x01\x0d\x00\x00\x00\xc2\xa0\xf7\x4f\x6d\x0f\x07\x14\x00\x00\x00\xf0\x6e\x10\x00\x00\x01",
+    ];
+    let framed = |packed: &[u8]| {
+        let mut message = vec![1];
+        message.extend((packed.len() as u32).to_be_bytes());
+        message.extend(packed);
+        message.extend([0, 0, 0, 0, 2, b'a', b'b']);
+        message
+    };
+    let seeds = seeds.map(framed);
+    let whole = |at: usize, encoding| transport::fuzz::unpack(&[&seeds[at]], encoding, MAX).unwrap().0;
+    assert_eq!(whole(0, Encoding::Gzip), whole(2, Encoding::Deflate));
+    assert_eq!(whole(1, Encoding::Gzip).len(), 5 + MAX + 7);
+    check!()
+        .with_type::<(Near, Vec<u16>, bool)>()
+        .for_each(|(near, cuts, is_gzip)| {
+            let bytes = near.to_bytes(&seeds, &["\0\0\0\0\x01", "\x01\0\0\0\x14"]);
+            let pieces = fuzz::cut(&bytes, cuts);
+            let encoding = if *is_gzip {
+                Encoding::Gzip
+            } else {
+                Encoding::Deflate
+            };
+            let whole = transport::fuzz::unpack(&[&bytes], encoding, MAX);
+            let cut = transport::fuzz::unpack(&pieces, encoding, MAX);
+            // What of several things is wrong may be found in another order.
+            assert_eq!(whole.as_ref().ok(), cut.as_ref().ok());
+            let Ok((messages, _)) = whole else { return };
+            let mut rest = &messages[..];
+            while let [0 | 1, a, b, c, d, after @ ..] = rest {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                assert!(length <= MAX);
+                rest = after.get(length..).unwrap_or_default();
+            }
+        });
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod api;
 mod app_faults;
 mod command_line;
 mod configuration;
+mod dapr_peers;
 mod doors;
 mod endpoints;
 mod grpc;

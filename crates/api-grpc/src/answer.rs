@@ -6,13 +6,11 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 use invoke_core::error::code;
 use invoke_core::{Body, BodyError};
 use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead};
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The body of an answer.
 #[derive(Default)]
@@ -81,7 +79,7 @@ impl Answer {
         told: impl FnOnce(Option<i32>) + Send + 'static,
     ) -> Self {
         let made = match &self.kind {
-            Kind::Made { trailers, .. } => Some(trailers.as_ref().and_then(code_in)),
+            Kind::Made { trailers, .. } => Some(trailers.as_ref().and_then(GrpcStatus::code_in)),
             Kind::Relayed(_) => None,
         };
         match (in_head, made) {
@@ -104,11 +102,6 @@ impl Drop for Answer {
         // The caller went away before the end.
         self.tell(None);
     }
-}
-
-/// The status code in a head or in trailers.
-pub(crate) fn code_in(headers: &HeaderMap) -> Option<i32> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// An answer that is being put together.
@@ -172,7 +165,7 @@ impl http_body::Body for Answer {
                 if let Poll::Ready(Some(Ok(frame))) = &polled
                     && let Some(trailers) = frame.trailers_ref()
                 {
-                    let code = code_in(trailers).unwrap_or(code::UNKNOWN);
+                    let code = GrpcStatus::code_in(trailers).unwrap_or(code::UNKNOWN);
                     self.tell(Some(code));
                 }
                 polled

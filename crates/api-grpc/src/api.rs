@@ -20,7 +20,7 @@ use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_onl
 use transport::server::{Handler, RequestBody};
 
 use crate::access::Access;
-use crate::answer::{Answer, Message, code_in};
+use crate::answer::{Answer, Message};
 use crate::invoke::{self, Context, Failed};
 use crate::{metadata, out_of_scope, proxy, status};
 
@@ -349,7 +349,7 @@ impl<I: Invoke, O: Observe> Handler for Api<I, O> {
         if open.is_silent() {
             return response;
         }
-        let in_head = code_in(response.headers());
+        let in_head = GrpcStatus::code_in(response.headers());
         response.map(|answer| {
             answer.telling(in_head, move |code| {
                 open.status(code.unwrap_or(code::CANCELLED));

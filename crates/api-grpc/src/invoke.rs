@@ -57,6 +57,12 @@ pub(crate) async fn handle<I: Invoke>(
     context: Context,
 ) -> Result<Message, Box<Failed>> {
     let (target, request) = read(message)?;
+    let request = match request {
+        Some(request) => request,
+        // The caller is first told what is wrong with the target.
+        None if target.is_empty() => Bytes::new(),
+        None => return Err(status::no_message(&target).into()),
+    };
     let (mut head, data) = match read_request(&request, Origin::Grpc) {
         Ok(read) => read,
         Err(DecodeError::Method(error)) => return Err(status::of_failure(&target, &error.into()).into()),
@@ -77,8 +83,8 @@ pub(crate) async fn handle<I: Invoke>(
     answer(&target, reply, trace, context.max_message).await
 }
 
-/// The target and the message for it.
-fn read(message: &Bytes) -> Result<(Box<str>, Bytes), GrpcStatus> {
+/// The target and the message for it, if there is one.
+fn read(message: &Bytes) -> Result<(Box<str>, Option<Bytes>), GrpcStatus> {
     let (mut target, mut request) = (Box::from(""), Embedded::default());
     let malformed = |error: DecodeError| GrpcStatus::new(code::INTERNAL, error.to_string());
     for field in wire::fields(message) {
@@ -88,7 +94,7 @@ fn read(message: &Bytes) -> Result<(Box<str>, Bytes), GrpcStatus> {
             _ => {}
         }
     }
-    Ok((target, request.whole().unwrap_or_default()))
+    Ok((target, request.whole()))
 }
 
 async fn answer(
@@ -102,7 +108,7 @@ async fn answer(
     } else {
         Origin::Grpc
     };
-    let mut headers = translate(std::mem::take(&mut reply.headers), origin, trace);
+    let mut headers = metadata::with_trace(std::mem::take(&mut reply.headers), origin, trace);
     if reply.status.is_http() {
         headers.insert(HTTP_STATUS, HeaderValue::from(reply.status.code));
     }
@@ -110,7 +116,7 @@ async fn answer(
     let trailers = if reply.status.is_http() {
         HeaderMap::new()
     } else {
-        translate(std::mem::take(&mut reply.trailers), origin, trace)
+        metadata::with_trace(std::mem::take(&mut reply.trailers), origin, trace)
     };
     let body = std::mem::take(&mut reply.body);
     let (pieces, length) = collect(target, body, max).await?;
@@ -134,13 +140,6 @@ async fn answer(
         pieces: join(out, pieces, joined > 0),
         trailers,
     })
-}
-
-fn translate(headers: HeaderMap, origin: Origin, own: Option<TraceContext>) -> HeaderMap {
-    let trace = metadata::trace_of(&headers, origin, own);
-    let mut metadata = metadata::to_grpc(headers, origin);
-    metadata::put_trace(&mut metadata, trace);
-    metadata
 }
 
 /// The body in the pieces in which it came; one that is too long is not read to its end.

@@ -4,7 +4,7 @@ use api_core::TokenError;
 use bytes::Bytes;
 use http::StatusCode;
 use invoke_codec::status::{details, error_info};
-use invoke_core::{Cause, InvokeError, StatusDetail, WireStatus, error::code};
+use invoke_core::{Cause, InvokeError, RpcStatus, StatusDetail, WireStatus, error::code};
 use transport::grpc::GrpcStatus;
 
 const DOMAIN: &str = "dapr.io";
@@ -20,6 +20,18 @@ pub(crate) fn of_failure(target: &str, error: &InvokeError) -> GrpcStatus {
             format!("failed to invoke, id: {target}, err: {error}"),
         ),
     }
+}
+
+/// An invocation of nothing. Dapr finds out at the other sidecar, hence the words.
+pub(crate) fn no_message(target: &str) -> GrpcStatus {
+    let found = RpcStatus::new(
+        code::INVALID_ARGUMENT,
+        "parsing InternalInvokeRequest error: request does not contain the required fields in the leading chunk",
+    );
+    GrpcStatus::new(
+        code::INTERNAL,
+        format!("failed to invoke, id: {target}, err: {found}"),
+    )
 }
 
 /// The status of an app's answer; `None` when it is a success. `body` is the beginning of the answer's body.

@@ -3,7 +3,7 @@
 use http::header;
 use http::{Method, Request, Response};
 use invoke_core::{
-    Body, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Seen, Verb,
+    Body, Cause, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Seen, Verb,
     trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
@@ -48,6 +48,7 @@ where
     head.content_type = head.headers.get(header::CONTENT_TYPE).cloned();
     head.trace = trace;
     let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
+    let is_connect = parts.method == Method::CONNECT;
     let asked = Asked {
         is_streaming,
         wants_events: head.wants_events(),
@@ -67,5 +68,14 @@ where
     if !is_streaming && reply.status.is_http() && !(200..400).contains(&reply.status.code) {
         observer.error_code(DIRECT_INVOKE);
     }
-    respond::answer(reply, asked).await
+    let answer = respond::answer(reply, asked).await?;
+    if is_connect && answer.status().is_success() {
+        // It would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
+        return Err(failed(&InvokeError::new(
+            Fault::Caller,
+            Seen::Yes,
+            Cause::InvalidVerb,
+        )));
+    }
+    Ok(answer)
 }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode, Version};
 use http_body::Body as _;
-use invoke_core::{Body, Reply, Route, headers};
+use invoke_core::{Body, Reply, Route, WireStatus, headers};
 
 use crate::details;
 use crate::errors::{ApiError, MALFORMED_RESPONSE, quoted};
@@ -31,16 +31,9 @@ pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Bo
     if asked.wants_events && is_event_stream(&reply) {
         return Ok(events(reply, answer_headers, asked));
     }
-    let (status, mut body) = if reply.status.is_http() {
-        let code = u16::try_from(reply.status.code)
-            .ok()
-            .and_then(|code| StatusCode::from_u16(code).ok());
-        (
-            code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            std::mem::take(&mut reply.body),
-        )
-    } else {
-        of_grpc(&mut reply)?
+    let (status, mut body) = match final_status(&reply.status) {
+        Some(status) => (status, std::mem::take(&mut reply.body)),
+        None => of_grpc(&mut reply)?,
     };
     let is_plain_success = (200..400).contains(&status.as_u16());
     let content_type = match (&reply.type_url, reply.content_type.take()) {
@@ -126,6 +119,17 @@ fn events(mut reply: Reply, mut answer: HeaderMap, asked: Asked) -> Response<Bod
     response
 }
 
+/// The HTTP status of an app, if it is one that an answer can end with. A gRPC app may fail with any number: what is no
+/// such status is shown as its gRPC status is.
+fn final_status(status: &WireStatus) -> Option<StatusCode> {
+    if !status.is_http() {
+        return None;
+    }
+    let code = u16::try_from(status.code).ok()?;
+    let status = StatusCode::from_u16(code).ok()?;
+    (!status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS).then_some(status)
+}
+
 /// The status of a gRPC app as HTTP: its answer, or its status as JSON.
 fn of_grpc(reply: &mut Reply) -> Result<(StatusCode, Body), ApiError> {
     let status = &reply.status;
@@ -190,7 +194,6 @@ async fn sniffed(body: &mut Body, answer: &HeaderMap) -> Option<HeaderValue> {
 mod tests {
     use http_body_util::BodyExt;
     use http_body_util::channel::Channel;
-    use invoke_core::WireStatus;
 
     use super::*;
 
@@ -233,7 +236,15 @@ mod tests {
         assert_eq!(of(reply(200, "hi")).await, (200, text.clone(), "hi".into()));
         assert_eq!(of(reply(200, "")).await, (200, None, String::new()));
         assert_eq!(of(reply(404, "hi")).await, (404, json.clone(), "hi".into()));
-        assert_eq!(of(reply(599, "")).await.0, 599);
+        for status in [101, 206, 304, 404, 599, 999] {
+            assert_eq!(of(reply(status, "")).await.0, status as u16);
+        }
+        for code in [100, 102, 103, 199, 1000, 70_000, i32::MAX] {
+            let mut odd = reply(code, "");
+            odd.status.message = "odd".into();
+            let shown = format!("{{\"code\":{code},\"message\":\"odd\"}}");
+            assert_eq!(of(odd).await, (500, json.clone(), shown), "{code}");
+        }
         let mut grpc = reply(3, "ignored");
         grpc.status.message = "bad".into();
         assert_eq!(

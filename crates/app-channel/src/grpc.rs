@@ -2,6 +2,7 @@
 
 mod answer;
 mod outgoing;
+mod takes;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,14 +19,18 @@ use invoke_codec::message::{RequestLens, put_request};
 use invoke_codec::metadata;
 use invoke_core::body::Replay;
 use invoke_core::{
-    AppChannel, Body, BodyError, Fault, Head, InvokeError, ProxiedHead, Reply, Seen, error::code, headers,
+    AppChannel, Body, BodyError, Cause, Fault, Head, InvokeError, Origin, ProxiedHead, Reply, Seen, Verb,
+    error::code, headers,
 };
 use lifecycle::Tasks;
 use transport::client::{ClientError, ErrorKind, H2Origin};
-use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, format_timeout};
+use transport::grpc::{
+    Encoding, GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, RelayedAnswer, format_timeout,
+};
 use transport::tls::OriginTls;
 
 use self::outgoing::{Message, Outgoing};
+use self::takes::Takes;
 use crate::failure;
 
 const ON_INVOKE: &str = "/dapr.proto.runtime.v1.AppCallback/OnInvoke";
@@ -65,6 +70,7 @@ pub struct GrpcChannel(Arc<Inner>);
 struct Inner {
     settings: GrpcSettings,
     origin: H2Origin,
+    takes: Takes,
 }
 
 impl fmt::Debug for GrpcChannel {
@@ -80,7 +86,11 @@ impl GrpcChannel {
             None => H2Origin::new(&settings.address, tasks),
             Some(tls) => H2Origin::with_tls(&settings.address, tls, tasks),
         };
-        Self(Arc::new(Inner { settings, origin }))
+        Self(Arc::new(Inner {
+            settings,
+            origin,
+            takes: Takes::default(),
+        }))
     }
 
     /// Calls a method with an empty message, and tells how that ended.
@@ -142,6 +152,10 @@ impl GrpcChannel {
 
 impl AppChannel for GrpcChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        if head.origin == Origin::Http && head.verb == Some(Verb::CONNECT) {
+            // HTTP has no room for the body of an answer to it.
+            return Err(InvokeError::unsent(Fault::Caller, Cause::InvalidVerb));
+        }
         let message = match self.message(&head, body).await? {
             Ok(message) => message,
             Err(status) => return Ok(answer::of_status(&status)),
@@ -158,7 +172,10 @@ impl AppChannel for GrpcChannel {
             answered = self.0.origin.send(request).await;
         }
         match answered {
-            Ok(response) => Ok(answer::read(response, self.0.settings.max_message).await),
+            Ok(response) => {
+                self.0.takes.learn(response.headers(), false);
+                Ok(answer::read(response, self.0.settings.max_message).await)
+            }
             Err(error) => Ok(answer::of_status(&GrpcStatus::of_failure(&error))),
         }
     }
@@ -170,15 +187,26 @@ impl AppChannel for GrpcChannel {
             headers.remove(name);
         }
         self.complete(&mut headers, head.deadline);
+        let packed = Encoding::packed(&headers);
         let replay = Replay::new(body, 0);
         let mut is_again = false;
         loop {
-            let (relay, body) = Relay::new(replay.attempt(), self.0.settings.max_message, head.deadline);
-            let request = post(head.path.clone(), headers.clone(), Outgoing::relayed(body));
+            let (relay, mut body) = Relay::new(replay.attempt(), self.0.settings.max_message, head.deadline);
+            let mut sent = headers.clone();
+            let unpacked = packed.filter(|encoding| !self.0.takes.has(*encoding));
+            if let Some(encoding) = unpacked {
+                Encoding::remove(&mut sent);
+                body = body.unpacking(encoding);
+            }
+            let request = post(head.path.clone(), sent, Outgoing::relayed(body));
             // Pinned here: to hand such a large future on would be to copy it.
             match relay.answer(pin!(self.0.origin.send(request))).await {
                 Ok(answer) => {
                     replay.commit();
+                    self.0
+                        .takes
+                        .learn(answer.headers(), packed.is_some() && unpacked.is_none());
+                    let answer = RelayedAnswer::unpacked_for(&headers, answer);
                     return Ok(answer.map(Body::stream));
                 }
                 // The app went away as the call came, and never saw it.

@@ -150,7 +150,9 @@ impl Fields for Block {
             return;
         }
         if is_of_connection(&name, &value) {
-            self.is_malformed = true;
+            // gRPC for Go refuses the first two and hands the others to the app as metadata that some caller chose. A
+            // call need not fail for them, but they must not go any further either.
+            self.is_malformed |= matches!(name, header::CONNECTION | header::TE);
             return;
         }
         if name == header::CONTENT_LENGTH {
@@ -236,8 +238,6 @@ mod tests {
             block(&[POST[0], POST[1], POST[3], (Pseudo::Status, "200")], &[]),
             block(&[POST[0], POST[1], POST[3], (Pseudo::Authority, "a b")], &[]),
             block(&POST, &[("connection", "close")]),
-            block(&POST, &[("keep-alive", "1")]),
-            block(&POST, &[("transfer-encoding", "chunked")]),
             block(&POST, &[("te", "gzip")]),
             block(&POST, &[("content-length", "-1")]),
             block(&POST, &[("content-length", "")]),
@@ -260,6 +260,22 @@ mod tests {
         let mut late = block(&POST[..3], &[("a", "b")]);
         late.pseudo(Pseudo::Path, Bytes::from_static(b"/"));
         assert_eq!(late.into_request().unwrap_err(), BadHead::Malformed);
+    }
+
+    #[test]
+    fn what_speaks_of_the_connection_is_left_out() {
+        for name in ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+            let request = block(&POST, &[(name, "x"), ("a", "b")]).into_request().unwrap();
+            assert_eq!(request.headers().len(), 1, "{name}");
+            let response = block(&[(Pseudo::Status, "200")], &[(name, "x")])
+                .into_response()
+                .unwrap();
+            assert!(response.headers().is_empty(), "{name}");
+            assert!(
+                block(&[], &[(name, "x")]).into_trailers().unwrap().is_empty(),
+                "{name}"
+            );
+        }
     }
 
     #[test]

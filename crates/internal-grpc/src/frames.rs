@@ -10,11 +10,15 @@ use invoke_core::{Body, BodyError};
 use transport::grpc::{GrpcStatus, MESSAGE_HEAD};
 
 use crate::codec::{begin_message, finish_message, payload_len, put_payload_head};
+use crate::limit::MessageLimit;
 
-/// A piece of a body that is longer is sent as several messages, so that no peer finds one too large.
-const LONGEST_PIECE: usize = 64 * 1024;
 /// A payload up to this length is joined with what precedes it: one frame instead of two.
 const JOINED: usize = 8 * 1024;
+/// Messages that are shorter than this are written one behind the other into a buffer of about this length, which is as
+/// much as one frame takes to a sidecar of Dapr.
+const BATCH: usize = 16 * 1024;
+/// What a message has besides its piece of the body, with its own head, at most.
+const HEADS: usize = 32;
 
 /// Where the body's error is left for the one who waits for the answer: the transport only tells that the
 /// stream was reset.
@@ -30,6 +34,8 @@ pub(crate) struct Frames {
     data: Bytes,
     /// The rest of a piece that is sent in several messages.
     rest: Bytes,
+    /// How long messages may be.
+    limit: MessageLimit,
     /// An empty field 1 in every message but the first: how the messages of an event stream look.
     has_empty_response: bool,
     end: End,
@@ -48,26 +54,27 @@ enum End {
 
 impl Frames {
     /// The messages of a client. `head` has been begun with [`begin_message`].
-    pub(crate) fn of_client(head: BytesMut, body: Body) -> (Self, Option<ErrorSlot>) {
+    pub(crate) fn of_client(head: BytesMut, body: Body, limit: MessageLimit) -> (Self, Option<ErrorSlot>) {
         let error = body.as_full().is_none().then(ErrorSlot::default);
-        let frames = Self::new(head, body, End::Bare, error.clone());
+        let frames = Self::new(head, body, limit, End::Bare, error.clone());
         (frames, error)
     }
 
     /// The messages of a server, which end in trailers.
-    pub(crate) fn of_server(head: BytesMut, body: Body, is_event_stream: bool) -> Self {
-        let mut frames = Self::new(head, body, End::Trailers(GrpcStatus::default()), None);
+    pub(crate) fn of_server(head: BytesMut, body: Body, limit: MessageLimit, is_event_stream: bool) -> Self {
+        let mut frames = Self::new(head, body, limit, End::Trailers(GrpcStatus::default()), None);
         frames.has_empty_response = is_event_stream;
         frames
     }
 
-    fn new(head: BytesMut, body: Body, end: End, error: Option<ErrorSlot>) -> Self {
+    fn new(head: BytesMut, body: Body, limit: MessageLimit, end: End, error: Option<ErrorSlot>) -> Self {
         Self {
             head: Some(head),
             body,
             seq: 0,
             data: Bytes::new(),
             rest: Bytes::new(),
+            limit,
             has_empty_response: false,
             end,
             error,
@@ -77,14 +84,9 @@ impl Frames {
     /// The first frame: the head, with the body in the same message if it is at hand and small.
     fn first(&mut self, mut head: BytesMut) -> Bytes {
         let at_hand = self.body.take_full().unwrap_or_default();
-        if at_hand.is_empty() {
-            finish_message(&mut head, 0, 0);
-        } else if at_hand.len() <= LONGEST_PIECE {
-            head.reserve(16 + if at_hand.len() <= JOINED { at_hand.len() } else { 0 });
-            put_payload_head(&mut head, self.seq, at_hand.len());
-            self.seq += 1;
-            finish_message(&mut head, 0, at_hand.len());
-            self.join_or_follow(&mut head, at_hand);
+        if !at_hand.is_empty() && self.limit.has_room(head.len() - MESSAGE_HEAD, at_hand.len()) {
+            head.reserve(HEADS + if at_hand.len() <= JOINED { at_hand.len() } else { 0 });
+            self.put_payload(&mut head, 0, at_hand);
         } else {
             finish_message(&mut head, 0, 0);
             self.rest = at_hand;
@@ -92,29 +94,45 @@ impl Frames {
         head.freeze()
     }
 
-    /// The head of the message for the next piece, with the piece itself if it is small.
-    fn piece(&mut self, mut piece: Bytes) -> Bytes {
-        if piece.len() > LONGEST_PIECE {
-            self.rest = piece.split_off(LONGEST_PIECE);
+    /// Messages for what has come of the body: their heads, with the pieces themselves if they are small.
+    fn messages(&mut self, data: Bytes) -> Bytes {
+        let longest = self.limit.piece();
+        let room = if longest > JOINED && data.len() > JOINED {
+            0
+        } else {
+            (data.len() + data.len() / longest * HEADS).min(BATCH)
+        };
+        let mut out = BytesMut::with_capacity(HEADS + room);
+        let mut rest = data;
+        loop {
+            let piece = rest.split_to(rest.len().min(longest));
+            let is_joined = piece.len() <= JOINED;
+            let start = begin_message(&mut out);
+            if self.has_empty_response {
+                out.put_slice(&[0x0a, 0]);
+            }
+            self.put_payload(&mut out, start, piece);
+            if rest.is_empty() || !is_joined || out.len() + longest + HEADS > BATCH {
+                self.rest = rest;
+                return out.freeze();
+            }
         }
-        let joined = if piece.len() <= JOINED { piece.len() } else { 0 };
-        let mut message = BytesMut::with_capacity(MESSAGE_HEAD + 18 + joined);
-        begin_message(&mut message);
-        if self.has_empty_response {
-            message.put_slice(&[0x0a, 0]);
-        }
-        put_payload_head(&mut message, self.seq, piece.len());
-        debug_assert!(message.len() + piece.len() >= payload_len(self.seq, piece.len()));
-        self.seq += 1;
-        finish_message(&mut message, 0, piece.len());
-        self.join_or_follow(&mut message, piece);
-        message.freeze()
     }
 
-    fn join_or_follow(&mut self, message: &mut BytesMut, piece: Bytes) {
+    /// Completes the message that begins at `start` with a piece of the body, which is joined to it or follows.
+    fn put_payload(&mut self, out: &mut BytesMut, start: usize, piece: Bytes) {
+        let before = out.len();
+        put_payload_head(out, self.seq, piece.len());
+        debug_assert_eq!(
+            out.len() - before + piece.len(),
+            payload_len(self.seq, piece.len())
+        );
+        self.seq += 1;
         if piece.len() <= JOINED {
-            message.put_slice(&piece);
+            out.put_slice(&piece);
+            finish_message(out, start, 0);
         } else {
+            finish_message(out, start, piece.len());
             self.data = piece;
         }
     }
@@ -160,7 +178,7 @@ impl http_body::Body for Frames {
         }
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
-            return Poll::Ready(Some(Ok(Frame::data(this.piece(rest)))));
+            return Poll::Ready(Some(Ok(Frame::data(this.messages(rest)))));
         }
         loop {
             match ready!(http_body::Body::poll_frame(Pin::new(&mut this.body), cx)) {
@@ -168,7 +186,7 @@ impl http_body::Body for Frames {
                 Some(Err(error)) => return Poll::Ready(this.fail(error)),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => {
-                        return Poll::Ready(Some(Ok(Frame::data(this.piece(data)))));
+                        return Poll::Ready(Some(Ok(Frame::data(this.messages(data)))));
                     }
                     // Trailers of apps and callers are not passed on.
                     Ok(_) | Err(_) => {}
@@ -193,13 +211,25 @@ impl http_body::Body for Frames {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use transport::grpc::MessageReader;
 
     use super::*;
+    use crate::limit::Telling;
 
-    async fn frames(body: Body) -> Vec<usize> {
+    fn limit(bytes: usize) -> MessageLimit {
+        let mut headers = http::HeaderMap::new();
+        Telling::new(bytes).put(&mut headers);
+        MessageLimit::told(&headers)
+    }
+
+    fn of_client(body: Body, limit: MessageLimit) -> Frames {
         let mut head = BytesMut::new();
         begin_message(&mut head);
-        let (mut frames, _) = Frames::of_client(head, body);
+        Frames::of_client(head, body, limit).0
+    }
+
+    async fn frames(body: Body, limit: MessageLimit) -> Vec<usize> {
+        let mut frames = of_client(body, limit);
         let mut sizes = Vec::new();
         while let Some(frame) = frames.frame().await {
             sizes.push(frame.unwrap().into_data().unwrap().len());
@@ -209,24 +239,66 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_call_is_one_frame() {
-        assert_eq!(frames(Body::empty()).await, [5]);
-        assert_eq!(frames(Body::full(vec![0; 1024])).await.len(), 1);
+        let limit = limit(4 << 20);
+        assert_eq!(frames(Body::empty(), limit).await, [5]);
+        assert_eq!(frames(Body::full(vec![0; 1024]), limit).await.len(), 1);
     }
 
     #[tokio::test]
     async fn a_large_piece_is_not_copied_and_a_very_large_one_is_divided() {
-        assert_eq!(frames(Body::full(vec![0; JOINED + 1])).await.len(), 2);
-        let sizes = frames(Body::full(vec![0; LONGEST_PIECE + 1])).await;
+        let limit = limit(4 << 20);
+        assert_eq!(frames(Body::full(vec![0; JOINED + 1]), limit).await.len(), 2);
+        let sizes = frames(Body::full(vec![0; 64 * 1024 + 1]), limit).await;
         assert_eq!(sizes[0], 5, "the head alone");
-        assert_eq!(sizes[2], LONGEST_PIECE);
+        assert_eq!(sizes[2], 64 * 1024);
         assert_eq!(sizes.len(), 4);
+    }
+
+    /// The messages of a body, and the body in them.
+    async fn read(head: usize, body: &[u8], limit: MessageLimit) -> (Vec<usize>, Vec<u8>) {
+        let mut first = BytesMut::new();
+        begin_message(&mut first);
+        first.put_slice(&[0x0a, head as u8 - 2]);
+        first.put_bytes(0, head - 2);
+        let body = Body::full(body.to_vec());
+        let (frames, _) = Frames::of_client(first, body, limit);
+        let mut messages = MessageReader::new(frames, usize::MAX);
+        let (mut lengths, mut read) = (Vec::new(), Vec::new());
+        while let Some(message) = messages.next().await {
+            let (_, message) = message.unwrap();
+            lengths.push(message.len());
+            for field in invoke_codec::wire::fields(&message) {
+                if let (2, invoke_codec::wire::Value::Len(payload)) = field.unwrap() {
+                    read.extend_from_slice(&crate::codec::decode_payload(&payload).unwrap().data);
+                }
+            }
+        }
+        (lengths, read)
+    }
+
+    #[tokio::test]
+    async fn no_message_is_longer_than_the_other_side_takes() {
+        for bytes in [512, 2048, 8 * 1024, 16 * 1024, 32 * 1024, 64 * 1024, 4 << 20] {
+            for length in [0, 1, 487, 512, 2000, 2023, 2048, 9000, 16_384, 65_536, 200_000] {
+                let body: Vec<u8> = (0..length).map(|at: usize| (at % 251) as u8).collect();
+                let (lengths, got) = read(100, &body, limit(bytes)).await;
+                assert!(got == body, "{bytes} {length}");
+                assert!(lengths.iter().all(|length| *length <= bytes), "{lengths:?}");
+                let fewest = length.div_ceil(limit(bytes).piece()) + 1;
+                assert!(lengths.len() <= fewest, "{bytes} {length}: {lengths:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn short_messages_share_frames() {
+        let sizes = frames(Body::full(vec![0; 64 * 1024]), limit(2048)).await;
+        assert!(sizes.len() <= 6, "{sizes:?}");
     }
 
     #[test]
     fn the_end_of_a_client_stream_is_known_at_once() {
-        let mut head = BytesMut::new();
-        begin_message(&mut head);
-        let (mut frames, _) = Frames::of_client(head, Body::full("x"));
+        let mut frames = of_client(Body::full("x"), limit(2048));
         let waker = std::task::Waker::noop();
         let polled = http_body::Body::poll_frame(Pin::new(&mut frames), &mut Context::from_waker(waker));
         assert!(polled.is_ready());

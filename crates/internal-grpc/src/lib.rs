@@ -16,6 +16,7 @@ mod frames;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+mod limit;
 mod purge;
 mod server;
 

@@ -4,12 +4,16 @@
 //! travel between sidecars. On a gRPC connection they are base64 without padding ("gRPC over HTTP2", Binary
 //! headers).
 
+mod proxied;
+
+pub use proxied::{app_target, no_target, of_proxied, peer_target};
+
 use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use invoke_core::headers::{CALLEE_APP_ID, DAPR_APP_ID, DESTINATION_APP_ID};
+use invoke_core::headers::DESTINATION_APP_ID;
 use invoke_core::trace::TraceContext;
 use invoke_core::{Head, Origin};
 use thiserror::Error;
@@ -17,6 +21,8 @@ use thiserror::Error;
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// Padded or not, as peers write it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -31,7 +37,7 @@ const TRANSPORT: [HeaderName; 9] = [
     // The length of the messages with their heads, where a client declares it, and not that of the data.
     header::CONTENT_LENGTH,
     HeaderName::from_static("grpc-timeout"),
-    HeaderName::from_static("grpc-encoding"),
+    GRPC_ENCODING,
     HeaderName::from_static("grpc-message-type"),
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
@@ -39,7 +45,10 @@ const TRANSPORT: [HeaderName; 9] = [
 ];
 
 /// What an HTTP header is called in gRPC metadata: the names that mean something to HTTP get a prefix.
-const PREFIXED: [(HeaderName, HeaderName); 28] = {
+///
+/// `transfer-encoding` is not among them, although Dapr lists it: its HTTP server takes that header out of every request,
+/// so that no app has ever seen `dapr-transfer-encoding`.
+const PREFIXED: [(HeaderName, HeaderName); 27] = {
     macro_rules! names {
         ($($name:literal),* $(,)?) => {
             [$((HeaderName::from_static($name), HeaderName::from_static(concat!("dapr-", $name)))),*]
@@ -53,7 +62,6 @@ const PREFIXED: [(HeaderName, HeaderName); 28] = {
         "connection",
         "keep-alive",
         "proxy-connection",
-        "transfer-encoding",
         "upgrade",
         "cache-control",
         "content-type",
@@ -102,48 +110,6 @@ pub fn from_grpc(mut headers: HeaderMap) -> Result<HeaderMap, BadBinary> {
         *value = HeaderValue::try_from(STANDARD.encode(raw)).map_err(|_| bad(value))?;
     }
     Ok(headers)
-}
-
-/// The metadata of a call that is passed on as it is. Binary values are checked and stay as they are; what belongs to
-/// the connection goes, but not what tells how the messages are encoded.
-pub fn of_proxied(mut headers: HeaderMap) -> Result<HeaderMap, BadBinary> {
-    for name in [header::HOST, HeaderName::from_static("grpc-timeout")] {
-        headers.remove(name);
-    }
-    for (name, value) in &headers {
-        if name.as_str().ends_with("-bin") && LENIENT.decode(value.as_bytes()).is_err() {
-            return Err(BadBinary {
-                name: name.to_string(),
-                value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            });
-        }
-    }
-    Ok(headers)
-}
-
-/// The target of a proxied call that an app sends: `dapr-app-id`, or else `dapr-callee-app-id`, which an app may
-/// have copied from a call that it got.
-pub fn app_target(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(DAPR_APP_ID).or_else(|| headers.get(CALLEE_APP_ID))
-}
-
-/// The target of a proxied call that another sidecar sends.
-pub fn peer_target(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(CALLEE_APP_ID).or_else(|| headers.get(DAPR_APP_ID))
-}
-
-/// What the caller of a method that nobody has is told when it names no app, either.
-pub fn no_target(path: &str, is_traced: bool) -> &'static str {
-    const SERVICES: [&str; 3] = [
-        "/dapr.proto.internals.",
-        "/dapr.proto.runtime.",
-        "/TaskHubSidecarService",
-    ];
-    if is_traced && !SERVICES.iter().any(|service| path.starts_with(service)) {
-        "cannot proxy request: missing dapr-callee-app-id or dapr-app-id metadata"
-    } else {
-        "failed to proxy request: required metadata dapr-callee-app-id or dapr-app-id not found"
-    }
 }
 
 /// Headers as metadata on a gRPC connection. `origin` tells where they are from: the names of HTTP headers that
@@ -196,6 +162,9 @@ fn entry(name: &HeaderName, value: HeaderValue, origin: Origin) -> Option<(Heade
 /// Keys that gRPC libraries write themselves.
 fn is_reserved(name: &HeaderName) -> bool {
     *name == header::CONTENT_TYPE || *name == header::USER_AGENT || TRANSPORT.contains(name)
+        // Messages of invocations are packed for one connection. What the caller can unpack is no word to the app, whose
+        // messages this sidecar reads, and the other way round.
+        || *name == GRPC_ACCEPT_ENCODING
         // On HTTP/2 these would make the request malformed (RFC 9113, section 8.2.2).
         || invoke_core::headers::is_hop_by_hop(name)
 }
@@ -203,16 +172,19 @@ fn is_reserved(name: &HeaderName) -> bool {
 /// The trace context of a call whose headers are `headers`: what the caller sent, else `own`.
 pub fn trace_of(headers: &HeaderMap, origin: Origin, own: Option<TraceContext>) -> Option<TraceContext> {
     let sent = match origin {
-        Origin::Grpc => headers
-            .get(GRPC_TRACE_BIN)
-            .and_then(|binary| LENIENT.decode(binary.as_bytes()).ok())
-            .and_then(|binary| TraceContext::from_binary(&binary)),
-        Origin::Http => headers
-            .get(TRACEPARENT)
-            .and_then(|parent| parent.to_str().ok())
-            .and_then(TraceContext::from_traceparent),
+        Origin::Grpc => headers.get(GRPC_TRACE_BIN).and_then(binary_in),
+        Origin::Http => headers.get(TRACEPARENT).and_then(parent_in),
     };
     sent.or(own)
+}
+
+fn parent_in(value: &HeaderValue) -> Option<TraceContext> {
+    value.to_str().ok().and_then(TraceContext::from_traceparent)
+}
+
+fn binary_in(value: &HeaderValue) -> Option<TraceContext> {
+    let binary = LENIENT.decode(value.as_bytes()).ok()?;
+    TraceContext::from_binary(&binary)
 }
 
 /// Puts a trace context into metadata, in both forms. `grpc-trace-bin` is there even without one, and then empty:
@@ -231,15 +203,18 @@ pub fn put_trace(metadata: &mut HeaderMap, trace: Option<TraceContext>) {
 
 /// The metadata of a call to a gRPC app: its headers and the trace context.
 pub fn for_app(head: &mut Head) -> HeaderMap {
-    let headers = std::mem::take(&mut head.headers);
-    let trace = trace_of(&headers, head.origin, head.trace);
-    let has_state = headers.contains_key(TRACESTATE) && headers.contains_key(TRACEPARENT);
-    let mut metadata = to_grpc(headers, head.origin);
-    if head.origin == Origin::Grpc || !has_state {
-        // The state belongs to the parent that came with it.
+    with_trace(std::mem::take(&mut head.headers), head.origin, head.trace)
+}
+
+/// Headers as metadata, as [`to_grpc`] makes it, with the trace context that they have, or else `own`.
+pub fn with_trace(headers: HeaderMap, origin: Origin, own: Option<TraceContext>) -> HeaderMap {
+    let sent = trace_of(&headers, origin, None);
+    let mut metadata = to_grpc(headers, origin);
+    // The state belongs to the parent that came with it, and the binary form of a parent has none.
+    if origin == Origin::Grpc || sent.is_none() {
         metadata.remove(TRACESTATE);
     }
-    put_trace(&mut metadata, trace);
+    put_trace(&mut metadata, sent.or(own));
     metadata
 }
 
@@ -249,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    fn map(pairs: &[(&str, &str)]) -> HeaderMap {
+    pub(super) fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -284,32 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_on_stays_as_it_is() {
-        let headers = map(&[
-            ("grpc-encoding", "zstd"),
-            ("grpc-timeout", "1S"),
-            ("te", "trailers"),
-            ("x-b-bin", "YWI"),
-        ]);
-        let wanted = map(&[("grpc-encoding", "zstd"), ("te", "trailers"), ("x-b-bin", "YWI")]);
-        assert_eq!(of_proxied(headers).unwrap(), wanted);
-        assert!(of_proxied(map(&[("x-bin", "*")])).is_err());
-    }
-
-    #[test]
-    fn targets_of_proxied_calls() {
-        let both = map(&[("dapr-app-id", "a"), ("dapr-callee-app-id", "b")]);
-        assert_eq!(app_target(&both).unwrap(), "a");
-        assert_eq!(peer_target(&both).unwrap(), "b");
-        let stale = map(&[("dapr-callee-app-id", "b")]);
-        assert_eq!(app_target(&stale).unwrap(), "b");
-        assert_eq!(peer_target(&map(&[])), None);
-        assert!(no_target("/a.B/C", true).starts_with("cannot proxy"));
-        assert!(no_target("/a.B/C", false).starts_with("failed to proxy"));
-        assert!(no_target("/dapr.proto.runtime.v1.Dapr/Foo", true).starts_with("failed to proxy"));
-    }
-
-    #[test]
     fn http_headers_become_metadata() {
         let headers = map(&[
             ("Accept", "*/*"),
@@ -320,6 +269,9 @@ mod tests {
             ("User-Agent", "curl"),
             ("Te", "trailers"),
             ("Trailer", "x"),
+            ("Transfer-Encoding", "chunked"),
+            ("Connection", "close"),
+            ("Grpc-Accept-Encoding", "zstd"),
             ("destination-app-id", "b"),
             ("x-two", "1"),
             ("x-two", "2"),
@@ -328,6 +280,7 @@ mod tests {
         let wanted = map(&[
             ("dapr-accept", "*/*"),
             ("dapr-content-type", "text/plain"),
+            ("dapr-connection", "close"),
             ("authorization", "x"),
             ("x-foo-bin", "YWI"),
             ("x-two", "1"),
@@ -345,11 +298,7 @@ mod tests {
             ("x-c-bin", "*"),
             ("grpc-accept-encoding", "gzip"),
         ]);
-        let wanted = map(&[
-            ("accept", "x"),
-            ("x-b-bin", "YWI"),
-            ("grpc-accept-encoding", "gzip"),
-        ]);
+        let wanted = map(&[("accept", "x"), ("x-b-bin", "YWI")]);
         assert_eq!(to_grpc(headers, Origin::Grpc), wanted);
     }
 
@@ -376,5 +325,22 @@ mod tests {
         );
         let mut bare = Head::new(MethodPath::default(), Origin::Grpc);
         assert_eq!(for_app(&mut bare)[GRPC_TRACE_BIN], "");
+        for (origin, parent, has_state) in [
+            (Origin::Http, PARENT, true),
+            (Origin::Http, "junk", false),
+            (Origin::Http, "", false),
+            (Origin::Grpc, PARENT, false),
+        ] {
+            let headers = map(&[("traceparent", parent), ("tracestate", "a=b")]);
+            let own = Some(TraceContext::default());
+            let metadata = with_trace(headers, origin, own);
+            assert_eq!(
+                metadata.contains_key(TRACESTATE),
+                has_state,
+                "{origin:?} {parent}"
+            );
+        }
+        let lone = with_trace(map(&[("tracestate", "a=b")]), Origin::Http, None);
+        assert!(!lone.contains_key(TRACESTATE));
     }
 }

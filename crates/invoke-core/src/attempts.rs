@@ -63,6 +63,11 @@ pub trait Run: Send {
     /// Was that the last word?
     fn judge(&mut self, outcome: Outcome<'_>) -> Verdict;
 
+    /// Another attempt is certain after this failure and this pause.
+    fn repeats(&mut self, error: &InvokeError, pause: Duration) {
+        let _ = (error, pause);
+    }
+
     /// The failure that the caller is told after the last attempt.
     fn last_word(&self, error: InvokeError) -> InvokeError {
         error
@@ -123,6 +128,9 @@ impl Run for Never {
     }
 }
 
+/// The built-in retry, as Dapr calls it in its log.
+const BUILT_IN: &str = "DaprBuiltInServiceRetries";
+
 /// What Dapr does for calls to other apps when no policy names the target.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltInRetry {
@@ -154,6 +162,8 @@ pub struct BuiltInRun {
     call: CallFacts,
     /// How many attempts failed.
     failures: u32,
+    /// Whether the log says that the call is tried again.
+    is_told: bool,
 }
 
 impl Attempts for BuiltInRetry {
@@ -173,6 +183,7 @@ impl Attempts for BuiltInRetry {
             app: app.clone(),
             call,
             failures: 0,
+            is_told: false,
         }
     }
 }
@@ -200,6 +211,13 @@ impl BuiltInRun {
 impl Run for BuiltInRun {
     fn judge(&mut self, outcome: Outcome<'_>) -> Verdict {
         let Outcome::Failed(error) = outcome else {
+            if self.is_told {
+                let attempts = self.failures + 1;
+                tracing::info!(
+                    target: "dapr.runtime",
+                    "Recovered processing operation {BUILT_IN} after {attempts} attempts"
+                );
+            }
             return Verdict::Done;
         };
         self.failures += 1;
@@ -209,11 +227,24 @@ impl Run for BuiltInRun {
         if !self.is_retried(error) || self.failures > self.settings.retries {
             return Verdict::Done;
         }
-        tracing::debug!(
-            target: "dapr.runtime.direct_messaging",
-            "call to {} failed, trying again in {:?}: {error}", self.app, self.settings.pause
-        );
         Verdict::Again(self.settings.pause)
+    }
+
+    /// Says in the log that the call is tried again: once, however often that is.
+    fn repeats(&mut self, error: &InvokeError, pause: Duration) {
+        if self.is_told || self.call.is_proxied {
+            return;
+        }
+        self.is_told = true;
+        tracing::warn!(
+            target: "dapr.runtime",
+            "Error processing operation {BUILT_IN}. Retrying in {pause:?}…"
+        );
+        tracing::debug!(
+            target: "dapr.runtime",
+            "Error for operation {BUILT_IN} was: failed to invoke target {} after 0 retries. Error: {error}",
+            self.app.id
+        );
     }
 
     fn last_word(&self, error: InvokeError) -> InvokeError {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 pub use crate::server::serve_one;
 
 use crate::client::fuzz as h1;
-use crate::grpc::MessageError;
+use crate::grpc::{Encoding, GrpcStatus, MessageError};
 
 /// Whether messages are found in pieces of a body, none longer than `max`.
 ///
@@ -28,4 +30,13 @@ pub fn wrong(head: &[u8]) -> Option<String> {
 /// The time in the value of a `Keep-Alive` header.
 pub fn keep_alive(value: &[u8]) -> Option<Duration> {
     h1::timeout(value)
+}
+
+/// What the packed messages in pieces of a body have in them, none longer than `max`, and whether the body may end there.
+///
+/// # Errors
+/// When one is longer, or no packed message.
+pub fn unpack(pieces: &[&[u8]], encoding: Encoding, max: usize) -> Result<(Vec<u8>, bool), GrpcStatus> {
+    let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece));
+    crate::grpc::unpack(pieces, encoding, max)
 }

@@ -5,6 +5,8 @@ mod cancel;
 mod floods;
 mod limits;
 mod load;
+mod metadata;
+mod packed;
 mod pairs;
 mod proxy;
 

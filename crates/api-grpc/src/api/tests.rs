@@ -211,6 +211,33 @@ fn reply(code: i32, body: &'static str) -> Reply {
 }
 
 #[tokio::test]
+async fn an_invocation_of_nothing_reaches_nobody() {
+    let fixture = Fixture::new("");
+    let mut request = InvokeServiceRequest {
+        id: "app".to_owned(),
+        message: None,
+    };
+    let got = fixture.invoke(&request).await;
+    assert_eq!(
+        (got.status.code, got.status.message.as_str()),
+        (
+            code::INTERNAL,
+            "failed to invoke, id: app, err: rpc error: code = InvalidArgument desc = parsing InternalInvokeRequest \
+             error: request does not contain the required fields in the leading chunk"
+        )
+    );
+    assert!(fixture.app.seen.lock().unwrap().is_none());
+    // A message without a word in it is one.
+    request.message = Some(InvokeRequest::default());
+    assert_eq!(fixture.invoke(&request).await.status.code, code::OK);
+    assert!(fixture.app.seen.lock().unwrap().take().is_some());
+    // Without a target that is what is wrong.
+    fixture.invoke(&InvokeServiceRequest::default()).await;
+    let (target, _) = fixture.app.seen.lock().unwrap().take().unwrap();
+    assert_eq!(target, "");
+}
+
+#[tokio::test]
 async fn an_invocation_there_and_back() {
     let fixture = Fixture::new("");
     let mut answered = reply(201, "hello");

@@ -1,5 +1,7 @@
 //! The channel against an app that is made up, over loopback.
 
+mod packed;
+
 use std::convert::Infallible;
 use std::time::Duration;
 

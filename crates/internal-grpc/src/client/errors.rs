@@ -39,9 +39,3 @@ pub(super) fn rpc(status: GrpcStatus) -> RpcStatus {
         details: Vec::<StatusDetail>::new(),
     }
 }
-
-/// Whether the peer does not know the method at all, rather than that it answered with this code.
-pub(super) fn is_unknown_method(error: &InvokeError) -> bool {
-    let text = error.to_string();
-    text.contains("unknown method") || text.contains("unknown service")
-}

@@ -1,6 +1,7 @@
 //! The caller's end: gives calls to other sidecars.
 
 mod errors;
+mod old;
 mod reply;
 
 use std::pin::pin;
@@ -21,11 +22,14 @@ use invoke_core::{
 };
 use lifecycle::Tasks;
 use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
-use transport::grpc::{GrpcStatus, Relay, RelayedRequest, format_timeout};
+use transport::grpc::{Encoding, GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest, format_timeout};
 
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
 use crate::frames::{ErrorSlot, Frames};
+use crate::limit::{MessageLimit, Telling};
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
+
+use self::old::Again;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
@@ -57,6 +61,7 @@ type Outgoing = Either<Frames, RelayedRequest<Body>>;
 pub struct Client {
     pool: Arc<H2Pool>,
     max_message: usize,
+    telling: Telling,
     /// Whether peers must prove who they are.
     is_secured: bool,
 }
@@ -76,6 +81,7 @@ impl Client {
             is_secured: config.pool.tls.is_some(),
             pool: Arc::new(H2Pool::new(config.pool, tasks)),
             max_message: config.max_message,
+            telling: Telling::new(config.max_message),
         }
     }
 
@@ -92,34 +98,73 @@ impl Client {
         self.pool.purge(max_idle)
     }
 
-    async fn stream(&self, key: &PeerKey, head: &Head, body: Body) -> Result<Reply, InvokeError> {
+    async fn stream(
+        &self,
+        key: &PeerKey,
+        endpoint: &Endpoint,
+        head: &Head,
+        body: Body,
+    ) -> Result<Reply, InvokeError> {
         let mut first = BytesMut::with_capacity(512);
         begin_message(&mut first);
         encode_request_stream(head, &mut first).map_err(unmarshallable)?;
-        let (frames, slot) = Frames::of_client(first, body);
-        let request = Self::request(CALL_LOCAL_STREAM, head, frames);
+        let (frames, slot) = Frames::of_client(first, body, MessageLimit::of(endpoint));
+        let request = self.request(CALL_LOCAL_STREAM, head, frames);
         let reply = async {
             let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
-            reply::of_stream(checked(answer)?, self.max_message).await
+            let limit = MessageLimit::told(answer.headers());
+            let answer = checked(answer)?;
+            endpoint.set_longest_message(Some(limit.bytes()));
+            reply::of_stream(answer, self.max_message).await
         };
         reply.await.map_err(|error| own_body_error(slot, error))
     }
 
     /// The same call in one message, for peers that do not know streams.
-    async fn unary(&self, key: &PeerKey, head: &Head, data: &[u8]) -> Result<Reply, InvokeError> {
+    async fn unary(&self, key: &PeerKey, head: &Head, body: Body) -> Result<Reply, InvokeError> {
+        let max = self.max_message;
+        let data = old::collect(body, max).await?;
         let mut message = BytesMut::with_capacity(512 + data.len());
         begin_message(&mut message);
-        encode_request(head, data, &mut message).map_err(unmarshallable)?;
+        encode_request(head, &data, &mut message).map_err(unmarshallable)?;
+        old::within(message.len() - MESSAGE_HEAD, max)?;
         finish_message(&mut message, 0, 0);
-        let (frames, _) = Frames::of_client(message, Body::empty());
-        let request = Self::request(CALL_LOCAL, head, frames);
+        let (frames, _) = Frames::of_client(message, Body::empty(), MessageLimit::UNTOLD);
+        let request = self.request(CALL_LOCAL, head, frames);
         let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
-        reply::of_unary(checked(answer)?, self.max_message).await
+        reply::of_unary(checked(answer)?, max).await
     }
 
-    fn request(path: &'static str, head: &Head, frames: Frames) -> Request<Outgoing> {
+    /// Calls a peer that may be so old that it does not know streams. Only then is the call there a second time.
+    async fn stream_or_unary(
+        &self,
+        app: &AppRef,
+        endpoint: &Endpoint,
+        head: &Head,
+        mut body: Body,
+    ) -> Result<Reply, InvokeError> {
+        let key = self.key(app, endpoint);
+        let again = Again::of(&mut body, endpoint);
+        match self.stream(&key, endpoint, head, body).await {
+            Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => {}
+            other => {
+                again.let_go();
+                return other;
+            }
+        }
+        endpoint.set_longest_message(None);
+        let Some(body) = again.body() else {
+            return Err(old::refused(app));
+        };
+        old::warn(app);
+        Box::pin(self.unary(&key, head, body)).await
+    }
+
+    fn request(&self, path: &'static str, head: &Head, frames: Frames) -> Request<Outgoing> {
         let path = PathAndQuery::from_static(path);
-        post(path, hop_headers(head), Either::Left(frames))
+        let mut headers = hop_headers(head);
+        self.telling.put(&mut headers);
+        post(path, headers, Either::Left(frames))
     }
 }
 
@@ -129,31 +174,10 @@ impl Peers for Client {
         app: &AppRef,
         endpoint: &Endpoint,
         head: &Head,
-        mut body: Body,
+        body: Body,
     ) -> Result<Reply, InvokeError> {
-        let key = self.key(app, endpoint);
-        let at_hand = body.take_full();
-        let body = match &at_hand {
-            Some(data) => Body::full(data.clone()),
-            None => body,
-        };
         // Pinned here: to hand such a large future on would be to copy it.
-        let call = pin!(async {
-            let error = match self.stream(&key, head, body).await {
-                Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => error,
-                other => return other,
-            };
-            match &at_hand {
-                Some(data) if errors::is_unknown_method(&error) => {
-                    Box::pin(self.unary(&key, head, data)).await
-                }
-                None if errors::is_unknown_method(&error) => {
-                    let old = Cause::OldPeer(app.id.as_str().to_owned());
-                    Err(InvokeError::new(Fault::Peer, Seen::No, old))
-                }
-                _ => Err(error),
-            }
-        });
+        let call = pin!(self.stream_or_unary(app, endpoint, head, body));
         let Some(deadline) = head.deadline else {
             return call.await;
         };
@@ -174,8 +198,14 @@ impl Peers for Client {
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
         let key = self.key(app, endpoint);
-        let (relay, body) = Relay::new(body, self.max_message, head.deadline);
-        let request = post(head.path.clone(), proxied_headers(head), Either::Right(body));
+        let (relay, mut body) = Relay::new(body, self.max_message, head.deadline);
+        let mut headers = proxied_headers(head);
+        // Every sidecar takes gzip, but those of Dapr take nothing else.
+        if let Some(encoding @ Encoding::Deflate) = Encoding::packed(&headers) {
+            Encoding::remove(&mut headers);
+            body = body.unpacking(encoding);
+        }
+        let request = post(head.path.clone(), headers, Either::Right(body));
         // Pinned here: to hand such a large future on would be to copy it.
         let answer = relay.answer(pin!(self.pool.send(&key, request))).await;
         Ok(answer.map_err(errors::relayed)?.map(Body::stream))

@@ -1,5 +1,7 @@
 //! Client and server, over loopback.
 
+mod peers;
+
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use invoke_core::balance::Endpoint;
@@ -95,13 +97,22 @@ struct Pair {
 }
 
 async fn pair() -> Pair {
+    pair_of(ServerConfig::default().max_message).await
+}
+
+/// The server takes messages of so many bytes.
+async fn pair_of(max_message: usize) -> Pair {
     let (sender, dropped) = mpsc::unbounded_channel();
     let listener = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
     let endpoint = Endpoint::new(listener.local_addr().unwrap().to_string());
     let (trigger, shutdown) = Shutdown::new();
     let app = Arc::new(App { dropped: sender });
     let reflection = reflection::Reflection::new(crate::SERVICES).unwrap();
-    let server = Server::new(app, ServerConfig::default(), reflection);
+    let config = ServerConfig {
+        max_message,
+        ..ServerConfig::default()
+    };
+    let server = Server::new(app, config, reflection);
     tokio::spawn(serve_grpc(
         listener,
         GrpcServerConfig::default(),

@@ -5,7 +5,7 @@
 //! those that sidecars add about the call, travel in lower case.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use invoke_core::{Origin, headers};
 
 use invoke_codec::text;
@@ -22,7 +22,7 @@ const AUTHORITY: &str = ":authority";
 /// How long the whole map is.
 pub(super) fn map_len(headers: &HeaderMap, authority: Option<&HeaderValue>) -> usize {
     let mut len = 0;
-    for name in headers.keys() {
+    for name in headers.keys().filter(|name| is_sent(name)) {
         len += len_len(entry_len(name.as_str(), headers.get_all(name).iter()));
     }
     if let Some(authority) = authority {
@@ -49,7 +49,7 @@ pub(super) fn put_map(
     authority: Option<&HeaderValue>,
     origin: Origin,
 ) {
-    for name in headers.keys() {
+    for name in headers.keys().filter(|name| is_sent(name)) {
         let is_canonical = origin == Origin::Http && !is_ours(name);
         put_entry(out, field, name.as_str(), is_canonical, || {
             headers.get_all(name).iter()
@@ -58,6 +58,12 @@ pub(super) fn put_map(
     if let Some(authority) = authority {
         put_entry(out, field, AUTHORITY, false, || std::iter::once(authority));
     }
+}
+
+/// Whether a header goes to the other sidecar. How the caller framed its body does not: in Dapr no header tells it, so
+/// that a sidecar of Dapr would hand it to a gRPC app as if the caller had meant it.
+fn is_sent(name: &HeaderName) -> bool {
+    *name != header::TRANSFER_ENCODING
 }
 
 /// The keys by which sidecars tell each other who calls whom.

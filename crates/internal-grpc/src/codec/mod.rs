@@ -49,7 +49,7 @@ pub(crate) fn payload_len(seq: u64, data_len: usize) -> usize {
     1 + wire::varint_len(inner as u64) + inner
 }
 
-fn decode_payload(bytes: &Bytes) -> Result<Payload, DecodeError> {
+pub(crate) fn decode_payload(bytes: &Bytes) -> Result<Payload, DecodeError> {
     let mut payload = Payload::default();
     for field in wire::fields(bytes) {
         match field? {

@@ -10,11 +10,12 @@ use transport::grpc::GrpcStatus;
 use super::refusals;
 use crate::codec::{begin_message, encode_response_stream};
 use crate::frames::Frames;
+use crate::limit::MessageLimit;
 
 /// Turns a 2xx answer of an HTTP app into a stream of events. Any other answer passes as it is: it tells the caller to
 /// log in, or to come later. Only 404, and whatever a gRPC app says, is an error, by the text of which callers of Dapr
 /// know it.
-pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
+pub(super) fn answer(mut reply: Reply, limit: MessageLimit) -> Result<Frames, GrpcStatus> {
     if reply.status.code == 404 || !reply.status.is_http() {
         return Err(refusals::status(&InvokeError::new(
             Fault::App,
@@ -23,7 +24,7 @@ pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
         )));
     }
     if !(200..300).contains(&reply.status.code) {
-        return super::stream(reply);
+        return super::stream(reply, limit);
     }
     let body = std::mem::take(&mut reply.body);
     // The casing of the headers goes by the status: write them before it is replaced.
@@ -35,5 +36,5 @@ pub(super) fn answer(mut reply: Reply) -> Result<Frames, GrpcStatus> {
     };
     encode_response_stream(&event_head, false, &mut message)
         .map_err(|error| refusals::unmarshallable(&error))?;
-    Ok(Frames::of_server(message, body, true))
+    Ok(Frames::of_server(message, body, limit, true))
 }

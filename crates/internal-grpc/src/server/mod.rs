@@ -23,6 +23,7 @@ use transport::tls::PeerIdentity;
 
 use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
 use crate::frames::Frames;
+use crate::limit::{MessageLimit, Telling};
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM, SERVICE};
 
 /// The limits of the server.
@@ -48,6 +49,7 @@ impl Default for ServerConfig {
 pub struct Server<R> {
     inbound: Arc<R>,
     config: ServerConfig,
+    telling: Telling,
     /// Shared: a server is cloned for each call, and to clone the service is to allocate.
     reflection: Arc<Reflection>,
 }
@@ -57,6 +59,7 @@ impl<R> Clone for Server<R> {
         Self {
             inbound: Arc::clone(&self.inbound),
             config: self.config.clone(),
+            telling: self.telling.clone(),
             reflection: Arc::clone(&self.reflection),
         }
     }
@@ -67,6 +70,7 @@ impl<R: Receive> Server<R> {
     pub fn new(inbound: Arc<R>, config: ServerConfig, reflection: Reflection) -> Self {
         Self {
             inbound,
+            telling: Telling::new(config.max_message),
             config,
             reflection: Arc::new(reflection),
         }
@@ -122,6 +126,7 @@ impl<R: Receive> Server<R> {
             head,
             trace: self.config.tracing.then(|| trace_of(&parts.headers)),
             caller: caller_of(&parts.extensions),
+            limit: MessageLimit::told(&parts.headers),
         };
         // Pinned here: to hand such a large future on would be to copy it.
         let call = pin!(async {
@@ -153,9 +158,9 @@ impl<R: Receive> Server<R> {
         let wants_events = call.head.origin == invoke_core::Origin::Http && call.head.wants_events();
         let reply = self.receive(&hop.caller, call).await?;
         if wants_events {
-            events::answer(reply)
+            events::answer(reply, hop.limit)
         } else {
-            stream(reply)
+            stream(reply, hop.limit)
         }
     }
 
@@ -171,7 +176,7 @@ impl<R: Receive> Server<R> {
         begin_message(&mut message);
         encode_response(&reply, &data, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
         finish_message(&mut message, 0, 0);
-        Ok(Frames::of_server(message, Body::empty(), false))
+        Ok(Frames::of_server(message, Body::empty(), hop.limit, false))
     }
 
     async fn receive(&self, caller: &Caller, mut call: Invocation) -> Result<Reply, GrpcStatus> {
@@ -184,12 +189,12 @@ impl<R: Receive> Server<R> {
 }
 
 /// The head of the answer goes out at once; the body follows as it comes.
-fn stream(mut reply: Reply) -> Result<Frames, GrpcStatus> {
+fn stream(mut reply: Reply, limit: MessageLimit) -> Result<Frames, GrpcStatus> {
     let body = std::mem::take(&mut reply.body);
     let mut message = BytesMut::with_capacity(256);
     begin_message(&mut message);
     encode_response_stream(&reply, true, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
-    Ok(Frames::of_server(message, body, false))
+    Ok(Frames::of_server(message, body, limit, false))
 }
 
 /// What a call is besides its messages.
@@ -198,6 +203,8 @@ struct Hop<'a> {
     head: &'a CallHead,
     trace: Option<TraceContext>,
     caller: Caller,
+    /// How long the messages of the answer may be.
+    limit: MessageLimit,
 }
 
 /// Who calls, as far as the connection proved it.
@@ -236,6 +243,7 @@ impl<R: Receive> Handler for Server<R> {
                 response
                     .headers_mut()
                     .insert(header::CONTENT_TYPE, head.content_type);
+                self.telling.put(response.headers_mut());
                 response
             }
             Err(status) => trailers_only(&status, head.content_type),

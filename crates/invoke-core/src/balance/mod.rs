@@ -4,6 +4,7 @@
 //! with one store; calls [pick](EndpointWatch) from the set that is there. What is known of an endpoint (its load, its
 //! failures) belongs to its address and goes on in the next set.
 
+mod learnt;
 mod pick;
 mod slots;
 mod watch;
@@ -11,6 +12,8 @@ mod watch;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use learnt::Learnt;
 
 pub use slots::{InFlight, Picked};
 pub use watch::{EndpointWatch, Endpoints, Publisher, Resolution, watched};
@@ -21,6 +24,7 @@ pub struct Endpoint {
     address: Arc<str>,
     weight: NonZeroU32,
     zone: Option<Arc<str>>,
+    learnt: Learnt,
 }
 
 impl Endpoint {
@@ -30,6 +34,7 @@ impl Endpoint {
             address: address.into(),
             weight: NonZeroU32::MIN,
             zone: None,
+            learnt: Learnt::default(),
         }
     }
 
@@ -60,6 +65,25 @@ impl Endpoint {
     /// The zone that it is in, if the resolver knows of zones.
     pub fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
+    }
+
+    /// The longest message of a stream that the sidecar there takes, in bytes, as its last answer told; `None` while
+    /// there was no answer.
+    pub fn longest_message(&self) -> Option<usize> {
+        self.learnt.longest_message()
+    }
+
+    /// Keeps what an answer told about messages; `None` for a sidecar that turned out not to know streams.
+    pub fn set_longest_message(&self, bytes: Option<usize>) {
+        self.learnt.set_longest_message(bytes);
+    }
+
+    /// The same address, of which the resolver says something new: what was learnt about it goes on.
+    fn renewed(&self, endpoint: Self) -> Self {
+        Self {
+            learnt: self.learnt.clone(),
+            ..endpoint
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl Slot {
     /// The same address, of which the resolver says something new.
     pub(super) fn renewed(&self, endpoint: Endpoint) -> Arc<Self> {
         Arc::new(Self {
-            endpoint,
+            endpoint: self.endpoint.renewed(endpoint),
             state: Arc::clone(&self.state),
         })
     }

@@ -245,7 +245,10 @@ mod tests {
     fn a_new_weight_keeps_what_is_known() {
         let (publisher, watch) = watched();
         publisher.publish([endpoint(1)]);
-        slots(&watch)[0].state.fail();
+        let before = slots(&watch);
+        before[0].state.fail();
+        assert_eq!(before[0].endpoint.longest_message(), None);
+        before[0].endpoint.clone().set_longest_message(Some(2048));
         publisher.publish([endpoint(1).with_weight(NonZeroU32::new(7).unwrap()).in_zone("a")]);
         let after = &slots(&watch)[0];
         assert!(after.is_out());
@@ -253,6 +256,7 @@ mod tests {
             (after.endpoint.weight().get(), after.endpoint.zone()),
             (7, Some("a"))
         );
+        assert_eq!(after.endpoint.longest_message(), Some(2048));
     }
 
     #[test]

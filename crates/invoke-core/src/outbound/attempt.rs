@@ -66,6 +66,9 @@ pub(super) async fn attempts<R: Run, W: Way>(
         });
         match (verdict, outcome) {
             (Verdict::Again(pause), outcome) if replay.is_possible() => {
+                if let Err(error) = &outcome {
+                    run.repeats(error, pause);
+                }
                 // An answer is dropped only now that another attempt is certain.
                 drop(outcome);
                 if !pause.is_zero() {

@@ -6,15 +6,17 @@
 mod call;
 mod compression;
 mod failure;
+mod inflate;
 mod message;
 mod relay;
 mod scanner;
 mod status;
 mod timeout;
 mod unary;
+mod unpack;
 
 pub use call::{CallHead, MOST_HEADERS, Refusal, trailers_only};
-pub use compression::Encoding;
+pub use compression::{Accepted, Encoding};
 pub use message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
 pub use relay::{Relay, RelayFailure, RelayedAnswer, RelayedRequest};
 #[cfg(feature = "fuzz")]
@@ -22,3 +24,5 @@ pub(crate) use scanner::scan;
 pub use status::{GrpcStatus, status_of_http};
 pub use timeout::{format_timeout, parse_timeout};
 pub use unary::Unary;
+#[cfg(feature = "fuzz")]
+pub(crate) use unpack::unpack;

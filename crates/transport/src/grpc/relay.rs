@@ -4,6 +4,8 @@
 //! a message is too long, or when the answer is over; the answer never breaks: it ends in a status, as gRPC wants,
 //! whatever became of the stream behind it.
 
+mod answer;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +19,14 @@ use http::header::{self, HeaderName};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
-use tokio::time::{Sleep, sleep_until};
 
-use super::GrpcStatus;
 use super::scanner::Scanner;
+use super::unpack::Unpacker;
+use super::{Encoding, GrpcStatus};
 use crate::BoxError;
 use crate::client::{ClientError, CountedBody, ErrorKind, Seen};
+
+pub use answer::RelayedAnswer;
 
 const DEADLINE_EXCEEDED: i32 = 4;
 const RESOURCE_EXHAUSTED: i32 = 8;
@@ -107,6 +111,8 @@ impl Relay {
             body,
             has_data: false,
             scanner: Scanner::new(max_message),
+            max_message,
+            unpacker: None,
             shared: Arc::clone(&shared.0),
         };
         let relay = Self {
@@ -173,15 +179,11 @@ impl Relay {
         }
         parts.status = StatusCode::OK;
         let is_ended = parts.headers.contains_key(GRPC_STATUS) && body.is_end_stream();
-        let answer = RelayedAnswer {
-            body: (!is_ended).then_some(body),
-            scanner: Scanner::new(self.max_message),
-            has_status: parts.headers.contains_key(GRPC_STATUS),
-            deadline: self
-                .deadline
-                .filter(|_| !is_ended)
-                .map(|deadline| Box::pin(sleep_until(deadline.into()))),
-            shared: (!is_ended).then_some(self.shared),
+        let answer = if is_ended {
+            RelayedAnswer::default()
+        } else {
+            let has_status = parts.headers.contains_key(GRPC_STATUS);
+            RelayedAnswer::new(body, has_status, self)
         };
         Response::from_parts(parts, answer)
     }
@@ -197,7 +199,23 @@ pub struct RelayedRequest<B> {
     body: B,
     has_data: bool,
     scanner: Scanner,
+    max_message: usize,
+    unpacker: Option<Box<Unpacker>>,
     shared: Arc<Shared>,
+}
+
+impl<B> RelayedRequest<B> {
+    /// Unpacks the messages, which are packed so. The head must not say any more that they are.
+    #[must_use]
+    pub fn unpacking(mut self, encoding: Encoding) -> Self {
+        self.unpacker = Some(Box::new(Unpacker::new(encoding, self.max_message)));
+        self
+    }
+
+    fn refuses(&self, status: GrpcStatus) -> BoxError {
+        let _ = self.shared.refused.set(status);
+        cancelled()
+    }
 }
 
 impl<B> Body for RelayedRequest<B>
@@ -218,10 +236,26 @@ where
             if this.shared.is_over.load(Ordering::Acquire) {
                 return Poll::Ready(Some(Err(cancelled())));
             }
+            if let Some(unpacker) = &mut this.unpacker {
+                match unpacker.next() {
+                    Ok(Some(data)) => {
+                        this.has_data = true;
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Ok(None) => {}
+                    Err(status) => return Poll::Ready(Some(Err(this.refuses(status)))),
+                }
+            }
             let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 // Only a body that came to its end is one: hyper shows some resets as ends.
-                None if this.body.is_end_stream() => return Poll::Ready(None),
+                None if this.body.is_end_stream() && is_between(this.unpacker.as_deref()) => {
+                    return Poll::Ready(None);
+                }
+                None if this.body.is_end_stream() => {
+                    let truncated = this.refuses(Unpacker::truncated());
+                    return Poll::Ready(Some(Err(truncated)));
+                }
                 None | Some(Err(_)) => return Poll::Ready(Some(Err(cancelled()))),
             };
             let Ok(data) = frame.into_data() else {
@@ -234,8 +268,11 @@ where
             }
             if let Err(error) = this.scanner.feed(&data) {
                 let status = GrpcStatus::new(RESOURCE_EXHAUSTED, error.to_string());
-                let _ = this.shared.refused.set(status);
-                return Poll::Ready(Some(Err(cancelled())));
+                return Poll::Ready(Some(Err(this.refuses(status))));
+            }
+            if let Some(unpacker) = &mut this.unpacker {
+                unpacker.push(data);
+                continue;
             }
             this.has_data = true;
             return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -244,7 +281,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         // A request of gRPC ends with data, even if it has none: servers need not look for its end in the head.
-        self.has_data && self.body.is_end_stream()
+        self.has_data && self.body.is_end_stream() && is_between(self.unpacker.as_deref())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -253,120 +290,9 @@ where
     }
 }
 
-/// The body of the answer to a call that is passed on. It never fails: its last frame has the status.
-#[derive(Debug)]
-pub struct RelayedAnswer {
-    body: Option<CountedBody>,
-    scanner: Scanner,
-    /// The head has a status already.
-    has_status: bool,
-    deadline: Option<Pin<Box<Sleep>>>,
-    shared: Option<Coupling>,
-}
-
-impl Default for RelayedAnswer {
-    /// An answer without a body.
-    fn default() -> Self {
-        Self {
-            body: None,
-            scanner: Scanner::new(0),
-            has_status: true,
-            deadline: None,
-            shared: None,
-        }
-    }
-}
-
-impl RelayedAnswer {
-    /// Ends the answer here; the stream behind it is dropped.
-    fn end(&mut self, status: GrpcStatus) -> Frame<Bytes> {
-        let refused = self.shared.as_ref().and_then(|shared| shared.0.refused.get());
-        let status = refused.unwrap_or(&status).to_trailers();
-        self.close();
-        Frame::trailers(status)
-    }
-
-    fn close(&mut self) {
-        self.body = None;
-        self.deadline = None;
-        self.shared = None;
-    }
-
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.deadline.as_mut();
-        deadline.is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-    }
-
-    fn next(&mut self, next: Option<Result<Frame<Bytes>, http2::Error>>) -> Option<Frame<Bytes>> {
-        let frame = match next {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                return Some(self.end(GrpcStatus::of_broken_answer(&error)));
-            }
-            None if self.has_status => {
-                self.close();
-                return None;
-            }
-            None => {
-                let text = "server closed the stream without sending trailers";
-                return Some(self.end(GrpcStatus::new(INTERNAL, text)));
-            }
-        };
-        match frame.into_data() {
-            Ok(data) => match self.scanner.feed(&data) {
-                Ok(()) => Some(Frame::data(data)),
-                Err(error) => Some(self.end(GrpcStatus::new(RESOURCE_EXHAUSTED, error.to_string()))),
-            },
-            Err(frame) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                if trailers.contains_key(GRPC_STATUS) || self.has_status {
-                    self.close();
-                    return Some(Frame::trailers(trailers));
-                }
-                let text = "server closed the stream without sending trailers";
-                Some(self.end(GrpcStatus::new(INTERNAL, text)))
-            }
-        }
-    }
-}
-
-impl Body for RelayedAnswer {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::convert::Infallible>>> {
-        let this = &mut *self;
-        let Some(body) = &mut this.body else {
-            return Poll::Ready(None);
-        };
-        let polled = loop {
-            match Pin::new(&mut *body).poll_frame(cx) {
-                // As in the other direction, frames without data are left out.
-                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                polled => break polled,
-            }
-        };
-        let next = match polled {
-            Poll::Ready(next) => this.next(next),
-            Poll::Pending if this.is_late(cx) => Some(this.end(deadline_exceeded())),
-            Poll::Pending => return Poll::Pending,
-        };
-        Poll::Ready(next.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.body {
-            None => SizeHint::with_exact(0),
-            Some(_) => SizeHint::new(),
-        }
-    }
+/// Whether a stream is not within a message that is being unpacked.
+fn is_between(unpacker: Option<&Unpacker>) -> bool {
+    unpacker.is_none_or(Unpacker::is_between)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The status in trailers.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -35,14 +37,13 @@ impl GrpcStatus {
     }
 
     /// Reads the status from trailers, or from the head of an answer without messages. `None` when there is
-    /// none. A code that is no number is 2 (unknown); undecodable details are dropped.
+    /// none. A code that is no number is 2 (unknown), with the words of gRPC for Go; undecodable details are dropped.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let code = headers
-            .get(GRPC_STATUS)?
-            .to_str()
-            .ok()
-            .and_then(|code| code.parse().ok())
-            .unwrap_or(2);
+        let text = String::from_utf8_lossy(headers.get(GRPC_STATUS)?.as_bytes());
+        let code = match text.parse::<i32>() {
+            Ok(code) => code,
+            Err(error) => return Some(Self::malformed(&text, &error)),
+        };
         let message = headers.get(GRPC_MESSAGE).map_or_else(String::new, |message| {
             percent_decode(message.as_bytes())
                 .decode_utf8_lossy()
@@ -61,6 +62,20 @@ impl GrpcStatus {
             message,
             details,
         })
+    }
+
+    /// The code alone, without reading the rest; `None` when there is no status, or its code is no number.
+    pub fn code_in(headers: &HeaderMap) -> Option<i32> {
+        headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+    }
+
+    fn malformed(text: &str, error: &ParseIntError) -> Self {
+        let what = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        let text = format!("transport: malformed grpc-status: strconv.ParseInt: parsing {text:?}: {what}");
+        Self::new(2, text)
     }
 
     /// Writes the status into trailers, or into the head of an answer without messages. `grpc-message` is
@@ -125,6 +140,36 @@ mod tests {
                 }
             }
             let _ = GrpcStatus::from_headers(&headers);
+        }
+    }
+
+    #[test]
+    fn codes() {
+        const OUT: &str = "value out of range";
+        const BAD: &str = "invalid syntax";
+        for (text, code, what) in [
+            ("0", 0, ""),
+            ("100", 100, ""),
+            ("-1", -1, ""),
+            ("2147483647", i32::MAX, ""),
+            ("2147483648", 2, OUT),
+            ("-99999999999", 2, OUT),
+            ("", 2, BAD),
+            ("abc", 2, BAD),
+            ("1 ", 2, BAD),
+            ("1.5", 2, BAD),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(GRPC_STATUS, HeaderValue::from_static(text));
+            headers.insert(GRPC_MESSAGE, HeaderValue::from_static("its own"));
+            let status = GrpcStatus::from_headers(&headers).unwrap();
+            let wanted = match what {
+                "" => "its own".to_owned(),
+                what => {
+                    format!("transport: malformed grpc-status: strconv.ParseInt: parsing \"{text}\": {what}")
+                }
+            };
+            assert_eq!((status.code, status.message), (code, wanted));
         }
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use http::Request;
+use http::header::HeaderMap;
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use lifecycle::Tasks;
@@ -345,4 +346,77 @@ async fn frames_without_data_are_left_out() {
     let first = soon(answer.frame()).await.unwrap().unwrap();
     assert_eq!(first.into_data().unwrap(), message(2));
     assert!(soon(answer.frame()).await.unwrap().unwrap().is_trailers());
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    io::Write::write_all(&mut encoder, data).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(data: &[u8]) -> Vec<u8> {
+    let data = gzip(data);
+    let mut message = vec![1];
+    message.extend((data.len() as u32).to_be_bytes());
+    message.extend(data);
+    message
+}
+
+#[tokio::test]
+async fn a_packed_request_is_unpacked_as_it_comes() {
+    let (mut sender, body) = Channel::<Bytes, io::Error>::new(4);
+    let (_relay, request) = Relay::new(body, 1000, None);
+    let mut request = request.unpacking(Encoding::Gzip);
+    let whole = packed(&[b'x'; 500]);
+    for _ in 0..2 {
+        sender.send_data(whole[..9].to_vec().into()).await.unwrap();
+        let early = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut request).poll_frame(cx))).await;
+        assert!(early.is_pending());
+        sender.send_data(whole[9..].to_vec().into()).await.unwrap();
+        let frame = request.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), message(500));
+    }
+    sender.send_data(whole[..9].to_vec().into()).await.unwrap();
+    drop(sender);
+    assert!(request.frame().await.unwrap().is_err(), "it was cut");
+}
+
+#[tokio::test]
+async fn a_packed_answer_is_unpacked_for_those_who_did_not_ask_for_it() {
+    for (accepts, code, end) in [(None, 0, "0"), (Some("gzip"), 0, "0"), (Some("deflate"), 5, "5")] {
+        let mut call = call(1000, None).await;
+        let head = [("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
+        call.sends(0, &head).await;
+        let whole = packed(&[b'x'; 500]);
+        call.data(&whole[..9]).await;
+        call.data(&whole[9..]).await;
+        call.trailers(&[("grpc-status", end)]).await;
+        let mut asked = HeaderMap::new();
+        if let Some(accepts) = accepts {
+            asked.insert("grpc-accept-encoding", header::HeaderValue::from_static(accepts));
+        }
+        let answer = RelayedAnswer::unpacked_for(&asked, call.answered().await.unwrap());
+        let passes = accepts == Some("gzip");
+        assert_eq!(answer.headers().contains_key("grpc-encoding"), passes);
+        let body = soon(answer.into_body().collect()).await.unwrap();
+        let status = GrpcStatus::from_headers(body.trailers().unwrap()).unwrap();
+        assert_eq!(status.code, code);
+        let wanted = if passes { whole } else { message(500) };
+        assert_eq!(body.to_bytes(), wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_bomb_ends_the_answer_and_resets_its_stream() {
+    let mut call = call(1000, None).await;
+    let head = [("content-type", "application/grpc"), ("grpc-encoding", "gzip")];
+    call.sends(0, &head).await;
+    call.data(&packed(&[b'x'; 500])).await;
+    call.data(&packed(&[0; 1001])).await;
+    let answer = RelayedAnswer::unpacked_for(&HeaderMap::new(), call.answered().await.unwrap());
+    let body = soon(answer.into_body().collect()).await.unwrap();
+    let status = GrpcStatus::from_headers(body.trailers().unwrap()).unwrap();
+    assert_eq!(status.code, RESOURCE_EXHAUSTED);
+    assert_eq!(body.to_bytes(), message(500));
+    assert_eq!(call.was_reset().await, CANCEL);
 }
