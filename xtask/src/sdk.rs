@@ -85,6 +85,7 @@ fn javascript(folder: &Path, daprd: &Path) -> Outcome {
         "package-lock.json",
         "sidecars.mjs",
         "invocation.test.mjs",
+        "limits.test.mjs",
     ] {
         let from = sources.join(name);
         fs::copy(&from, folder.join(name)).map_err(|error| format!("{}: {error}", from.display()))?;

@@ -50,6 +50,20 @@ impl std::fmt::Debug for Answer {
     }
 }
 
+impl From<Bytes> for Answer {
+    /// A text for somebody who does not speak gRPC; the status is in the head.
+    fn from(text: Bytes) -> Self {
+        let pieces = VecDeque::from([text]);
+        Self {
+            kind: Kind::Made {
+                pieces,
+                trailers: None,
+            },
+            told: None,
+        }
+    }
+}
+
 impl Answer {
     fn made(pieces: VecDeque<Bytes>, trailers: HeaderMap) -> Self {
         let trailers = Some(trailers);

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,7 +17,8 @@ use crate::config::Config;
 use crate::driver::Driver;
 use crate::error::Error;
 use crate::handle::StreamRef;
-use crate::pump::{Piece, Pump, poll_piece};
+use crate::kept::Kept;
+use crate::pump::{Piece, Pump, poll_piece, poll_send, send_piece};
 use crate::state::{Role, Shared, Ticket};
 use crate::stream::Key;
 
@@ -58,7 +60,7 @@ where
     }
 }
 
-/// A request that is to be sent, and stays with the caller until it is.
+/// A request that is to be sent, and stays with the caller until it is answered.
 #[derive(Debug)]
 pub struct Call<B> {
     head: Request<()>,
@@ -67,6 +69,12 @@ pub struct Call<B> {
     first: Option<Piece>,
     /// The body said beforehand that it is empty.
     is_bare: bool,
+    /// It went out, and may have been seen.
+    is_sent: bool,
+    /// Nothing is left to be sent.
+    is_over: bool,
+    /// What of the body went out.
+    kept: Kept,
 }
 
 impl<B> Call<B> {
@@ -78,12 +86,66 @@ impl<B> Call<B> {
             body: Some(body),
             first: None,
             is_bare: false,
+            is_sent: false,
+            is_over: false,
+            kept: Kept::default(),
         }
     }
 
-    /// Whether nothing of it went out: it may be sent on another connection.
+    /// Whether it may be sent on another connection: nothing of it went out, or the peer certainly did nothing with
+    /// what did, and all of that is still here.
     pub fn is_unsent(&self) -> bool {
-        self.body.is_some()
+        !self.is_sent
+    }
+}
+
+/// A call whose head went out. Dropping it cancels the call.
+#[derive(Debug)]
+pub struct Opened {
+    stream: StreamRef,
+}
+
+impl Opened {
+    /// Waits for the head of the answer; what is left of the request's body then goes on by itself. Dropping the
+    /// future cancels the call. `call` is the one that was opened.
+    ///
+    /// Needs a Tokio runtime.
+    pub async fn answer<B>(self, call: &mut Call<B>) -> Result<Response<RecvBody>, Error>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let stream = self.stream;
+        let head = poll_fn(|cx| {
+            if !call.is_over
+                && let Some(body) = &mut call.body
+            {
+                match poll_send(body, &stream, Some(&mut call.kept), cx) {
+                    Poll::Ready(Err(error @ Error::Body(_))) => {
+                        stream.wake();
+                        return Poll::Ready(Err(error));
+                    }
+                    // If the stream broke, its other half tells.
+                    Poll::Ready(_) => call.is_over = true,
+                    Poll::Pending => {}
+                }
+            }
+            stream.with(|state, key| state.poll_head(key, cx))
+        });
+        match head.await {
+            Ok(head) => {
+                let rest = call.body.take().filter(|_| !call.is_over);
+                if let Some(rest) = rest {
+                    tokio::spawn(Pump::new(rest, stream.clone()));
+                }
+                call.kept = Kept::default();
+                Ok(head.map(|()| RecvBody::new(stream)))
+            }
+            Err(error) => {
+                call.is_sent = !(error.is_unseen() && call.kept.is_whole());
+                Err(error)
+            }
+        }
     }
 }
 
@@ -109,8 +171,18 @@ impl Sender {
         self.shared.is_greeted()
     }
 
-    /// Sends a call and waits for the head of its answer; what is left of the request's body then goes on by
-    /// itself. Dropping the future cancels the call.
+    /// How many calls the peer takes at once on this connection; any number as long as it has not said so.
+    pub fn max_streams(&self) -> usize {
+        self.shared.max_streams()
+    }
+
+    /// Whether further calls should go to another connection, because streams that do not move are in their way here:
+    /// they hold much, or have used up the window of the connection, which the peer does not give back for `patience`.
+    pub fn is_clogged(&self, patience: Duration) -> bool {
+        self.shared.is_clogged(patience)
+    }
+
+    /// Sends a call and waits for the head of its answer: [`Self::open`], then [`Opened::answer`].
     ///
     /// Needs a Tokio runtime.
     pub async fn send<B>(&self, call: &mut Call<B>) -> Result<Response<RecvBody>, Error>
@@ -118,36 +190,27 @@ impl Sender {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let key = {
-            let mut turn = Turn {
-                shared: &self.shared,
-                ticket: None,
-            };
-            poll_fn(|cx| self.poll_start(call, &mut turn.ticket, cx)).await?
-        };
-        let stream = StreamRef::new(Arc::clone(&self.shared), key);
-        let body = call.body.take().filter(|_| call.first.take().is_none());
-        let mut pump = body.map(|body| Pump::new(body, stream.clone()));
-        let head = poll_fn(|cx| {
-            if let Some(sending) = &mut pump {
-                match sending.poll(cx) {
-                    Poll::Ready(Err(error @ Error::Body(_))) => return Poll::Ready(Err(error)),
-                    // If the stream broke, its other half tells.
-                    Poll::Ready(_) => pump = None,
-                    Poll::Pending => {}
-                }
-            }
-            stream.with(|state, key| state.poll_head(key, cx))
-        });
-        let head = head.await?;
-        if let Some(pump) = pump {
-            tokio::spawn(pump);
-        }
-        Ok(head.map(|()| RecvBody::new(stream)))
+        self.open(call).await?.answer(call).await
     }
 
-    /// Opens a stream, and sends the head with what is there of the body. After that `first` is left only if it was
-    /// the end.
+    /// Waits until the peer takes one more call, and sends the head with what is there of the body. A call that came
+    /// back [unsent](Call::is_unsent) is sent once more as far as it went out. Dropping the future leaves the call
+    /// unsent.
+    pub async fn open<B>(&self, call: &mut Call<B>) -> Result<Opened, Error>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        let mut turn = Turn {
+            shared: &self.shared,
+            ticket: None,
+        };
+        let key = poll_fn(|cx| self.poll_start(call, &mut turn.ticket, cx)).await?;
+        let stream = StreamRef::new(Arc::clone(&self.shared), key);
+        Ok(Opened { stream })
+    }
+
+    /// Opens a stream, and sends the head with what is there of the body.
     ///
     /// Only a body that says beforehand that it is empty ends with the head; one that turns out to be empty ends with
     /// data. The requests of gRPC must end so, and some servers wait for ever if they do not.
@@ -162,10 +225,10 @@ impl Sender {
         B::Error: Into<BoxError>,
     {
         if call.first.is_none()
+            && call.kept.is_empty()
             && let Some(body) = &mut call.body
         {
             if body.is_end_stream() {
-                call.first = Some(Piece::End(None));
                 call.is_bare = true;
             } else if let Poll::Ready(piece) = poll_piece(body, cx) {
                 call.first = Some(piece?);
@@ -174,19 +237,10 @@ impl Sender {
         self.shared.with(|state| {
             ready!(state.poll_open(ticket, cx))?;
             let key = state.send_request(&call.head, call.is_bare);
-            match call.first.take() {
-                None => {}
-                Some(Piece::Data(data, false)) => state.send_data(key, data, false),
-                Some(Piece::Data(data, true)) => {
-                    state.send_data(key, data, true);
-                    call.first = Some(Piece::End(None));
-                }
-                Some(Piece::End(trailers)) => {
-                    if !call.is_bare {
-                        state.send_end(key, trailers);
-                    }
-                    call.first = Some(Piece::End(None));
-                }
+            (call.is_sent, call.is_over) = (true, call.is_bare);
+            let again = call.kept.take();
+            for piece in again.into_iter().chain(call.first.take()) {
+                call.is_over |= send_piece(state, key, piece, Some(&mut call.kept));
             }
             Poll::Ready(Ok(key))
         })

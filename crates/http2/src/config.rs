@@ -1,10 +1,12 @@
 //! The bounds of a connection.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 
+use crate::budget::Budget;
 use crate::error::{Error, Reason};
 use crate::frame::{GREATEST_MAX_FRAME, GREATEST_WINDOW, LEAST_MAX_FRAME};
 
@@ -22,13 +24,17 @@ pub struct KeepAlive {
 /// The bounds of a connection.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many bytes of one stream may be on the way unread.
+    /// How many bytes of one stream may be on the way unread, while memory is not scarce.
     pub stream_window: u32,
-    /// How many bytes of all streams together may be on the way unread.
+    /// How many bytes of all streams together may be on the way to this side. They may be unread for as long as they
+    /// like: that is what `budget` bounds.
     pub connection_window: u32,
+    /// What the streams of this connection and others may hold together.
+    pub budget: Arc<Budget>,
     /// The longest header list that is accepted, in bytes as RFC 9113, section 6.5.2 counts them.
     pub max_header_list: u32,
-    /// The longest frame that is accepted, 16 KiB to 16 MiB (section 4.2).
+    /// The longest frame that is accepted, 16 KiB to 16 MiB (section 4.2). A server allows it only to clients that use
+    /// such frames: those that take longer ones than 16 KiB themselves, or have filled one of that length.
     pub max_frame: u32,
     /// How many bytes of one body wait here for the peer before the body is asked for no more.
     pub max_queued: usize,
@@ -48,11 +54,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             stream_window: 256 * 1024,
-            connection_window: 64 * 1024 * 1024,
+            connection_window: 16 * 1024 * 1024,
+            budget: Arc::default(),
             max_header_list: 4 * 1024 * 1024,
             max_frame: 64 * 1024,
             max_queued: 128 * 1024,
-            streams_before_settings: 100,
+            streams_before_settings: 1,
             max_streams: 10_000,
             keep_alive: None,
             origin: None,
@@ -66,7 +73,8 @@ impl Config {
     pub(crate) fn bounded(self) -> Self {
         let greatest = GREATEST_WINDOW as u32;
         Self {
-            stream_window: self.stream_window.clamp(1, greatest),
+            // A window can be twice as large for a while: when it grew by settings and by updates.
+            stream_window: self.stream_window.clamp(1, greatest / 2),
             connection_window: self.connection_window.min(greatest),
             max_frame: self.max_frame.clamp(LEAST_MAX_FRAME, GREATEST_MAX_FRAME),
             max_queued: self.max_queued.max(1),

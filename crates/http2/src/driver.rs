@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Duration, Sleep, sleep};
 
 use self::alive::Alive;
 use self::gather::Gather;
@@ -30,6 +31,8 @@ const KEPT: usize = 16;
 
 /// How large a buffer of a connection without calls may be.
 const KEPT_BUFFER: usize = 8 * 1024;
+/// How long no call begins after the peer has refused one.
+const HESITATION: Duration = Duration::from_millis(2);
 
 /// How many bytes the peer made us write that are not written yet.
 #[derive(Debug, Default)]
@@ -60,6 +63,8 @@ pub(crate) struct Driver<IO> {
     replies: Replies,
     gather: Gather,
     alive: Option<Alive>,
+    /// Until when no call begins, if that is so.
+    pause: Option<Pin<Box<Sleep>>>,
     begun: Vec<(Key, Request<()>)>,
     /// Nothing is read for now, so that nothing tells when there is more to be read.
     is_held_up: bool,
@@ -80,6 +85,7 @@ impl<IO> Driver<IO> {
             replies: Replies::default(),
             gather: Gather::default(),
             alive,
+            pause: None,
             begun: Vec::new(),
             is_held_up: false,
             end: None,
@@ -162,9 +168,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             self.poll_write(cx)
         };
         if let Poll::Ready(Err(error)) = is_written {
+            // The peer may have said why it went, and which calls it has not taken.
+            self.is_held_up = false;
+            let _ = self.poll_read(cx);
             return Poll::Ready(Err(Error::Io(Arc::new(error))));
         }
         let mut state = self.shared.lock();
+        if state.hesitates {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(HESITATION)));
+            if pause.as_mut().poll(cx).is_ready() {
+                self.pause = None;
+                state.hesitates = false;
+                state.call_next();
+            }
+        }
+        if state.is_full() {
+            let budget = state.budget();
+            drop(state);
+            budget.relieve();
+            state = self.shared.lock();
+        }
         if state.is_done() {
             return Poll::Ready(Ok(()));
         }
@@ -203,6 +226,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             }
             let mut state = self.shared.lock();
             let before = state.output.len();
+            state.receives(read);
             let taken = self.reader.take_in(&mut state, &mut self.begun);
             self.replies.waiting += state.output.len() - before;
             self.shared.publish(&state);
@@ -230,6 +254,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             if self.writing.is_done() {
                 let mut state = self.shared.lock();
                 state.fill();
+                self.shared.publish_blocked(&state);
                 if state.output.len() == 0 {
                     self.replies = Replies::default();
                     break;

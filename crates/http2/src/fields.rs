@@ -56,6 +56,11 @@ impl Block {
         }
     }
 
+    /// How many bytes there are, as section 6.5.2 counts them, as far as they are kept.
+    pub(crate) fn size(&self) -> usize {
+        self.size.min(self.limit)
+    }
+
     /// The length of the body that the head declares.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.content_length

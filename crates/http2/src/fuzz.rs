@@ -103,7 +103,10 @@ fn run<C, T>(input: usize, begin: impl FnOnce() -> C)
 where
     C: Future<Output = T>,
 {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+    else {
         return;
     };
     runtime.block_on(async {

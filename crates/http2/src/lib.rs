@@ -13,6 +13,7 @@ pub mod client;
 pub mod server;
 
 mod body;
+mod budget;
 mod config;
 mod driver;
 mod error;
@@ -22,6 +23,7 @@ mod frame;
 pub mod fuzz;
 mod handle;
 mod hpack;
+mod kept;
 mod output;
 mod pump;
 mod state;
@@ -32,6 +34,7 @@ mod testing;
 mod tests;
 
 pub use body::RecvBody;
+pub use budget::Budget;
 pub use config::{Config, KeepAlive};
 pub use error::{Error, Reason, Side};
 

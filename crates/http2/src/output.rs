@@ -46,9 +46,23 @@ impl Output {
         if payload.len() <= JOINED {
             self.joined.extend_from_slice(&payload);
         } else {
-            self.long_bytes += payload.len();
-            self.long.push((self.joined.len(), payload));
+            self.put_long(payload);
         }
+    }
+
+    /// The same for a payload that the caller keeps.
+    pub(crate) fn put_shared(&mut self, payload: &Bytes) {
+        if payload.len() <= JOINED {
+            // The first clone of some bytes allocates.
+            self.joined.extend_from_slice(payload);
+        } else {
+            self.put_long(payload.clone());
+        }
+    }
+
+    fn put_long(&mut self, payload: Bytes) {
+        self.long_bytes += payload.len();
+        self.long.push((self.joined.len(), payload));
     }
 }
 

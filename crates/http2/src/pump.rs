@@ -10,6 +10,9 @@ use http_body::{Body, Frame};
 use crate::BoxError;
 use crate::error::Error;
 use crate::handle::StreamRef;
+use crate::kept::Kept;
+use crate::state::State;
+use crate::stream::Key;
 
 /// Gives a body to its stream, as fast as that takes it.
 #[derive(Debug)]
@@ -52,6 +55,64 @@ where
     }
 }
 
+/// Sends a piece; whether it was the last.
+pub(crate) fn send_piece(state: &mut State, key: Key, piece: Piece, kept: Option<&mut Kept>) -> bool {
+    match (piece, kept) {
+        (Piece::Data(data, is_end), Some(kept)) => {
+            let is_kept = kept.takes(data.len());
+            let again = state.send_shared_data(key, data, is_end, is_kept);
+            again.into_iter().for_each(|piece| kept.push(piece));
+            if is_end {
+                kept.end(None);
+            }
+            is_end
+        }
+        (Piece::Data(data, is_end), None) => {
+            state.send_data(key, data, is_end);
+            is_end
+        }
+        (Piece::End(trailers), kept) => {
+            if let Some(kept) = kept {
+                kept.end(trailers.clone());
+            }
+            state.send_end(key, trailers);
+            true
+        }
+    }
+}
+
+/// Sends what is there of a body, and keeps it for another attempt if there may be one. Ready when all is sent, or
+/// when the stream or the body broke. The connection is to be woken after it.
+pub(crate) fn poll_send<B>(
+    body: &mut B,
+    stream: &StreamRef,
+    mut kept: Option<&mut Kept>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        ready!(stream.quietly(|state, key| state.poll_capacity(key, cx)))?;
+        match ready!(poll_piece(body, cx)) {
+            Ok(piece) => {
+                let kept = kept.as_deref_mut();
+                if stream.quietly(|state, key| send_piece(state, key, piece, kept)) {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            Err(error) => {
+                stream.quietly(|state, key| {
+                    let reason = (state.config.reset_reason)(&error);
+                    state.reset(key, reason);
+                });
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+}
+
 impl<B> Pump<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -63,35 +124,9 @@ where
 
     /// Sends what is there. Ready when all is sent, or when the stream or the body broke.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let polled = self.poll_quietly(cx);
+        let polled = poll_send(&mut self.body, &self.stream, None, cx);
         self.stream.wake();
         polled
-    }
-
-    fn poll_quietly(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        loop {
-            ready!(self.stream.quietly(|state, key| state.poll_capacity(key, cx)))?;
-            match ready!(poll_piece(&mut self.body, cx)) {
-                Ok(Piece::Data(data, is_end)) => {
-                    self.stream
-                        .quietly(|state, key| state.send_data(key, data, is_end));
-                    if is_end {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Ok(Piece::End(trailers)) => {
-                    self.stream.quietly(|state, key| state.send_end(key, trailers));
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) => {
-                    self.stream.quietly(|state, key| {
-                        let reason = (state.config.reset_reason)(&error);
-                        state.reset(key, reason);
-                    });
-                    return Poll::Ready(Err(error));
-                }
-            }
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod control;
 mod ending;
 mod line;
+mod pressure;
 mod receive;
 mod resets;
 mod send;
@@ -11,19 +12,23 @@ pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::time::{Duration, Instant};
+
+use crate::budget::{STREAM, Share};
 use crate::config::Config;
 use crate::error::{Error, Reason};
-use crate::frame::{self, INITIAL_WINDOW, PREFACE, setting};
+use crate::frame::{self, INITIAL_WINDOW, LEAST_MAX_FRAME, PREFACE, setting};
 use crate::hpack::Encoder;
 use crate::output::Output;
 use crate::stream::{Key, Receiving, Sending, Stream, Streams};
 
 use line::Line;
 pub(crate) use line::Ticket;
+use pressure::{Fresh, Pressure};
 pub(crate) use receive::Received;
 use resets::Resets;
 
@@ -36,8 +41,8 @@ pub(crate) const UNWRITTEN: usize = 256 * 1024;
 /// they are over. While there are more, nothing is read: a peer that resets streams as fast as it opens them waits
 /// for what it has begun.
 const LINGERING: usize = 1000;
-/// The room that the list of streams with something to send keeps while there are none.
-const READY_KEPT: usize = 16;
+/// The room that lists of streams keep while there are none.
+const LIST_KEPT: usize = 16;
 /// How many streams the peer may make us look through at first, how many more for each that begins, and how many at
 /// most. Who changes windows again and again while there are many streams wants to keep us busy.
 const VISITS: usize = 1 << 20;
@@ -58,15 +63,30 @@ pub(crate) struct Shared {
     is_closed: AtomicBool,
     /// The peer's SETTINGS were there: it speaks HTTP/2.
     is_greeted: AtomicBool,
+    /// How many calls the peer takes at once, as far as it has said so.
+    max_streams: AtomicUsize,
+    /// Streams hold so much here that others should get further calls.
+    is_laden: AtomicBool,
+    /// When the window of the connection was used up while there was more to send, in milliseconds after `born`, and 0
+    /// while that is not so.
+    blocked_at: AtomicU64,
+    born: Instant,
 }
 
 impl Shared {
     pub(crate) fn new(role: Role, config: Config) -> Arc<Self> {
-        Arc::new(Self {
+        let budget = Arc::clone(&config.budget);
+        let shared = Arc::new(Self {
             state: Mutex::new(State::new(role, config)),
             is_closed: AtomicBool::new(false),
             is_greeted: AtomicBool::new(false),
-        })
+            max_streams: AtomicUsize::new(usize::MAX),
+            is_laden: AtomicBool::new(false),
+            blocked_at: AtomicU64::new(0),
+            born: Instant::now(),
+        });
+        budget.join(&shared);
+        shared
     }
 
     /// The state, for the connection's own task.
@@ -94,6 +114,21 @@ impl Shared {
         self.is_greeted.load(Ordering::Acquire)
     }
 
+    /// How many calls the peer takes at once, as far as it has said so.
+    pub(crate) fn max_streams(&self) -> usize {
+        self.max_streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether streams that do not move are in the way of further calls: they hold much, or have used up the window of
+    /// the connection, which the peer does not give back for `patience`.
+    pub(crate) fn is_clogged(&self, patience: Duration) -> bool {
+        if self.is_laden.load(Ordering::Relaxed) {
+            return true;
+        }
+        let blocked_at = self.blocked_at.load(Ordering::Relaxed);
+        blocked_at > 0 && self.born.elapsed() >= Duration::from_millis(blocked_at) + patience
+    }
+
     /// Ends the connection for everybody.
     pub(crate) fn close(&self, error: &Error) {
         self.is_closed.store(true, Ordering::Release);
@@ -107,6 +142,22 @@ impl Shared {
         }
         if state.is_greeted {
             self.is_greeted.store(true, Ordering::Release);
+            self.max_streams.store(state.peer.max_streams, Ordering::Relaxed);
+        }
+        self.is_laden.store(state.is_laden(), Ordering::Relaxed);
+    }
+
+    /// The same after it has filled the output.
+    pub(crate) fn publish_blocked(&self, state: &State) {
+        let was_blocked = self.blocked_at.load(Ordering::Relaxed) > 0;
+        let is_blocked = state.send_window <= 0 && !state.ready.is_empty();
+        if was_blocked != is_blocked {
+            let at = if is_blocked {
+                (self.born.elapsed().as_millis() as u64).max(1)
+            } else {
+                0
+            };
+            self.blocked_at.store(at, Ordering::Relaxed);
         }
     }
 }
@@ -136,6 +187,12 @@ pub(crate) struct State {
     unreported: u32,
     /// The window with which streams begin: ours only once the peer has acknowledged it (RFC 9113, section 6.9.2).
     stream_window: i64,
+    /// The longest frame that is accepted.
+    max_frame: u32,
+    pressure: Pressure,
+    /// How many bytes have come.
+    received: u64,
+    fresh: VecDeque<Fresh>,
     is_greeted: bool,
     next_id: u32,
     last_peer_id: u32,
@@ -152,6 +209,8 @@ pub(crate) struct State {
     pub(crate) senders: usize,
     /// Calls that wait until the peer takes one more.
     line: Line,
+    /// The peer has just refused a call: the next one waits for a moment.
+    pub(crate) hesitates: bool,
     task: Option<Waker>,
     wants_turn: bool,
 }
@@ -171,14 +230,18 @@ impl State {
         let config = config.bounded();
         let mut output = Output::default();
         let out = output.joined();
+        let share = Share::new(Arc::clone(&config.budget));
+        let pressure = Pressure::new(share, config.stream_window);
         let mut settings = vec![
-            (setting::INITIAL_WINDOW_SIZE, config.stream_window),
-            (setting::MAX_FRAME_SIZE, config.max_frame),
+            (setting::INITIAL_WINDOW_SIZE, pressure.announced()),
             (setting::MAX_HEADER_LIST_SIZE, config.max_header_list),
         ];
+        let mut max_frame = LEAST_MAX_FRAME;
         if role == Role::Client {
             out.extend_from_slice(PREFACE);
+            max_frame = config.max_frame;
             settings.insert(0, (setting::ENABLE_PUSH, 0));
+            settings.push((setting::MAX_FRAME_SIZE, max_frame));
         } else {
             settings.push((setting::MAX_CONCURRENT_STREAMS, config.max_streams));
         }
@@ -203,6 +266,10 @@ impl State {
             recv_window: INITIAL_WINDOW + beyond.max(0),
             unreported: 0,
             stream_window: INITIAL_WINDOW,
+            max_frame,
+            pressure,
+            received: 0,
+            fresh: VecDeque::new(),
             is_greeted: false,
             next_id: 1,
             last_peer_id: 0,
@@ -214,6 +281,7 @@ impl State {
             closed: None,
             senders: 0,
             line: Line::default(),
+            hesitates: false,
             task: None,
             wants_turn: false,
             config,
@@ -289,7 +357,7 @@ impl State {
     /// How many calls may begin. None while much waits for the socket: what is not sent yet can still be given up, and
     /// costs no memory here.
     fn room(&self) -> usize {
-        if self.output.len() > UNWRITTEN {
+        if self.output.len() > UNWRITTEN || self.hesitates {
             0
         } else {
             self.peer.max_streams.saturating_sub(self.active)
@@ -321,8 +389,10 @@ impl State {
     pub(crate) fn shrink(&mut self) {
         self.output.release();
         if self.ready.is_empty() {
-            self.ready.shrink_to(READY_KEPT);
+            self.ready.shrink_to(LIST_KEPT);
         }
+        self.fresh.clear();
+        self.fresh.shrink_to(LIST_KEPT);
     }
 
     /// Accounts for looking through all streams because the peer wants it.
@@ -336,11 +406,14 @@ impl State {
     fn insert(&mut self, id: u32) -> Key {
         self.active += 1;
         self.visits = VISITS.min(self.visits + VISITS_PER_STREAM);
+        self.hold(STREAM);
         self.streams.insert(Stream {
             id,
             handles: 1,
             is_counted: true,
             broken: None,
+            charge: STREAM,
+            moved: None,
             receiving: Receiving {
                 window: self.stream_window,
                 ..Receiving::default()
@@ -350,5 +423,13 @@ impl State {
                 ..Sending::default()
             },
         })
+    }
+
+    /// A stream has a head that counts for so many bytes.
+    fn charge(&mut self, key: Key, size: usize) {
+        if let Some(stream) = self.streams.get(key) {
+            stream.charge += size;
+            self.hold(size);
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
+use tokio::time::Instant;
 
 use crate::error::Error;
 
@@ -19,6 +20,10 @@ pub(crate) struct Stream {
     pub(crate) is_counted: bool,
     /// Why it ended early. Nothing is sent or received any more.
     pub(crate) broken: Option<Error>,
+    /// What it counts for besides what is unread and queued.
+    pub(crate) charge: usize,
+    /// When something of it was read or sent last, as far as that is known.
+    pub(crate) moved: Option<Instant>,
     pub(crate) receiving: Receiving,
     pub(crate) sending: Sending,
 }
@@ -30,6 +35,10 @@ pub(crate) struct Receiving {
     pub(crate) head: Option<Response<()>>,
     pub(crate) has_head: bool,
     pub(crate) data: Pieces,
+    /// How many bytes that is.
+    pub(crate) unread: usize,
+    /// Some of it may keep the buffer alive that it was read into.
+    pub(crate) is_fresh: bool,
     pub(crate) trailers: Option<HeaderMap>,
     /// Everything has come.
     pub(crate) is_ended: bool,
@@ -37,8 +46,6 @@ pub(crate) struct Receiving {
     pub(crate) is_unwanted: bool,
     /// How many bytes the peer may still send.
     pub(crate) window: i64,
-    /// How many bytes were read and not granted anew.
-    pub(crate) unreported: u32,
     /// How many bytes of the declared length are still to come. Zero before the head of an answer that will have no
     /// body, whatever it declares.
     pub(crate) missing: Option<u64>,
@@ -54,6 +61,8 @@ pub(crate) struct Sending {
     /// How many bytes the peer takes. It may be below zero.
     pub(crate) window: i64,
     pub(crate) end: End,
+    /// Its body waits until it takes more.
+    pub(crate) is_full: bool,
     /// It stands in the list of streams that have something to send.
     pub(crate) is_listed: bool,
     pub(crate) waker: Option<Waker>,
@@ -94,6 +103,8 @@ impl Stream {
 const SMALL: usize = 1024;
 /// What is joined gets no longer than this.
 const JOINED: usize = 16 * 1024;
+/// Pieces from this length on hold not much less than the buffer that they are parts of.
+pub(crate) const LARGE: usize = 16 * 1024;
 
 /// Pieces of a body. Most bodies have one, which needs no list.
 ///
@@ -144,15 +155,18 @@ impl Pieces {
         self.first.as_mut()
     }
 
-    /// How many bytes there are.
-    pub(crate) fn len(&self) -> usize {
-        let whole: usize = self.first.iter().chain(&self.rest).map(Bytes::len).sum();
-        whole + self.last.len()
+    /// Throws everything away.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
     }
 
-    /// Throws everything away; returns how many bytes it was.
-    pub(crate) fn clear(&mut self) -> usize {
-        std::iter::from_fn(|| self.pop()).map(|piece| piece.len()).sum()
+    /// Copies pieces out of the buffers that they are parts of: small ones, or all of them.
+    pub(crate) fn compact(&mut self, all: bool) {
+        for piece in self.first.iter_mut().chain(&mut self.rest) {
+            if all || piece.len() < LARGE {
+                *piece = Bytes::copy_from_slice(piece);
+            }
+        }
     }
 }
 
@@ -263,9 +277,8 @@ mod tests {
             pieces.push(Bytes::from(vec![n as u8; length]));
         }
         assert!(pieces.rest.len() < 50, "{}", pieces.rest.len());
-        let total = pieces.len();
         let read: Vec<u8> = std::iter::from_fn(|| pieces.pop()).flatten().collect();
-        assert_eq!((read.len(), pieces.len(), pieces.is_empty()), (total, 0, true));
+        assert!(pieces.is_empty());
         let wanted = (0..10_000_usize).flat_map(|n| {
             let length = if n % 1000 == 999 { SMALL + 1 } else { n % 5 + 1 };
             vec![n as u8; length]
@@ -282,11 +295,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_thrown_away_is_counted() {
-        let mut pieces = Pieces::default();
-        for length in [10, 2000, 5, 7] {
-            pieces.push(Bytes::from(vec![0; length]));
+    fn small_pieces_are_copied_out_of_their_buffers() {
+        let buffer = Bytes::from(vec![7; 100_000]);
+        let lengths = [10, LARGE, 2000, LARGE - 1];
+        for all in [false, true] {
+            let mut pieces = Pieces::default();
+            for length in lengths {
+                pieces.push(buffer.slice(..length));
+            }
+            pieces.compact(all);
+            for length in lengths {
+                let piece = pieces.pop().unwrap();
+                assert_eq!(piece, buffer[..length]);
+                let is_copy = piece.as_ptr() != buffer.as_ptr();
+                assert_eq!(is_copy, all || length < LARGE, "{length}");
+            }
         }
-        assert_eq!((pieces.clear(), pieces.len()), (2022, 0));
     }
 }

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
-use crate::frame::{self, FrameHead, HEAD, PREFACE, flag, kind};
+use crate::frame::{self, FrameHead, HEAD, PREFACE, flag, kind, setting};
 use crate::state::Shared;
 use crate::{BoxError, Config, Error, Reason, RecvBody, client, server};
 
@@ -27,6 +27,9 @@ pub(crate) const HEAD_OK: &[u8] = &[0x88];
 pub(crate) const LENGTH_5: &[u8] = &[0x0f, 0x0d, 1, b'5'];
 /// `a: b`
 pub(crate) const FIELD: &[u8] = &[0, 1, b'a', 1, b'b'];
+
+/// What clients say that use frames of 64 KiB, and may send them then.
+pub(crate) const LONG_FRAMES: (u16, u32) = (setting::MAX_FRAME_SIZE, 64 * 1024);
 
 /// Awaits what must happen soon.
 #[track_caller]

@@ -1,5 +1,6 @@
 //! Connections against peers that are scripted, and against another implementation.
 
+mod again;
 mod breaches;
 mod calls;
 mod cancelling;
@@ -10,5 +11,6 @@ mod going;
 mod others;
 mod plan;
 mod random;
+mod stalled;
 mod streams;
 mod stress;

@@ -133,6 +133,39 @@ async fn an_app_that_goes_away_in_good_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_goes_away_again_and_again_loses_no_call() {
+    let calls = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&calls);
+    let app = GrpcApp::start(move |mut call| {
+        let counted = Arc::clone(&counted);
+        async move {
+            call.messages().await;
+            if counted.fetch_add(1, Ordering::Relaxed) % 20 == 19 {
+                call.go_away();
+            }
+            call.send(b"").await;
+            call.finish(0, "", &[]);
+        }
+    })
+    .await;
+    let pair = Pair::of(&app).await;
+    let client = pair.client().await;
+    let callers = (0..30).map(|_| async {
+        for number in 0..40 {
+            if number % 2 == 0 {
+                let answer = client.proxy(APP, METHOD, b"x").await;
+                assert_eq!(answer.code(), 0, "{answer:?}");
+            } else {
+                let (answer, _) = client.invoke(&invocation(), &[]).await;
+                assert_eq!(answer.code(), 0, "{answer:?}");
+            }
+        }
+    });
+    futures_util::future::join_all(callers).await;
+    assert!(app.connections() > 10, "{} connections", app.connections());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_that_restarts_is_found_again() {
     let app = GrpcApp::echo().await;
     let mut pair = Pair::of(&app).await;
@@ -177,9 +210,6 @@ async fn calls_that_an_app_refuses_unseen_are_tried_again() {
     .await;
     let pair = Pair::of(&app).await;
     let client = pair.client().await;
-    let answers = [
-        client.proxy(APP, METHOD, b"x").await.code(),
-        client.proxy(APP, METHOD, b"x").await.code(),
-    ];
-    assert!(matches!(answers, [0 | UNAVAILABLE, 0]), "{answers:?}");
+    assert_eq!(client.proxy(APP, METHOD, b"x").await.only(), b"done");
+    assert_eq!(refused.load(Ordering::Relaxed), 2);
 }

@@ -1,7 +1,7 @@
 //! Many streams at once, and streams that nobody reads.
 
+use integration_tests::Daprd;
 use integration_tests::grpc::{GrpcApp, GrpcClient, GrpcStream, InvokeServiceRequest, Setup};
-use integration_tests::{Daprd, eventually};
 
 use super::{APP, METHOD, Pair, TO_APP};
 
@@ -127,23 +127,46 @@ async fn an_app_that_does_not_read_holds_nobody_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_streams_that_an_app_allows_are_all_that_it_gets() {
+    for allowed in [1, 5, 100] {
+        let mut setup = Setup::new();
+        setup.max_concurrent_streams(allowed);
+        let app = GrpcApp::start_with(setup, |mut call| async move {
+            call.messages().await;
+            call.send(b"").await;
+            call.finish(0, "", &[]);
+        })
+        .await;
+        let pair = Pair::of(&app).await;
+        let client = pair.client().await;
+        // The first of all calls, at once: the app has not said yet how many it takes.
+        let calls = (0..300).map(|_| client.proxy(APP, METHOD, b"x"));
+        for answer in futures_util::future::join_all(calls).await {
+            assert_eq!(answer.code(), 0, "{answer:?}");
+        }
+        let request = InvokeServiceRequest::post(APP, "m", "x");
+        let calls = (0..300).map(|_| client.invoke(&request, &[]));
+        for (answer, _) in futures_util::future::join_all(calls).await {
+            assert_eq!(answer.code(), 0, "{answer:?}");
+        }
+        assert!(app.connections() <= 3, "{} connections", app.connections());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_go_on_do_not_keep_others_out_for_ever() {
     let mut setup = Setup::new();
-    setup.max_concurrent_streams(100);
+    setup.max_concurrent_streams(3);
     let app = GrpcApp::start_with(setup, |mut call| async move {
-        call.messages().await;
-        call.send(b"").await;
+        while let Some(message) = call.message().await {
+            call.send(&message.data).await;
+        }
         call.finish(0, "", &[]);
     })
     .await;
     let pair = Pair::of(&app).await;
     let client = pair.client().await;
-    let request = InvokeServiceRequest::post(APP, "m", "x");
-    let calls = (0..300).map(|_| client.invoke(&request, &[]));
-    for (answer, _) in futures_util::future::join_all(calls).await {
-        assert_eq!(answer.code(), 0, "{answer:?}");
-    }
-    eventually("calls wait for their turn on few connections", || async {
-        app.connections() <= 3
-    })
-    .await;
+    let held = hold(&client, 8).await;
+    assert_eq!(client.proxy(APP, METHOD, b"x").await.only(), b"x");
+    assert!((3..=5).contains(&app.connections()), "{}", app.connections());
+    drop(held);
 }

@@ -9,6 +9,7 @@ mod metadata;
 mod packed;
 mod pairs;
 mod proxy;
+mod stalled;
 
 use integration_tests::grpc::{GrpcApp, GrpcClient};
 use integration_tests::{Daprd, DaprdBuilder, Mesh};

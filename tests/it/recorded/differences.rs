@@ -55,6 +55,8 @@ fn by_name(name: &str) -> &'static [&'static str] {
         "proxy no app" => &["client: head.header grpc-message"],
         // The head of an answer is passed on when it comes.
         "proxy no response message" | "proxy head without message" => &["client:"],
+        // What was refused, and certainly not seen, goes out again.
+        "proxy refused stream" => &["app: calls"],
         // The app of the recording had an answer of its own for this one.
         "proxy OnInvoke" => &["client: message0"],
         // What a policy judges must be what the app sees: a path in its normal form.

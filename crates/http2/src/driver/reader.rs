@@ -23,6 +23,8 @@ const TABLE: usize = 4096;
 /// How much is read at once, at first and at most.
 const LEAST_READ: usize = 4 * 1024;
 const MOST_READ: usize = 128 * 1024;
+/// With so many streams the heads of further ones are copied out of the buffer that they were read into.
+const MANY: usize = 256;
 /// How many frames a header block has at most beyond those that its length needs.
 const SPARE_CONTINUATIONS: usize = 8;
 
@@ -31,7 +33,6 @@ pub(super) struct Reader {
     buffer: BytesMut,
     read_size: usize,
     decoder: Decoder,
-    max_frame: u32,
     max_header_list: u32,
     /// How much of the client's preface has not come.
     preface: &'static [u8],
@@ -64,7 +65,6 @@ impl Reader {
             buffer: BytesMut::new(),
             read_size: LEAST_READ,
             decoder: Decoder::new(TABLE),
-            max_frame: config.max_frame,
             max_header_list: config.max_header_list,
             preface: match role {
                 Role::Client => &[],
@@ -118,7 +118,7 @@ impl Reader {
             self.preface = missing;
         }
         while let Some(head) = FrameHead::parse(&self.buffer) {
-            if head.length > self.max_frame {
+            if head.length > state.max_frame() {
                 return Err(Reason::FRAME_SIZE_ERROR);
             }
             if !self.has_begun {
@@ -179,7 +179,12 @@ impl Reader {
             }
         }
         match head.kind {
-            kind::DATA => state.receive_data(head.stream, payload, total, head.has(flag::END_STREAM)),
+            kind::DATA => {
+                if head.length == frame::LEAST_MAX_FRAME {
+                    state.allow_long_frames();
+                }
+                state.receive_data(head.stream, payload, total, head.has(flag::END_STREAM))
+            }
             kind::HEADERS => {
                 if head.has(flag::PRIORITY) {
                     if payload.len() < 5 {
@@ -239,6 +244,12 @@ impl Reader {
         state: &mut State,
         begun: &mut Vec<(Key, Request<()>)>,
     ) -> Result<(), Reason> {
+        // Values of fields are parts of the buffer, which all of them keep alive. A few calls may, and are spared a copy.
+        let bytes = if state.streams.len() < MANY {
+            bytes
+        } else {
+            Bytes::copy_from_slice(&bytes)
+        };
         let mut block = Block::new(self.max_header_list);
         // The table must stay in step, whatever becomes of the block.
         if self.decoder.decode(bytes, &mut block).is_err() {

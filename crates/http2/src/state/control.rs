@@ -82,7 +82,24 @@ impl State {
         self.change_windows(window)?;
         self.call_next();
         frame::put(self.output.joined(), kind::SETTINGS, flag::ACK, 0, &[]);
+        if self.peer.max_frame > LEAST_MAX_FRAME as usize {
+            self.allow_long_frames();
+        }
         Ok(())
+    }
+
+    /// The longest frame that is accepted.
+    pub(crate) fn max_frame(&self) -> u32 {
+        self.max_frame
+    }
+
+    /// Lets a client that uses long frames send them. Others keep to what they know without being told, and need not
+    /// be held to more.
+    pub(crate) fn allow_long_frames(&mut self) {
+        if self.max_frame < self.config.max_frame {
+            self.max_frame = self.config.max_frame;
+            self.announce(&[(setting::MAX_FRAME_SIZE, self.config.max_frame)]);
+        }
     }
 
     fn apply(&mut self, name: u16, value: u32) -> Result<(), Breach> {
@@ -118,25 +135,15 @@ impl State {
             if sending.window > GREATEST_WINDOW {
                 return Err(Reason::FLOW_CONTROL_ERROR);
             }
-            if !sending.queue.is_empty() {
+            if sending.is_full || !sending.queue.is_empty() {
                 waiting.push(key);
             }
         }
         for key in waiting {
             self.list(key);
+            self.wake_sender(key);
         }
         Ok(())
-    }
-
-    /// The peer has applied our settings: what it may send on streams that began before changes with them.
-    fn own_settings_apply(&mut self) {
-        let window = i64::from(self.config.stream_window);
-        let change = window - std::mem::replace(&mut self.stream_window, window);
-        if change != 0 {
-            self.streams
-                .iter_mut()
-                .for_each(|(_, stream)| stream.receiving.window += change);
-        }
     }
 
     fn receive_ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Breach> {
@@ -198,21 +205,21 @@ impl State {
                 && stream.receiving.is_ended
                 && stream.broken.is_none()
             {
-                stream.sending.queue.clear();
-                stream.sending.queued = 0;
                 stream.sending.end = End::Sent;
                 stream.sending.waker.take().into_iter().for_each(Waker::wake);
+                self.take_queued(key);
                 self.settle(key);
                 return Ok(());
             }
         }
+        // Servers that are at their limit may count calls for a moment whose answers are here already.
+        self.hesitates |= self.role == Role::Client && reason == Reason::REFUSED_STREAM;
         let is_ended = self
             .streams
             .get(key)
             .is_some_and(|stream| stream.receiving.is_ended);
         if !is_ended {
-            let unread = self.take_unread(key);
-            self.consumed(unread);
+            self.take_unread(key);
         }
         self.break_stream(
             key,
@@ -252,6 +259,7 @@ impl State {
             self.reset(key, Reason::FLOW_CONTROL_ERROR);
         } else {
             self.list(key);
+            self.wake_sender(key);
         }
         Ok(())
     }

@@ -32,14 +32,23 @@ impl State {
             self.call_next();
         }
         if is_forgotten {
-            let unread = self.take_unread(key);
-            self.consumed(unread);
-            self.streams.remove(key);
+            self.forget(key);
             let is_passable = self.role == Role::Server && self.streams.len() == self.crowd();
             if self.is_done() || is_passable {
                 self.wants_turn = true;
             }
         }
+    }
+
+    /// Takes a stream out, with all that it holds.
+    fn forget(&mut self, key: Key) {
+        self.take_unread(key);
+        self.take_queued(key);
+        if let Some(stream) = self.streams.get(key) {
+            let charge = stream.charge;
+            self.let_go(charge);
+        }
+        self.streams.remove(key);
     }
 
     /// Whether the connection has no calls, and gets none any more.
@@ -61,10 +70,9 @@ impl State {
         }
         // What has come before the end of a stream may still be read, except that a reset throws it away.
         stream.broken = Some(error);
-        stream.sending.queue.clear();
-        stream.sending.queued = 0;
         let wakers = [stream.receiving.waker.take(), stream.sending.waker.take()];
         wakers.into_iter().flatten().for_each(Waker::wake);
+        self.take_queued(key);
         self.settle(key);
     }
 

@@ -39,9 +39,9 @@ impl State {
         if self.recv_window < 0 {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }
+        self.report(total);
         let stream = key.and_then(|key| self.streams.get(key));
         let Some((key, stream)) = key.zip(stream).filter(|(_, stream)| !stream.is_over()) else {
-            self.consumed(total);
             return self.receive_late(id, false);
         };
         let receiving = &mut stream.receiving;
@@ -67,26 +67,20 @@ impl State {
             None
         };
         if let Some(reason) = breach {
-            self.consumed(total);
-            let unread = self.take_unread(key);
-            self.consumed(unread);
+            self.take_unread(key);
             self.reset(key, reason);
             return Ok(());
         }
         receiving.is_ended = is_end;
-        let padding = total - data.len();
-        let mut unread = padding;
+        let is_padded = total > data.len();
         if is_end || !data.is_empty() {
             receiving.waker.take().into_iter().for_each(Waker::wake);
         }
-        if receiving.is_unwanted {
-            unread += data.len();
-        } else if !data.is_empty() {
-            receiving.data.push(data);
+        if !receiving.is_unwanted && !data.is_empty() {
+            self.keep_unread(key, data);
         }
-        if unread > 0 {
-            self.consumed(unread);
-            self.consumed_of(key, padding);
+        if is_padded {
+            self.grant(key);
         }
         if is_end {
             self.settle(key);
@@ -140,17 +134,18 @@ impl State {
             return None;
         }
         self.taken_id = id;
-        if self.active >= self.config.max_streams as usize {
+        if self.active >= self.config.max_streams as usize || self.takes_none() {
             frame::put_reset(self.output.joined(), id, Reason::REFUSED_STREAM);
             self.resets.remember(id);
             return None;
         }
-        let missing = block.content_length();
+        let (missing, size) = (block.content_length(), block.size());
         let request = match block.into_request() {
             Ok(_) if is_end && missing.is_some_and(|missing| missing > 0) => Err(BadHead::Malformed),
             other => other,
         };
         let key = self.insert(id);
+        self.charge(key, size);
         match request {
             Ok(request) => {
                 if let Some(stream) = self.streams.get(key) {
@@ -190,7 +185,7 @@ impl State {
             self.receive_trailers(key, block, is_end);
             return Ok(());
         }
-        let length = block.content_length();
+        let (length, size) = (block.content_length(), block.size());
         match block.into_response() {
             // Interim answers are skipped; none may be the end, and one does not exist in HTTP/2 (sections 8.1, 8.6).
             Ok(response) if response.status().is_informational() => {
@@ -215,6 +210,7 @@ impl State {
                 stream.receiving.is_ended = is_end;
                 stream.receiving.missing = missing;
                 stream.receiving.waker.take().into_iter().for_each(Waker::wake);
+                self.charge(key, size);
                 if is_end {
                     self.settle(key);
                 }
@@ -233,11 +229,13 @@ impl State {
             return;
         }
         let is_complete = stream.receiving.missing.is_none_or(|missing| missing == 0);
+        let size = block.size();
         match block.into_trailers() {
             Ok(trailers) if is_end && is_complete => {
                 stream.receiving.trailers = Some(trailers);
                 stream.receiving.is_ended = true;
                 stream.receiving.waker.take().into_iter().for_each(Waker::wake);
+                self.charge(key, size);
                 self.settle(key);
             }
             _ => self.reset(key, Reason::PROTOCOL_ERROR),
@@ -267,8 +265,10 @@ impl State {
         let receiving = &mut stream.receiving;
         if let Some(data) = receiving.data.pop() {
             let length = data.len();
-            self.consumed(length);
-            self.consumed_of(key, length);
+            receiving.unread -= length;
+            self.let_go(length);
+            self.moves(key);
+            self.grant(key);
             return Poll::Ready(Ok(Received::Data(data)));
         }
         if receiving.is_ended {
@@ -289,7 +289,7 @@ impl State {
         };
         let receiving = &stream.receiving;
         let is_over = receiving.is_ended && receiving.data.is_empty() && receiving.trailers.is_none();
-        let unread = receiving.data.len() as u64;
+        let unread = receiving.unread as u64;
         (
             is_over,
             receiving.missing.map(|missing| missing.saturating_add(unread)),
@@ -302,44 +302,29 @@ impl State {
             stream.receiving.is_unwanted = true;
             stream.receiving.waker = None;
         }
-        let unread = self.take_unread(key);
-        self.consumed(unread);
+        self.take_unread(key);
     }
 
+    /// Throws away what is unread of a stream; returns how many bytes it was.
     pub(super) fn take_unread(&mut self, key: Key) -> usize {
-        self.streams
-            .get(key)
-            .map_or(0, |stream| stream.receiving.data.clear())
+        let Some(stream) = self.streams.get(key) else {
+            return 0;
+        };
+        stream.receiving.data.clear();
+        let unread = std::mem::take(&mut stream.receiving.unread);
+        self.let_go(unread);
+        unread
     }
 
-    /// Bytes of the connection were read, or thrown away: the peer may send as many again.
-    pub(super) fn consumed(&mut self, count: usize) {
+    /// Bytes came on the connection: the peer may send as many again. When they are read is between the peer and
+    /// their stream.
+    fn report(&mut self, count: usize) {
         self.unreported = self.unreported.saturating_add(count as u32);
         let window = INITIAL_WINDOW.max(i64::from(self.config.connection_window));
         if i64::from(self.unreported) * 2 >= window {
             let increment = std::mem::take(&mut self.unreported);
             self.recv_window += i64::from(increment);
             frame::put_window_update(self.output.joined(), 0, increment);
-            self.wants_turn = true;
-        }
-    }
-
-    /// Bytes of a stream were read.
-    fn consumed_of(&mut self, key: Key, count: usize) {
-        let window = i64::from(self.config.stream_window);
-        let Some(stream) = self.streams.get(key) else {
-            return;
-        };
-        let receiving = &mut stream.receiving;
-        if receiving.is_ended || stream.broken.is_some() {
-            return;
-        }
-        receiving.unreported = receiving.unreported.saturating_add(count as u32);
-        if i64::from(receiving.unreported) * 2 >= window {
-            let increment = std::mem::take(&mut receiving.unreported);
-            receiving.window += i64::from(increment);
-            let id = stream.id;
-            frame::put_window_update(self.output.joined(), id, increment);
             self.wants_turn = true;
         }
     }

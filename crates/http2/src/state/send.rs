@@ -1,17 +1,14 @@
 //! What calls send.
 
-use std::task::{Context, Poll, Waker};
-
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 
 use super::State;
-use crate::error::Error;
 use crate::fields::is_of_connection;
 use crate::frame::{self, FrameHead, HEAD, flag, kind};
 use crate::hpack::{Encoder, Pseudo};
 use crate::output::Output;
-use crate::stream::{End, Key, register};
+use crate::stream::{End, Key, LARGE};
 
 /// Longer frames would hold up those of other streams.
 const LONGEST: usize = 64 * 1024;
@@ -78,20 +75,32 @@ impl State {
 
     /// Sends a piece of a body, or keeps it until the peer takes it.
     pub(crate) fn send_data(&mut self, key: Key, data: Bytes, is_end: bool) {
+        self.send_shared_data(key, data, is_end, false);
+    }
+
+    /// The same; the piece comes back if the caller needs it once more.
+    pub(crate) fn send_shared_data(
+        &mut self,
+        key: Key,
+        data: Bytes,
+        is_end: bool,
+        is_shared: bool,
+    ) -> Option<Bytes> {
         if data.is_empty() {
             // An end needs no window, so it must not wait for one as a piece.
             if is_end {
                 self.send_end(key, None);
             }
-            return;
+            return None;
         }
+        let back = |data| is_shared.then_some(data);
         if self.sends(key).is_none() {
-            return;
+            return back(data);
         }
         let has_room = self.output.len() < ENOUGH;
         let longest = self.longest_data();
         let Some(stream) = self.streams.get(key) else {
-            return;
+            return back(data);
         };
         if is_end {
             stream.sending.end = End::Bare;
@@ -105,21 +114,36 @@ impl State {
             let length = data.len() as i64;
             stream.sending.window -= length;
             self.send_window -= length;
-            put_data(&mut self.output, stream.id, data, is_end);
+            put_data_head(&mut self.output, stream.id, data.len(), is_end);
+            let data = if is_shared {
+                self.output.put_shared(&data);
+                Some(data)
+            } else {
+                self.output.put(data);
+                None
+            };
             self.wants_turn = true;
             if is_end {
                 self.end_is_sent(key);
             }
-            return;
+            return data;
         }
-        stream.sending.queued += data.len();
-        // Longer pieces than a frame takes are cut here, without a copy, so that every piece is one frame at most.
+        let again = is_shared.then(|| data.clone());
+        let length = data.len();
+        stream.sending.queued += length;
+        // What the peer may leave here for long must not keep a buffer alive of which it is a small part.
         let mut data = data;
+        if stream.sending.window <= 0 && length < LARGE {
+            data = Bytes::copy_from_slice(&data);
+        }
+        // Longer pieces than a frame takes are cut here, without a copy, so that every piece is one frame at most.
         while data.len() > longest {
             stream.sending.queue.push(data.split_to(longest));
         }
         stream.sending.queue.push(data);
+        self.hold(length);
         self.list(key);
+        again
     }
 
     /// Ends a body, after what waits.
@@ -224,7 +248,6 @@ impl State {
     }
 
     fn send_next(&mut self, key: Key) {
-        let enough = self.config.max_queued;
         let longest = self.longest_data();
         let Some(stream) = self.streams.get(key) else {
             return;
@@ -245,15 +268,14 @@ impl State {
         let length = data.len();
         stream.sending.window -= length as i64;
         self.send_window -= length as i64;
-        let was_full = stream.sending.queued >= enough;
         stream.sending.queued -= length;
-        if was_full && stream.sending.queued < enough {
-            stream.sending.waker.take().into_iter().for_each(Waker::wake);
-        }
         let is_last = stream.sending.queue.is_empty();
         let is_end = is_last && matches!(stream.sending.end, End::Bare);
         let id = stream.id;
         put_data(&mut self.output, id, data, is_end);
+        self.let_go(length);
+        self.moves(key);
+        self.wake_sender(key);
         if is_end {
             self.end_is_sent(key);
         } else if is_last {
@@ -263,25 +285,12 @@ impl State {
         }
     }
 
-    /// Waits until the stream takes more of its body.
-    pub(crate) fn poll_capacity(&mut self, key: Key, cx: &Context<'_>) -> Poll<Result<(), Error>> {
-        let enough = self.config.max_queued;
-        let Some(stream) = self.streams.get(key) else {
-            return Poll::Ready(Err(Error::Closed));
-        };
-        if let Some(error) = &stream.broken {
-            return Poll::Ready(Err(error.clone()));
-        }
-        if !stream.sending.end.is_open() {
-            // The peer has answered, and wants no more of this.
-            return Poll::Ready(Err(Error::Closed));
-        }
-        // Registered in any case: a reset must wake whoever waits for the next piece of a body.
-        register(&mut stream.sending.waker, cx);
-        if stream.sending.queued < enough {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
+    /// Throws away what waits to be sent on a stream.
+    pub(super) fn take_queued(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get(key) {
+            stream.sending.queue.clear();
+            let queued = std::mem::take(&mut stream.sending.queued);
+            self.let_go(queued);
         }
     }
 }
@@ -312,14 +321,18 @@ fn put_fields(encoder: &mut Encoder, headers: &HeaderMap, out: &mut Vec<u8>) {
 }
 
 fn put_data(output: &mut Output, id: u32, data: Bytes, is_end: bool) {
+    put_data_head(output, id, data.len(), is_end);
+    output.put(data);
+}
+
+fn put_data_head(output: &mut Output, id: u32, length: usize, is_end: bool) {
     let head = FrameHead {
-        length: data.len() as u32,
+        length: length as u32,
         kind: kind::DATA,
         flags: if is_end { flag::END_STREAM } else { 0 },
         stream: id,
     };
     output.joined().extend_from_slice(&head.to_bytes());
-    output.put(data);
 }
 
 /// Writes the head of the frame whose block begins at `start`; blocks that are longer than a frame are cut.

@@ -15,6 +15,7 @@ pub(crate) struct Left {
     pub(crate) ready: usize,
     /// How much of the connection's window for receiving is lost.
     pub(crate) credit: i64,
+    pub(crate) held: usize,
 }
 
 pub(crate) const NOTHING: Left = Left {
@@ -22,6 +23,7 @@ pub(crate) const NOTHING: Left = Left {
     active: 0,
     ready: 0,
     credit: 0,
+    held: 0,
 };
 
 impl State {
@@ -32,6 +34,7 @@ impl State {
             active: self.active,
             ready: self.ready.len(),
             credit: window - self.recv_window - i64::from(self.unreported),
+            held: self.held(),
         }
     }
 
@@ -133,7 +136,7 @@ fn what_config_says_is_kept_within_what_the_protocol_allows() {
     let state = State::new(Role::Server, config);
     assert_eq!(state.recv_window, frame::GREATEST_WINDOW);
     assert_eq!(state.config.max_frame, frame::LEAST_MAX_FRAME);
-    assert_eq!(state.config.stream_window, u32::MAX >> 1);
+    assert_eq!(state.config.stream_window, u32::MAX >> 2);
 }
 
 #[test]

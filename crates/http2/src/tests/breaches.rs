@@ -87,6 +87,11 @@ async fn servers() {
             closed,
         ),
         (
+            "a long frame of a client that has shown no use for them",
+            headers(0, 3, vec![0; 16_385]),
+            Reason::FRAME_SIZE_ERROR,
+        ),
+        (
             "a head after a reset",
             [reset(1, Reason::CANCEL), headers(1, 1, FIELD)].concat(),
             closed,
@@ -178,4 +183,37 @@ async fn a_connection_that_ends_within_a_frame_ends() {
         // The call was dropped with the connection.
         until(|| served.shared.lock().streams.is_empty()).await;
     }
+}
+
+#[tokio::test]
+async fn long_frames_are_allowed_to_those_who_use_them() {
+    let long = |seen: &[Seen]| {
+        let settings = seen
+            .iter()
+            .filter(|frame| frame.kind == kind::SETTINGS && frame.flags == 0);
+        let allowed = [
+            LONG_FRAMES.0.to_be_bytes().to_vec(),
+            LONG_FRAMES.1.to_be_bytes().to_vec(),
+        ]
+        .concat();
+        settings.filter(|frame| frame.payload == allowed).count()
+    };
+    let full = data(0, 1, vec![0; 16_384]);
+    for (name, first, more) in [
+        ("settings", &[LONG_FRAMES][..], &b""[..]),
+        ("a frame that is as long as is allowed", &[], &full),
+        ("both", &[LONG_FRAMES], &full),
+    ] {
+        let mut served = served_with(crate::Config::default(), first, 1 << 20, never).await;
+        served.peer.send([&headers(0, 1, POST)[..], more].concat()).await;
+        assert_eq!(long(&served.peer.sync().await), 1, "{name}");
+        served.peer.send(data(0, 1, vec![0; 65_536 - 16_385])).await;
+        served.peer.sync().await;
+    }
+    let mut served = served(never).await;
+    served
+        .peer
+        .send([headers(0, 1, POST), data(0, 1, vec![0; 16_383])].concat())
+        .await;
+    assert_eq!(long(&served.peer.sync().await), 0);
 }

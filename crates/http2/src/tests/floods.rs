@@ -222,7 +222,7 @@ async fn crowds_are_not_read_until_they_are_gone() {
 
 #[tokio::test]
 async fn windows_cannot_be_changed_for_ever_while_there_are_many_streams() {
-    let mut served = served_with(Config::default(), &[], 1 << 20, never).await;
+    let mut served = served_with(Config::default(), &[LONG_FRAMES], 1 << 20, never).await;
     for id in (1..10_001).step_by(2) {
         served.peer.send(headers(0, id, POST)).await;
     }
@@ -254,7 +254,7 @@ async fn crumbs_are_kept_as_a_whole() {
     served.peer.send(headers(0, 1, POST)).await;
     for _ in 0..50 {
         served.peer.send(data(0, 1, "x").repeat(1000)).await;
-        served.peer.send(frame(0x99, 0, 0, vec![0; 60_000])).await;
+        served.peer.send(frame(0x99, 0, 0, vec![0; 16_000])).await;
     }
     served.peer.sync().await;
     let mut state = served.shared.lock();
@@ -268,7 +268,7 @@ async fn crumbs_are_kept_as_a_whole() {
 
 #[tokio::test]
 async fn an_idle_connection_keeps_little() {
-    let mut served = served(echo).await;
+    let mut served = served_with(Config::default(), &[LONG_FRAMES], 1 << 20, echo).await;
     let long = [POST, &[0, 1, b'a', 0x7f, 0xe1, 0xb4, 0x03], &vec![b'x'; 56_032]].concat();
     for id in (1..2001).step_by(2) {
         let bytes = [

@@ -176,19 +176,19 @@ fn small_windows() -> Config {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_stops_the_stream_and_what_is_thrown_away_not_the_connection() {
+async fn what_nobody_reads_stops_its_stream_and_not_the_connection() {
     let mut served = served_with(small_windows(), &[], 1 << 20, never).await;
     served.peer.sync().await;
     served.peer.send(headers(0, 1, POST)).await;
     for _ in 0..4 {
         served.peer.send(data(0, 1, vec![0; 15_000])).await;
     }
-    assert_eq!(granted(&served.peer.sync().await), (0, 0));
-    assert_eq!(served.shared.lock().left().credit, 60_000);
+    assert_eq!(granted(&served.peer.sync().await), (60_000, 0));
+    let left = served.shared.lock().left();
+    assert_eq!((left.credit, left.held > 60_000), (0, true));
     served.peer.send(reset(1, crate::Reason::CANCEL)).await;
-    let seen = served.peer.sync().await;
-    assert_eq!(granted(&seen), (60_000, 0));
-    assert_eq!(served.shared.lock().left().credit, 0);
+    assert_eq!(granted(&served.peer.sync().await), (0, 0));
+    assert_eq!(served.shared.lock().left(), NOTHING);
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn padding_is_given_back_at_once() {
     seen.extend(served.peer.sync().await);
     let (connection, stream) = granted(&seen);
     assert!(connection >= 50_000 && stream >= 50_000, "{connection} {stream}");
-    assert_eq!(served.shared.lock().left().credit, 255);
+    assert_eq!(served.shared.lock().left().credit, 0);
 }
 
 #[tokio::test]
@@ -237,13 +237,14 @@ async fn more_than_the_window_of_the_connection_breaks_it() {
         connection_window: 0,
         ..Config::default()
     };
-    let mut served = served_with(config, &[], 1 << 20, never).await;
+    let mut served = served_with(config, &[LONG_FRAMES], 1 << 20, never).await;
     served
         .peer
         .send([headers(0, 1, POST), headers(0, 3, POST)].concat())
         .await;
-    for stream in [1, 3] {
-        served.peer.try_send(data(0, stream, vec![0; 40_000])).await;
+    // What is left when half of it is used up, and not given back yet.
+    for (stream, length) in [(1, 32_000), (3, 33_536)] {
+        served.peer.try_send(data(0, stream, vec![0; length])).await;
     }
     assert_eq!(
         served.peer.breach().await,

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::testing::*;
-use crate::{BoxError, Config};
+use crate::{BoxError, Budget, Config};
 
 /// What one side sends of a call.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) max_queued: usize,
     pub(super) socket: usize,
     pub(super) max_streams: u32,
+    /// What each connection may hold. Enough for all exchanges, but for small windows only.
+    pub(super) budget: usize,
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -62,15 +64,17 @@ pub(super) fn plan() -> impl Strategy<Value = Plan> {
         1..2000_usize,
         50..5000_usize,
         1..10_u32,
+        prop_oneof![Just(1_usize << 30), (3_usize << 20)..(8 << 20)],
     )
         .prop_map(
-            |(exchanges, window, is_wide, max_queued, socket, max_streams)| Plan {
+            |(exchanges, window, is_wide, max_queued, socket, max_streams, budget)| Plan {
                 exchanges,
                 window,
                 connection_window: if is_wide { 1 << 20 } else { 65_535 },
                 max_queued,
                 socket,
                 max_streams,
+                budget,
             },
         )
 }
@@ -94,7 +98,7 @@ impl Plan {
             connection_window: self.connection_window,
             max_queued: self.max_queued,
             max_streams: self.max_streams,
-            streams_before_settings: 1,
+            budget: Budget::new(self.budget),
             ..Config::default()
         }
     }

@@ -83,6 +83,8 @@ async fn mistakes_on_a_stream_reset_it_and_nothing_else() {
     ];
     for (name, bytes, reason) in cases {
         let mut served = served(never).await;
+        served.peer.send(settings(&[LONG_FRAMES])).await;
+        served.peer.sync().await;
         served.peer.send(bytes).await;
         assert_eq!(served.peer.reset().await, (1, reason), "{name}");
         // The client goes on before it has heard of that.
@@ -130,7 +132,7 @@ async fn an_answer_before_the_end_of_its_request_ends_both() {
     // What was on its way is no mistake, and takes no window.
     served
         .peer
-        .send([data(0, 1, vec![0; 60_000]), headers(END, 1, FIELD)].concat())
+        .send([data(0, 1, vec![0; 16_000]), headers(END, 1, FIELD)].concat())
         .await;
     let seen = served.peer.sync().await;
     assert!(seen.iter().all(|frame| frame.stream != 1), "{seen:?}");

@@ -212,8 +212,9 @@ impl Peers for Client {
     }
 }
 
+/// How the other side says that the time is over: with the status, or by breaking the call off.
 fn is_late(error: &InvokeError) -> bool {
-    error.rpc_code() == Some(code::DEADLINE_EXCEEDED)
+    matches!(error.rpc_code(), Some(code::DEADLINE_EXCEEDED | code::CANCELLED))
 }
 
 fn post(path: PathAndQuery, headers: HeaderMap, body: Outgoing) -> Request<Outgoing> {

@@ -260,6 +260,13 @@ fn is_registered(path: &str) -> bool {
 #[derive(Default)]
 pub struct Answer(Kind);
 
+impl From<bytes::Bytes> for Answer {
+    /// A text for somebody who does not speak gRPC; the status is in the head.
+    fn from(text: bytes::Bytes) -> Self {
+        Self(Kind::Relayed(Body::full(text)))
+    }
+}
+
 #[derive(Default)]
 enum Kind {
     /// Nothing: the status is in the head.

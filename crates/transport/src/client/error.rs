@@ -118,7 +118,7 @@ impl ClientError {
     }
 
     /// `unsent`: nothing of the request went out.
-    pub(super) fn from_http2(error: http2::Error, unsent: bool) -> Self {
+    pub(crate) fn from_http2(error: http2::Error, unsent: bool) -> Self {
         Self {
             kind: classify_http2(&error),
             seen: if unsent || error.is_unseen() {

@@ -3,7 +3,8 @@
 mod peer;
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http2::client::Call;
-use http2::{Config, KeepAlive, RecvBody};
+use http2::client::{Call, Opened};
+use http2::{Budget, Config, KeepAlive, RecvBody};
 use lifecycle::Tasks;
 
 use self::peer::{Connection, Peer, User};
@@ -22,9 +23,13 @@ use super::error::{ClientError, ErrorKind};
 use crate::tls::ClientTls;
 use crate::{BoxError, Socket, reset_reason};
 
-/// How many calls go out on a connection before the peer has told how many it takes; the others wait for that.
-/// Peers should take no fewer (RFC 9113, section 6.5.2), and refuse what goes beyond their limit.
-const STREAMS_BEFORE_SETTINGS: usize = 100;
+/// How often a call that the peer certainly did nothing for is sent again.
+const MOST_RESENT: u32 = 3;
+/// The same for calls that a peer refuses which carries as many as it takes: some count calls for a moment that are
+/// over. Each time the call waits for its turn.
+const MOST_TURNS: u32 = 30;
+/// The pause before a call goes out again that was refused twice; it grows fourfold.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Which peer: its address, and the identity that it must prove on connections that prove one. Connections are
 /// never shared between identities.
@@ -51,6 +56,9 @@ impl PeerKey {
 pub struct H2PoolConfig {
     /// How many calls one connection carries before a second one is made.
     pub max_users: usize,
+    /// A connection that carries as many calls as the peer takes, none of which ended for so long, is not waited for:
+    /// they may go on for ever. Short calls are waited for, as the peer wants it.
+    pub patience: Duration,
     /// How many peers are known at once; beyond, one without calls is let go.
     pub max_peers: usize,
     /// How long a connection may take to be made.
@@ -59,9 +67,10 @@ pub struct H2PoolConfig {
     pub keep_alive: Option<(Duration, Duration)>,
     /// How many bytes of one stream may be on the way unread.
     pub stream_window: u32,
-    /// How many bytes of all streams together may be on the way unread. Large, so that readers that lag do not
-    /// stop their neighbours on the connection.
+    /// How many bytes of all streams of a connection may be on the way to this side.
     pub connection_window: u32,
+    /// What the streams of all connections of the pool may hold together.
+    pub budget: Arc<Budget>,
     /// The longest header list that is accepted, in bytes.
     pub max_header_list: u32,
     /// How connections to peers that must prove an identity are secured.
@@ -72,11 +81,13 @@ impl Default for H2PoolConfig {
     fn default() -> Self {
         Self {
             max_users: 2048,
+            patience: Duration::from_secs(1),
             max_peers: 4096,
             connect_timeout: Duration::from_secs(20),
             keep_alive: Some((Duration::from_secs(10), Duration::from_secs(5))),
             stream_window: 256 * 1024,
-            connection_window: 64 * 1024 * 1024,
+            connection_window: 16 * 1024 * 1024,
+            budget: Arc::default(),
             max_header_list: 4 * 1024 * 1024,
             tls: None,
         }
@@ -93,6 +104,9 @@ pub struct Purged {
 }
 
 /// HTTP/2 connections to many peers, one per peer as long as that is enough.
+///
+/// A further one is made when those that are there carry as many calls as they may, or when streams on which nothing
+/// moves are in the way of others.
 #[derive(Debug)]
 pub struct H2Pool {
     config: H2PoolConfig,
@@ -112,7 +126,8 @@ impl H2Pool {
 
     /// Sends a request and waits for the head of the answer. A URI that is not absolute is one of the peer's.
     ///
-    /// A request that comes back unsent because its connection had just ended goes out on a new one.
+    /// A request that the peer certainly did nothing for (its connection had just ended, or the stream was refused)
+    /// goes out again, as long as all that went out of its body is still there.
     pub async fn send<B>(
         &self,
         key: &PeerKey,
@@ -124,10 +139,18 @@ impl H2Pool {
     {
         let peer = self.peer(key);
         let mut call = Call::new(request);
-        let mut is_retry = false;
+        let (mut resent, mut turns, mut is_stuck) = (0, 0, false);
         loop {
-            let (connection, user) = self.connection(&peer, key).await?;
-            let error = match connection.sender.send(&mut call).await {
+            let (connection, user) = self.connection(&peer, key, is_stuck).await?;
+            let Some(opened) = open(&connection, &mut call, &peer, self.config.patience).await else {
+                is_stuck = true;
+                continue;
+            };
+            let answered = match opened {
+                Ok(opened) => opened.answer(&mut call).await,
+                Err(error) => Err(error),
+            };
+            let error = match answered {
                 Ok(answer) => {
                     return Ok(answer.map(|body| CountedBody {
                         body,
@@ -136,20 +159,31 @@ impl H2Pool {
                 }
                 Err(error) => error,
             };
-            let error = ClientError::from_http2(error, call.is_unsent())
-                .on_connection(connection.sender.is_greeted());
-            let is_over = error.kind() == ErrorKind::RequestBody || is_retry;
-            if is_over || !call.is_unsent() {
+            let is_refused = error.reset_reason().is_some();
+            if is_refused && connection.is_crowded() && call.is_unsent() && turns < MOST_TURNS {
+                turns += 1;
+                continue;
+            }
+            drop(user);
+            let is_greeted = connection.sender.is_greeted();
+            let error = ClientError::from_http2(error, call.is_unsent()).on_connection(is_greeted);
+            // Who has not shown that it speaks HTTP/2 gets one more chance.
+            let is_over = resent == if is_greeted { MOST_RESENT } else { 1 };
+            if is_over || error.kind() == ErrorKind::RequestBody || !call.is_unsent() {
                 return Err(error);
             }
-            peer.forget(&connection);
-            is_retry = true;
+            resent += 1;
+            if !is_refused {
+                peer.forget(&connection);
+            } else if resent > 1 {
+                Box::pin(tokio::time::sleep(PAUSE * 4_u32.pow(resent - 2))).await;
+            }
         }
     }
 
     /// Makes a connection if there is none, so that time limits of calls need not cover that.
     pub async fn connect(&self, key: &PeerKey) -> Result<(), ClientError> {
-        self.connection(&self.peer(key), key).await.map(drop)
+        self.connection(&self.peer(key), key, false).await.map(drop)
     }
 
     /// Closes connections that had no call for `max_idle`.
@@ -194,19 +228,43 @@ impl H2Pool {
         Arc::clone(peers.entry(key.clone()).or_default())
     }
 
-    async fn connection(&self, peer: &Peer, key: &PeerKey) -> Result<(Arc<Connection>, User), ClientError> {
-        match peer.free(self.config.max_users) {
-            Some(found) => Ok(found),
-            // Rare, and large: a call must not carry room for it.
-            None => Box::pin(self.another(peer, key)).await,
+    /// A connection for one more call: one that is free, else one to wait for, else another. With `is_stuck` waiting
+    /// was in vain.
+    async fn connection(
+        &self,
+        peer: &Peer,
+        key: &PeerKey,
+        is_stuck: bool,
+    ) -> Result<(Arc<Connection>, User), ClientError> {
+        if let Some(found) = self.existing(peer, is_stuck) {
+            return Ok(found);
+        }
+        // Rare, and large: a call must not carry room for it.
+        match Box::pin(self.another(peer, key, is_stuck)).await {
+            Err(error) => peer.busy(self.config.max_users).ok_or(error),
+            found => found,
         }
     }
 
+    /// A connection that is there.
+    fn existing(&self, peer: &Peer, is_stuck: bool) -> Option<(Arc<Connection>, User)> {
+        let max_users = self.config.max_users;
+        peer.free(max_users).or_else(|| {
+            let waits = !is_stuck || !peer.may_have_more();
+            waits.then(|| peer.busy(max_users))?
+        })
+    }
+
     /// One more connection, which callers that wait for one share.
-    async fn another(&self, peer: &Peer, key: &PeerKey) -> Result<(Arc<Connection>, User), ClientError> {
+    async fn another(
+        &self,
+        peer: &Peer,
+        key: &PeerKey,
+        is_stuck: bool,
+    ) -> Result<(Arc<Connection>, User), ClientError> {
         let failures = peer.failures();
         let mut last_failure = peer.dialling.lock().await;
-        if let Some(found) = peer.free(self.config.max_users) {
+        if let Some(found) = self.existing(peer, is_stuck) {
             return Ok(found);
         }
         if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
@@ -248,8 +306,8 @@ impl H2Pool {
                 .map(|authority| (scheme, authority)),
             stream_window: self.config.stream_window,
             connection_window: self.config.connection_window,
+            budget: Arc::clone(&self.config.budget),
             max_header_list: self.config.max_header_list,
-            streams_before_settings: self.config.max_users.min(STREAMS_BEFORE_SETTINGS) as u32,
             keep_alive: self.config.keep_alive.map(|(interval, patience)| KeepAlive {
                 interval,
                 patience,
@@ -266,6 +324,35 @@ impl H2Pool {
         });
         Connection::new(sender)
     }
+}
+
+/// Opens a call on a connection, when the peer takes one more; `None` when that may never be and there may be another
+/// connection.
+async fn open<B>(
+    connection: &Connection,
+    call: &mut Call<B>,
+    peer: &Peer,
+    patience: Duration,
+) -> Option<Result<Opened, http2::Error>>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    let mut opening = pin!(connection.sender.open(call));
+    if let Poll::Ready(opened) = poll_fn(|cx| Poll::Ready(opening.as_mut().poll(cx))).await {
+        return Some(opened);
+    }
+    // Those that wait are few, and a timer for each call would be dear.
+    let patient = async {
+        loop {
+            match tokio::time::timeout(patience, opening.as_mut()).await {
+                Ok(opened) => return Some(opened),
+                Err(_) if connection.is_stuck(patience) && peer.may_have_more() => return None,
+                Err(_) => {}
+            }
+        }
+    };
+    Box::pin(patient).await
 }
 
 /// The body of an answer; the call counts as one on its connection until it ends or is dropped.

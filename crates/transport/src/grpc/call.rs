@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
@@ -32,6 +33,8 @@ pub struct Refusal {
     pub http: StatusCode,
     /// The status of the call.
     pub status: GrpcStatus,
+    /// Whether the body says it, too: no client of gRPC leaves the content type out, so that somebody may read this.
+    is_told: bool,
 }
 
 impl CallHead {
@@ -41,6 +44,7 @@ impl CallHead {
         head.encoding = Encoding::of(request.headers()).map_err(|status| Refusal {
             http: StatusCode::OK,
             status,
+            is_told: false,
         })?;
         Ok(head)
     }
@@ -52,6 +56,7 @@ impl CallHead {
             Err(Box::new(Refusal {
                 http,
                 status: GrpcStatus::new(code, text),
+                is_told: content_type.is_none() && request.method() != Method::HEAD,
             }))
         };
         if request.headers().keys_len() > MOST_HEADERS {
@@ -96,13 +101,19 @@ impl Refusal {
         Self {
             http: StatusCode::BAD_REQUEST,
             status: GrpcStatus::new(INTERNAL, text),
+            is_told: false,
         }
     }
 
-    /// The answer: all of it is in the head.
-    pub fn to_response<B: Default>(&self) -> Response<B> {
+    /// The answer: all of it is in the head, and once more in the body for whoever does not speak gRPC.
+    pub fn to_response<B: Default + From<Bytes>>(&self) -> Response<B> {
         let mut response = trailers_only(&self.status, HeaderValue::from_static("application/grpc"));
         *response.status_mut() = self.http;
+        if self.is_told {
+            let text = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, text);
+            *response.body_mut() = B::from(format!("{}\n", self.status.message).into());
+        }
         response
     }
 }
@@ -146,6 +157,25 @@ mod tests {
             Ok(_) => (0, 0),
             Err(refusal) => (refusal.http.as_u16(), refusal.status.code),
         }
+    }
+
+    #[test]
+    fn who_does_not_speak_grpc_can_read_that() {
+        let told = |method: Method, content_type: Option<&str>| {
+            let mut request = Request::new(());
+            *request.method_mut() = method;
+            if let Some(content_type) = content_type {
+                let value = content_type.parse().unwrap();
+                request.headers_mut().insert(header::CONTENT_TYPE, value);
+            }
+            let response = CallHead::of(&request).unwrap_err().to_response::<Bytes>();
+            (response.status().as_u16(), response.into_body())
+        };
+        let text = "invalid gRPC request content-type \"\"\n";
+        assert_eq!(told(Method::GET, None), (415, text.into()));
+        assert_eq!(told(Method::HEAD, None), (415, "".into()));
+        assert_eq!(told(Method::POST, Some("text/plain")), (415, "".into()));
+        assert_eq!(told(Method::GET, Some("application/grpc")), (405, "".into()));
     }
 
     #[test]

@@ -29,6 +29,8 @@ use crate::client::{ClientError, CountedBody, ErrorKind, Seen};
 pub use answer::RelayedAnswer;
 
 const DEADLINE_EXCEEDED: i32 = 4;
+/// The code of HTTP/2 with which calls are broken off.
+const CANCEL: u32 = 8;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const INTERNAL: i32 = 13;
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -84,9 +86,9 @@ pub struct RelayFailure {
 }
 
 impl RelayFailure {
-    /// Whether a connection that was there gave the call back: the other side went away without having taken it. It
-    /// may be sent again at once. A call that was refused with `REFUSED_STREAM` is not: who refuses one call refuses
-    /// the next, and whether anything of its body was sent by then is a matter of luck.
+    /// Whether a connection that was there gave the call back, and more of its body went out than the pool keeps: the
+    /// other side went away without having taken it. It may be sent again at once. A call that was refused with
+    /// `REFUSED_STREAM` is not: the pool has tried that for long enough.
     pub fn was_given_back(&self) -> bool {
         self.seen == Seen::No && self.is_lost
     }
@@ -138,7 +140,12 @@ impl Relay {
         match answered {
             Ok(response) => Ok(self.relayed(response)),
             Err(error) => {
-                let status = GrpcStatus::of_failure(&error);
+                let status = match error.kind() {
+                    ErrorKind::StreamReset(CANCEL) if self.deadline.is_some_and(is_over) => {
+                        deadline_exceeded()
+                    }
+                    _ => GrpcStatus::of_failure(&error),
+                };
                 let is_lost = !matches!(error.kind(), ErrorKind::Connect | ErrorKind::StreamReset(_));
                 let failure = self.fails(status, error.seen(), is_lost);
                 Err(RelayFailure {
@@ -191,6 +198,11 @@ impl Relay {
 
 fn deadline_exceeded() -> GrpcStatus {
     GrpcStatus::new(DEADLINE_EXCEEDED, "context deadline exceeded")
+}
+
+/// Whether a deadline has come. The other side knows of it, too: when it was first to break the call off, that was why.
+fn is_over(deadline: Instant) -> bool {
+    deadline <= Instant::now()
 }
 
 /// The request body of a call that is passed on.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http2::server::Connection;
-use http2::{Config, KeepAlive, RecvBody};
+use http2::{Budget, Config, KeepAlive, RecvBody};
 use lifecycle::{Shutdown, Tasks};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -29,9 +29,10 @@ pub struct GrpcServerConfig {
     pub keep_alive: (Duration, Duration),
     /// How many bytes of one stream may be on the way unread.
     pub stream_window: u32,
-    /// How many bytes of all streams together may be on the way unread. Large, so that readers that lag do not
-    /// stop their neighbours on the connection.
+    /// How many bytes of all streams of a connection may be on the way to this side.
     pub connection_window: u32,
+    /// What the streams of all connections may hold together.
+    pub budget: Arc<Budget>,
     /// How connections are secured; `None` for clear text. The handshake counts towards `handshake_timeout`.
     pub tls: Option<ServerTls>,
 }
@@ -43,7 +44,8 @@ impl Default for GrpcServerConfig {
             handshake_timeout: Duration::from_secs(10),
             keep_alive: (Duration::from_secs(10), Duration::from_secs(5)),
             stream_window: 256 * 1024,
-            connection_window: 64 * 1024 * 1024,
+            connection_window: 16 * 1024 * 1024,
+            budget: Arc::default(),
             tls: None,
         }
     }
@@ -127,6 +129,7 @@ fn bounds(config: &GrpcServerConfig) -> Config {
     Config {
         stream_window: config.stream_window,
         connection_window: config.connection_window,
+        budget: Arc::clone(&config.budget),
         max_header_list: config.max_header_list,
         keep_alive: Some(KeepAlive {
             interval,

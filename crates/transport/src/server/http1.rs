@@ -126,7 +126,9 @@ where
                     return Outcome::Quiet(Rewound::of(connection.into_parts()));
                 }
                 calls = watch.calls();
-                look.as_mut().reset(Instant::now() + busy.quiet(is_new));
+                // A call that goes on, for however long, is nothing to look at often.
+                let is_idle = watch.is_quiet();
+                look.as_mut().reset(Instant::now() + busy.quiet(is_new && is_idle));
             }
         }
     }

@@ -9,6 +9,12 @@ use tokio::time::Instant;
 
 use crate::client::connect::ConnectError;
 
+/// How many connections there are to one peer on account of calls that wait.
+const MOST_CONNECTIONS: usize = 8;
+/// A connection whose window is used up for so long gets no further calls: streams that nobody reads at the peer may
+/// hold all of it, and calls whose heads went out can go nowhere else any more.
+const BLOCKED: Duration = Duration::from_millis(20);
+
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) connections: RwLock<Vec<Arc<Connection>>>,
@@ -83,10 +89,25 @@ impl Connection {
             usage: Arc::new(usage),
         }
     }
+
+    /// How many calls it carries at once.
+    fn limit(&self, max_users: usize) -> usize {
+        max_users.min(self.sender.max_streams())
+    }
+
+    /// Whether it carries as many calls as the peer takes, those that wait for their turn included.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.usage.users.load(Ordering::Relaxed) >= self.sender.max_streams()
+    }
+
+    /// Whether it carries as many calls as the peer takes, and none of them ended for so long.
+    pub(super) fn is_stuck(&self, patience: Duration) -> bool {
+        self.sender.is_greeted() && self.usage.idle_for() >= patience
+    }
 }
 
 impl Usage {
-    /// How long nobody has been there. A user may leave at this moment.
+    /// How long ago the last user left. One may leave at this moment.
     fn idle_for(&self) -> Duration {
         let idle_since = Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
         self.epoch.elapsed().saturating_sub(idle_since)
@@ -116,15 +137,40 @@ impl Peer {
         });
     }
 
-    /// A connection with a free place.
+    /// A connection with a free place, and nothing in the way.
     pub(super) fn free(&self, max_users: usize) -> Option<(Arc<Connection>, User)> {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
         connections
             .iter()
-            .filter(|connection| !connection.sender.is_closed())
+            .filter(|connection| !connection.sender.is_closed() && !connection.sender.is_clogged(BLOCKED))
             .find_map(|connection| {
-                User::enter(&connection.usage, max_users).map(|user| (Arc::clone(connection), user))
+                let user = User::enter(&connection.usage, connection.limit(max_users))?;
+                Some((Arc::clone(connection), user))
             })
+    }
+
+    /// The connection that is the least evil when none is free: the calls of one that carries as many as the peer
+    /// takes are waited for. One where something is in the way is taken only if there are to be no more of them.
+    pub(super) fn busy(&self, max_users: usize) -> Option<(Arc<Connection>, User)> {
+        let may_have_more = self.may_have_more();
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        let users = |connection: &Connection| connection.usage.users.load(Ordering::Relaxed);
+        let least = connections
+            .iter()
+            .filter(|connection| !connection.sender.is_closed() && users(connection) < max_users)
+            .filter(|connection| !may_have_more || !connection.sender.is_clogged(BLOCKED))
+            .min_by_key(|connection| users(connection))?;
+        let user = User::enter(&least.usage, max_users)?;
+        Some((Arc::clone(least), user))
+    }
+
+    /// Whether there may be one more connection on account of calls that wait.
+    pub(super) fn may_have_more(&self) -> bool {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        let open = connections
+            .iter()
+            .filter(|connection| !connection.sender.is_closed());
+        open.count() < MOST_CONNECTIONS
     }
 
     pub(super) fn keep(&self, connection: &Arc<Connection>) {

@@ -28,7 +28,7 @@ struct Client {
 
 impl Client {
     fn new(address: &str) -> Self {
-        Self::with(address, H2PoolConfig::default())
+        Self::with(address, config())
     }
 
     fn with(address: &str, config: H2PoolConfig) -> Self {
@@ -57,6 +57,14 @@ impl Client {
     /// How many connections to the peer are kept.
     fn connections(&self) -> usize {
         self.pool.peer(&self.key).connections.read().unwrap().len()
+    }
+}
+
+/// What pools have, but for what depends on how fast a machine is.
+fn config() -> H2PoolConfig {
+    H2PoolConfig {
+        patience: Duration::from_secs(3600),
+        ..H2PoolConfig::default()
     }
 }
 

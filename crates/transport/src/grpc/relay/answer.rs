@@ -9,7 +9,7 @@ use http::header::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Coupling, GRPC_STATUS, INTERNAL, RESOURCE_EXHAUSTED, Relay, deadline_exceeded, is_between};
+use super::{Coupling, GRPC_STATUS, INTERNAL, RESOURCE_EXHAUSTED, Relay, deadline_exceeded, is_between, is_over};
 use crate::client::CountedBody;
 use crate::grpc::scanner::Scanner;
 use crate::grpc::unpack::Unpacker;
@@ -94,7 +94,13 @@ impl RelayedAnswer {
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                return Some(self.end(GrpcStatus::of_broken_answer(&error)));
+                let deadline = self.deadline.as_ref().map(|sleep| sleep.deadline().into_std());
+                let is_cancelled = error.reset_reason() == Some(http2::Reason::CANCEL);
+                return Some(self.end(if is_cancelled && deadline.is_some_and(is_over) {
+                    deadline_exceeded()
+                } else {
+                    GrpcStatus::of_broken_answer(&error)
+                }));
             }
             None if self.has_status => {
                 self.close();

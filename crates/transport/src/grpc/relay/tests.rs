@@ -70,6 +70,12 @@ impl Call {
         self.sends(0, &[("content-type", "application/grpc")]).await;
     }
 
+    /// Waits until everything that was sent was taken in.
+    async fn sync(&mut self) {
+        write(&mut self.peer, frame(PING, 0, 0, &[7; 8])).await;
+        while next_frame(&mut self.peer, &[PING]).await.unwrap().flags & ACK == 0 {}
+    }
+
     async fn data(&mut self, data: &[u8]) {
         write(&mut self.peer, frame(DATA, 0, 1, data)).await;
     }
@@ -321,9 +327,51 @@ async fn the_deadline_ends_a_call_at_any_time() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_refused_was_not_seen() {
+async fn a_reset_at_the_deadline_was_because_of_it() {
+    let late = || Some(Instant::now());
+    let early = || Some(Instant::now() + Duration::from_secs(3600));
+    let reset = |reason| http2::Error::Reset {
+        reason,
+        by: http2::Side::Peer,
+    };
+    for (deadline, reason, wanted) in [
+        (late(), http2::Reason::CANCEL, 4),
+        (late(), http2::Reason::INTERNAL_ERROR, 13),
+        (early(), http2::Reason::CANCEL, 1),
+        (None, http2::Reason::CANCEL, 1),
+    ] {
+        let (relay, _request) = Relay::new(http_body_util::Empty::<Bytes>::new(), 100, deadline);
+        let failed = ClientError::from_http2(reset(reason), false);
+        let failure = relay.answer(async { Err(failed) }).await.unwrap_err();
+        assert_eq!(failure.status.code, wanted, "{reason}");
+    }
+    // The same after the head: nobody reads until both have come.
+    for (code, wanted) in [(CANCEL, 4), (2, 13)] {
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let mut broken = call(100, Some(deadline)).await;
+        broken.head().await;
+        let answer = broken.answered().await.unwrap();
+        broken.reset(code).await;
+        broken.sync().await;
+        tokio::time::sleep_until(deadline.into()).await;
+        let ended = soon(answer.into_body().collect()).await.unwrap();
+        let status = GrpcStatus::from_headers(ended.trailers().unwrap()).unwrap();
+        assert_eq!(status.code, wanted, "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_refused_again_and_again_was_not_seen() {
     let mut call = call(100, None).await;
     call.reset(7).await;
+    for _ in 0..3 {
+        let again = next_frame(&mut call.peer, &[HEADERS]).await.unwrap();
+        write(
+            &mut call.peer,
+            frame(RST_STREAM, 0, again.stream, &7_u32.to_be_bytes()),
+        )
+        .await;
+    }
     let failure = call.answered().await.unwrap_err();
     assert_eq!((failure.seen, failure.status.code), (Seen::No, 14));
 }

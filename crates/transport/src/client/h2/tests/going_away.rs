@@ -33,22 +33,44 @@ impl Two {
     }
 }
 
+/// The call goes out again, on a connection of its own.
+async fn goes_out_again(listener: &TcpListener, call: Call) -> Peer {
+    let mut other = Peer::accept(listener, &[]).await;
+    let stream = other.request().await;
+    assert_eq!(other.next(DATA).await.payload, b"x");
+    other.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    other
+}
+
 #[tokio::test]
-async fn what_the_peer_never_saw_is_unsent_and_what_it_took_goes_on() {
+async fn what_the_peer_never_saw_goes_out_again_and_what_it_took_goes_on() {
     for code in [NO_ERROR, ENHANCE_YOUR_CALM] {
         let mut two = Two::new().await;
         two.peer.send(go_away(1, code)).await;
-        let error = ended(two.second).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.seen()),
-            (ErrorKind::Closed, Seen::No),
-            "{code}"
-        );
+        let _other = goes_out_again(&two.listener, two.second).await;
         two.peer.answer(1).await;
         assert_eq!(ended(two.first).await.unwrap(), 200, "{code}");
         two.peer.rest().await;
-        soon(two.client.tasks.wait()).await;
     }
+}
+
+#[tokio::test]
+async fn what_cannot_go_out_again_was_seen_by_nobody() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(post(vec![7; 65_537]));
+    let mut peer = Peer::accept(&listener, &[]).await;
+    peer.request().await;
+    let mut come = 0;
+    while come < 65_535 {
+        come += peer.next(DATA).await.payload.len();
+    }
+    peer.send(go_away(0, NO_ERROR)).await;
+    let error = ended(call).await.unwrap_err();
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Seen::No));
+    peer.rest().await;
+    soon(client.tasks.wait()).await;
 }
 
 #[tokio::test]
@@ -56,7 +78,7 @@ async fn what_the_peer_took_may_have_been_seen_when_it_goes_for_good() {
     for code in [NO_ERROR, ENHANCE_YOUR_CALM] {
         let mut two = Two::new().await;
         two.peer.send(go_away(1, code)).await;
-        assert_eq!(ended(two.second).await.unwrap_err().seen(), Seen::No, "{code}");
+        let _other = goes_out_again(&two.listener, two.second).await;
         two.peer.close().await;
         let error = ended(two.first).await.unwrap_err();
         assert_eq!(
@@ -74,7 +96,7 @@ async fn the_last_word_counts_when_a_peer_goes_in_two_steps() {
     two.peer.send(go_away(0x7fff_ffff, NO_ERROR)).await;
     two.peer.sync().await;
     two.peer.send(go_away(1, NO_ERROR)).await;
-    assert_eq!(ended(two.second).await.unwrap_err().seen(), Seen::No);
+    let _other = goes_out_again(&two.listener, two.second).await;
     two.peer.answer(1).await;
     assert_eq!(ended(two.first).await.unwrap(), 200);
 }

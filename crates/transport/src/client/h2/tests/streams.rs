@@ -3,6 +3,7 @@
 use super::*;
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
+const INITIAL_WINDOW_SIZE: u16 = 4;
 
 #[tokio::test]
 async fn five_hundred_calls_at_once_share_one_connection() {
@@ -34,15 +35,15 @@ async fn calls_beyond_what_the_peer_takes_wait_for_their_turn() {
     let client = Client::new(&address);
     let calls: Vec<_> = (0..300).map(|_| client.spawn(get())).collect();
     let mut peer = Peer::accept_silently(&listener).await;
-    let mut open = Vec::new();
-    // The calls go out before the peer has told its limit, and none beyond that must be refused.
-    while open.len() < 100 {
+    // One goes out before the peer has told its limit.
+    let mut open = vec![peer.request().await];
+    peer.settings(&[(MAX_CONCURRENT_STREAMS, 5)]).await;
+    while open.len() < 5 {
         open.push(peer.request().await);
     }
-    peer.settings(&[(MAX_CONCURRENT_STREAMS, 100)]).await;
     let frames = peer.sync().await;
     assert!(frames.iter().all(|frame| frame.kind != HEADERS));
-    for _ in 0..200 {
+    for _ in 0..295 {
         peer.answer(open.remove(0)).await;
         open.push(peer.request().await);
     }
@@ -203,4 +204,58 @@ async fn trailers_come_after_the_body() {
     let collected = soon(answer.unwrap().into_body().collect()).await.unwrap();
     assert_eq!(collected.trailers().unwrap()["x"], "7");
     assert_eq!(collected.to_bytes(), "abc");
+}
+
+#[tokio::test]
+async fn streams_that_do_not_end_keep_others_out_for_no_longer_than_patience() {
+    let (listener, address) = listen().await;
+    let config = H2PoolConfig {
+        patience: Duration::from_millis(20),
+        ..H2PoolConfig::default()
+    };
+    let client = Client::with(&address, config);
+    let first = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[(MAX_CONCURRENT_STREAMS, 1)]).await;
+    assert_eq!(peer.request().await, 1);
+    peer.sync().await;
+    let calls: Vec<_> = (0..3).map(|_| client.spawn(get())).collect();
+    let mut other = Peer::accept(&listener, &[]).await;
+    for _ in 0..3 {
+        let stream = other.request().await;
+        other.answer(stream).await;
+    }
+    for call in calls {
+        assert_eq!(ended(call).await.unwrap(), 200);
+    }
+    peer.answer(1).await;
+    assert_eq!(ended(first).await.unwrap(), 200);
+    assert_eq!(client.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_window_that_is_not_given_back_is_gone_round() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let call = client.spawn(post(vec![7; 100_000]));
+    let mut peer = Peer::accept(&listener, &[(INITIAL_WINDOW_SIZE, 1 << 20)]).await;
+    let mut come = 0;
+    while come < 65_535 {
+        come += peer.next(DATA).await.payload.len();
+    }
+    // It is seen that nothing comes.
+    soon(async {
+        while client.pool.peer(&client.key).free(1000).is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let next = client.spawn(get());
+    let mut other = Peer::accept(&listener, &[]).await;
+    let stream = other.request().await;
+    other.answer(stream).await;
+    assert_eq!(ended(next).await.unwrap(), 200);
+    peer.send(frame(WINDOW_UPDATE, 0, 0, &1_000_000_u32.to_be_bytes()))
+        .await;
+    peer.answer(1).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
 }
