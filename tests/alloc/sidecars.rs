@@ -62,6 +62,7 @@ impl Sidecar {
                         max_header_bytes: 64 * 1024,
                         header_timeout: std::time::Duration::from_secs(10),
                         h2c: None,
+                        descriptors: transport::Descriptors::default(),
                     };
                     tokio::spawn(serve_http(listener, config, handler, shutdown));
                 }

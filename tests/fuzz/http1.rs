@@ -14,6 +14,7 @@ use http::{Request, Response, Version, header};
 use http_body_util::{BodyExt, Full};
 use lifecycle::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use transport::Descriptors;
 use transport::server::{H2Config, Handler, HttpServerConfig, RequestBody};
 
 const WORDS: [&str; 18] = [
@@ -83,7 +84,7 @@ fn seen(pieces: &[&[u8]], has_h2c: bool) -> Vec<Seen> {
     let app = App::default();
     let h2c = has_h2c.then_some(H2Config {
         max_header_list: 4096,
-        max_concurrent_streams: Some(10),
+        max_concurrent_streams: 10,
         max_frame: 16 * 1024,
         stream_window: 64 * 1024,
         connection_window: 64 * 1024,
@@ -93,6 +94,7 @@ fn seen(pieces: &[&[u8]], has_h2c: bool) -> Vec<Seen> {
         max_header_bytes: 4096,
         header_timeout: Duration::from_secs(10),
         h2c,
+        descriptors: Descriptors::default(),
     };
     runtime.block_on(async {
         let (client, server) = duplex(64 * 1024);

@@ -25,6 +25,8 @@ pub struct DaprdBuilder {
     app_port: Option<u16>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// How many files the process may have open.
+    open_files: Option<u32>,
     /// Whether the test waits for `/v1.0/healthz` before it goes on.
     await_health: bool,
 }
@@ -39,6 +41,7 @@ impl DaprdBuilder {
             app_port: None,
             args: Vec::new(),
             env: Vec::new(),
+            open_files: None,
             await_health: true,
         }
     }
@@ -75,6 +78,13 @@ impl DaprdBuilder {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets the process have no more than so many files open.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
         self
     }
 
@@ -132,7 +142,17 @@ pub struct Daprd {
 impl Daprd {
     fn spawn(builder: &DaprdBuilder) -> Self {
         let [http_port, grpc_port, internal_port, public_port, metrics_port] = [(); 5].map(|()| free_port());
-        let mut command = Command::new(builder.binary.as_deref().unwrap_or_else(|| daprd_binary()));
+        let binary = builder.binary.as_deref().unwrap_or_else(|| daprd_binary());
+        let mut command = match builder.open_files {
+            None => Command::new(binary),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell
+                    .args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"])
+                    .arg(binary);
+                shell
+            }
+        };
         command
             .args([
                 format!("--app-id={}", builder.app_id),

@@ -8,7 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use invoke_core::observe::{self, Exchange, OpenExchange};
-use invoke_core::{Body, Invoke, Observe, Origin, trace::TraceContext};
+use invoke_core::{Body, Invoke, Observe, Origin, headers, trace::TraceContext};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use transport::server::{Handler, RequestBody};
 
@@ -87,9 +87,11 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
         let mut marks = Marks::default();
         if is_traced {
+            headers::leave_one_trace(request.headers_mut());
             let parent = parent_of(&request);
             if parent.is_some() {
-                marks.state = request.headers().get(TRACESTATE).cloned();
+                let state = request.headers().get(TRACESTATE);
+                marks.state = state.filter(|state| is_state(state)).cloned();
             }
             marks.trace = Some(parent.unwrap_or_default());
             match baggage::check(request.headers()) {
@@ -206,6 +208,22 @@ pub(crate) async fn collect(body: RequestBody, max: u64) -> Result<bytes::Bytes,
 fn parent_of<B>(request: &Request<B>) -> Option<TraceContext> {
     let parent = request.headers().get(TRACEPARENT)?.to_str().ok()?;
     TraceContext::from_traceparent(parent)
+}
+
+/// Whether a trace state is a list of keys with values (W3C Trace Context, section 3.3.1). What is none is not given
+/// back.
+fn is_state(state: &HeaderValue) -> bool {
+    let members = state
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii);
+    let mut members = members.filter(|member| !member.is_empty());
+    members.all(|member| {
+        member
+            .iter()
+            .position(|byte| *byte == b'=')
+            .is_some_and(|at| at > 0)
+    })
 }
 
 /// What an answer carries besides what the route made.

@@ -47,7 +47,8 @@ impl Cors {
     /// The value of `Access-Control-Allow-Origin` for a request that may be made.
     fn allow_origin(&self, headers: &HeaderMap, method: &str) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN).filter(|origin| !origin.is_empty())?;
-        let is_allowed = self.allows(origin.to_str().ok()?) && METHODS.contains(&method);
+        let is_known = METHODS.iter().any(|known| known.eq_ignore_ascii_case(method));
+        let is_allowed = is_known && self.allows(origin.to_str().ok()?);
         is_allowed.then(|| {
             if self.any {
                 HeaderValue::from_static("*")
@@ -104,34 +105,32 @@ impl Cors {
     }
 }
 
-/// The names that a preflight asks for, in canonical casing.
+/// The names that a preflight asks for, in canonical casing: letters, digits and `-_.`, apart from blanks and commas.
 fn requested_headers(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asked = headers
-        .get(header::ACCESS_CONTROL_REQUEST_HEADERS)?
-        .to_str()
-        .ok()?;
-    let names = asked
-        .split(',')
-        .map(str::trim)
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS)?.as_bytes();
+    let names: Vec<String> = asked
+        .split(|byte| matches!(byte, b',' | b' '))
+        .map(canonical)
         .filter(|name| !name.is_empty())
-        .map(canonical);
-    let names: Vec<String> = names.collect();
+        .collect();
     (!names.is_empty()).then(|| HeaderValue::from_str(&names.join(", ")).ok())?
 }
 
-fn canonical(name: &str) -> String {
+fn canonical(name: &[u8]) -> String {
     let mut at_start = true;
-    name.chars()
-        .map(|character| {
+    let mut canonical = String::with_capacity(name.len());
+    for byte in name {
+        if byte.is_ascii_alphanumeric() || b"-_.".contains(byte) {
             let cased = if at_start {
-                character.to_ascii_uppercase()
+                byte.to_ascii_uppercase()
             } else {
-                character.to_ascii_lowercase()
+                byte.to_ascii_lowercase()
             };
-            at_start = character == '-';
-            cased
-        })
-        .collect()
+            canonical.push(char::from(cased));
+        }
+        at_start = *byte == b'-';
+    }
+    canonical
 }
 
 #[cfg(test)]
@@ -153,6 +152,42 @@ mod tests {
         }
         let origin = response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         origin.map(|origin| origin.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn ordinary_requests_have_their_verb_in_any_case() {
+        for (method, wanted) in [
+            ("GET", true),
+            ("get", true),
+            ("Options", true),
+            ("TRACE", false),
+            ("FOO", false),
+        ] {
+            let request = Request::builder().method(method).header("Origin", "http://a");
+            let allowed = Cors::parse("*").unwrap().of_request(&request.body(()).unwrap());
+            assert_eq!(allowed.is_some(), wanted, "{method}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_asked_for() {
+        for (asked, wanted) in [
+            ("x-foo,content-TYPE", Some("X-Foo, Content-Type")),
+            (" x-a  x_b ,, x.c", Some("X-A, X_b, X.c")),
+            ("x-2a, 3b", Some("X-2a, 3b")),
+            ("x\"y<z>", Some("Xyz")),
+            ("", None),
+            (", \"", None),
+        ] {
+            let value = HeaderValue::from_static(asked);
+            let headers = HeaderMap::from_iter([(header::ACCESS_CONTROL_REQUEST_HEADERS, value)]);
+            let names = requested_headers(&headers);
+            assert_eq!(
+                names.as_ref().map(|names| names.to_str().unwrap()),
+                wanted,
+                "{asked:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use invoke_core::{
     trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
+use transport::server::RawQuery;
 
 use crate::errors::{ApiError, DIRECT_INVOKE};
 use crate::limit::Limited;
@@ -38,7 +39,10 @@ where
     let method = MethodPath::parse(method).map_err(|error| failed(&error.into()))?;
     let mut head = Head::new(method, Origin::Http);
     head.verb = Some(Verb::from_http(&parts.method));
-    head.query = bytes::Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
+    head.query = match parts.extensions.get::<RawQuery>() {
+        Some(RawQuery(raw)) => raw.clone(),
+        None => bytes::Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes()),
+    };
     head.headers = parts.headers;
     // It names this sidecar; apps are told theirs.
     head.headers.remove(header::HOST);

@@ -26,7 +26,8 @@ pub(crate) struct Asked {
 /// Makes the answer. An app's error status is an answer like any other.
 pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Body>, ApiError> {
     let mut answer_headers = std::mem::take(&mut reply.headers);
-    let length = length_for_head(&answer_headers).filter(|_| asked.is_head);
+    let is_head_of_http = asked.is_head && reply.status.is_http();
+    let length = length_for_head(&answer_headers).filter(|_| is_head_of_http);
     clean(&mut answer_headers);
     if asked.wants_events && is_event_stream(&reply) {
         return Ok(events(reply, answer_headers, asked));
@@ -110,7 +111,7 @@ fn events(mut reply: Reply, mut answer: HeaderMap, asked: Asked) -> Response<Bod
             HeaderValue::from_static("text/event-stream"),
         );
         answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        if asked.version < Version::HTTP_2 {
+        if asked.version == Version::HTTP_11 {
             answer.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
         }
     }

@@ -1,5 +1,6 @@
 //! The limits that flags set.
 
+use transport::Descriptors;
 use transport::server::GrpcServerConfig;
 
 use crate::flags::Options;
@@ -19,10 +20,11 @@ pub fn app_header_limit(options: &Options) -> usize {
 }
 
 /// The limits of both gRPC ports.
-pub fn grpc_limits(options: &Options) -> GrpcServerConfig {
+pub fn grpc_limits(options: &Options, descriptors: &Descriptors) -> GrpcServerConfig {
     let header_list = options.read_buffer.map_or(u64::from(u32::MAX), |size| size << 10);
     GrpcServerConfig {
         max_header_list: u32::try_from(header_list).unwrap_or(u32::MAX),
+        descriptors: descriptors.clone(),
         ..GrpcServerConfig::default()
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use lifecycle::{Shutdown, Tasks};
+use transport::Descriptors;
 use transport::listen::{Listener, Patience};
 use transport::server::{H2Config, Handler, HttpServerConfig, RequestBody, serve_http};
 
@@ -52,13 +53,13 @@ pub fn tell_unusable(flag: &str, error: &dyn std::error::Error) {
 }
 
 /// The limits of the API port.
-pub fn api_limits(options: &Options, h2c: bool) -> HttpServerConfig {
+pub fn api_limits(options: &Options, h2c: bool, descriptors: Descriptors) -> HttpServerConfig {
     let read_buffer = options.read_buffer.unwrap_or(GO_HEADER_DEFAULT);
     let header_list = u32::try_from(read_buffer + 320).unwrap_or(u32::MAX);
     let h2c = h2c.then(|| H2Config {
         max_header_list: header_list,
-        max_concurrent_streams: Some(250),
-        max_frame: 1 << 20,
+        max_concurrent_streams: 250,
+        max_frame: 16 << 10,
         stream_window: 1 << 20,
         connection_window: 16 << 20,
         max_upgrade_body: options
@@ -69,16 +70,19 @@ pub fn api_limits(options: &Options, h2c: bool) -> HttpServerConfig {
     });
     HttpServerConfig {
         h2c,
+        descriptors,
         ..http1_limits(read_buffer)
     }
 }
 
-/// The limits of a port that speaks HTTP/1 alone.
+/// The limits of a port that speaks HTTP/1 alone. Such a port is for those who watch the sidecar: what descriptors are
+/// kept back from callers is for them, too.
 pub fn http1_limits(read_buffer: u64) -> HttpServerConfig {
     HttpServerConfig {
         max_header_bytes: usize::try_from(read_buffer + HEADER_SLACK).unwrap_or(usize::MAX),
         header_timeout: Duration::from_secs(10),
         h2c: None,
+        descriptors: Descriptors::default(),
     }
 }
 

@@ -21,6 +21,18 @@ pub struct KeepAlive {
     pub while_idle: bool,
 }
 
+/// How much a server still takes of a request that nobody reads any more, once it has answered it.
+///
+/// A server may reset such a stream with `NO_ERROR` (RFC 9113, section 8.1), and clients are told to keep the answer.
+/// Not all do: those that send their request to its end first take the reset for a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linger {
+    /// So many bytes more are taken, and thrown away. A request that is known to have more left is reset at once.
+    pub bytes: u32,
+    /// How long its end may take.
+    pub time: Duration,
+}
+
 /// The bounds of a connection.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -42,6 +54,8 @@ pub struct Config {
     pub streams_before_settings: u32,
     /// How many calls of one client a server has at once. More are refused; clients are told the limit.
     pub max_streams: u32,
+    /// What a server does with the rest of requests that it has answered; `None` resets their streams at once.
+    pub linger: Option<Linger>,
     /// Pings, if there are to be any.
     pub keep_alive: Option<KeepAlive>,
     /// Where the requests of a client go whose URI does not say it.
@@ -61,6 +75,7 @@ impl Default for Config {
             max_queued: 128 * 1024,
             streams_before_settings: 1,
             max_streams: 10_000,
+            linger: None,
             keep_alive: None,
             origin: None,
             reset_reason: reset_reason_of,

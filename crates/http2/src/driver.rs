@@ -68,6 +68,7 @@ pub(crate) struct Driver<IO> {
     begun: Vec<(Key, Request<()>)>,
     /// Nothing is read for now, so that nothing tells when there is more to be read.
     is_held_up: bool,
+    is_idle: bool,
     end: Option<Result<(), Error>>,
 }
 
@@ -88,8 +89,21 @@ impl<IO> Driver<IO> {
             pause: None,
             begun: Vec::new(),
             is_held_up: false,
+            is_idle: true,
             end: None,
         }
+    }
+}
+
+impl<IO> Driver<IO> {
+    /// Whether there was nothing to do but to wait for calls.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle
+    }
+
+    /// Begins with a call that is there already, once the peer has begun.
+    pub(crate) fn begin_with(&mut self, key: Key, request: Request<()>) {
+        self.begun.push((key, request));
     }
 }
 
@@ -149,8 +163,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         self.is_held_up = self.replies.hold_up(&state, &self.writing);
         drop(state);
         let is_read = self.poll_read(cx);
-        for (key, head) in self.begun.drain(..) {
-            begin(key, head);
+        // A connection that was upgraded has a call before the client has shown that it goes on in HTTP/2.
+        if self.reader.has_begun() {
+            for (key, head) in self.begun.drain(..) {
+                begin(key, head);
+            }
         }
         match is_read {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -195,7 +212,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             // What held reading up is written. The socket does not know that we want to read.
             cx.waker().wake_by_ref();
         }
-        if state.streams.is_empty() {
+        self.is_idle = state.streams.is_empty();
+        if self.is_idle {
             state.shrink();
             drop(state);
             self.begun.shrink_to(KEPT);

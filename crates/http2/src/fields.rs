@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::uri::{Authority, InvalidUri, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 
 use crate::hpack::{Fields, Pseudo};
@@ -23,9 +23,23 @@ pub(crate) struct Block {
     status: Option<Bytes>,
     fields: HeaderMap,
     content_length: Option<u64>,
+    expects_continue: bool,
     is_malformed: bool,
     size: usize,
     limit: usize,
+}
+
+/// The query of a request as it came, among the extensions of one whose URI has escapes for bytes that no URI has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawQuery(pub Bytes);
+
+impl RawQuery {
+    fn of(path: &Bytes) -> Option<Self> {
+        let begin = path.iter().position(|byte| *byte == b'?')? + 1;
+        let query = path.slice(begin..);
+        let end = query.iter().position(|byte| *byte == b'#');
+        Some(Self(query.slice(..end.unwrap_or(query.len()))))
+    }
 }
 
 /// Why there is no head.
@@ -66,6 +80,11 @@ impl Block {
         self.content_length
     }
 
+    /// Whether its sender waits to be asked for the body (RFC 9110, section 10.1.1).
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
     pub(crate) fn into_request(self) -> Result<Request<()>, BadHead> {
         self.check()?;
         let malformed = |_| BadHead::Malformed;
@@ -92,12 +111,20 @@ impl Block {
         if !(path.starts_with(b"/") || method == Method::OPTIONS && *path == b"*"[..]) {
             return Err(BadHead::Malformed);
         }
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(path).map_err(malformed)?);
+        let mut raw_query = None;
+        let path = PathAndQuery::from_maybe_shared(path.clone()).or_else(|_| {
+            raw_query = RawQuery::of(&path);
+            escaped(&path)
+        });
+        parts.path_and_query = Some(path.map_err(malformed)?);
         let mut request = Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| BadHead::Malformed)?;
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = self.fields;
+        if let Some(raw_query) = raw_query {
+            request.extensions_mut().insert(raw_query);
+        }
         Ok(request)
     }
 
@@ -168,6 +195,9 @@ impl Fields for Block {
             }
             self.content_length = length;
         }
+        if name == header::EXPECT {
+            self.expects_continue = value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        }
         if self.fields.len() == MOST_FIELDS || self.fields.try_append(name, value).is_err() {
             self.size = usize::MAX;
         }
@@ -177,6 +207,22 @@ impl Fields for Block {
         self.counts(size);
         self.is_malformed = true;
     }
+}
+
+/// A path with escapes in place of the bytes that a URI has none of, and that clients send all the same: blanks, `"`,
+/// `<`, `>`, backticks, and what is not ASCII.
+fn escaped(path: &[u8]) -> Result<PathAndQuery, InvalidUri> {
+    let mut escaped = Vec::with_capacity(path.len() + 16);
+    for byte in path {
+        match byte {
+            b' ' | b'"' | b'<' | b'>' | b'`' | 0x80.. => {
+                let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value & 15)];
+                escaped.extend([b'%', digit(byte >> 4), digit(*byte)]);
+            }
+            other => escaped.push(*other),
+        }
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(escaped))
 }
 
 /// Whether a field speaks of the connection, which HTTP/2 does not allow (section 8.2.2).
@@ -225,6 +271,14 @@ mod tests {
         let request = request.into_request().unwrap();
         assert_eq!(request.uri(), "http://app:1/a?b");
         assert_eq!(request.headers().len(), 2);
+        let raw = (Pseudo::Path, "/a b\"<>`?\"<>`é");
+        let raw = block(&[POST[0], POST[1], raw], &[]).into_request().unwrap();
+        assert_eq!(raw.uri(), "/a%20b%22%3C%3E%60?%22%3C%3E%60%C3%A9");
+        assert_eq!(raw.extensions().get::<RawQuery>().unwrap().0, "\"<>`é");
+        let fragment = block(&[POST[0], POST[1], (Pseudo::Path, "/?<a#b")], &[]);
+        let fragment = fragment.into_request().unwrap();
+        assert_eq!(fragment.uri(), "/?%3Ca");
+        assert_eq!(fragment.extensions().get::<RawQuery>().unwrap().0, "<a");
         let relative = block(&[POST[0], POST[1], POST[3]], &[]).into_request().unwrap();
         assert_eq!(relative.uri(), "/a?b");
     }

@@ -122,6 +122,11 @@ where
         Self { body, stream }
     }
 
+    /// Where the body goes.
+    pub(crate) fn stream(&self) -> &StreamRef {
+        &self.stream
+    }
+
     /// Sends what is there. Ready when all is sent, or when the stream or the body broke.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let polled = poll_send(&mut self.body, &self.stream, None, cx);

@@ -3,12 +3,14 @@
 mod control;
 mod ending;
 mod line;
+mod linger;
 mod pressure;
 mod receive;
 mod resets;
 mod send;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upgrade;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -28,6 +30,7 @@ use crate::stream::{Key, Receiving, Sending, Stream, Streams};
 
 use line::Line;
 pub(crate) use line::Ticket;
+pub(crate) use linger::Lingering;
 use pressure::{Fresh, Pressure};
 pub(crate) use receive::Received;
 use resets::Resets;

@@ -49,7 +49,21 @@ pub(crate) struct Receiving {
     /// How many bytes of the declared length are still to come. Zero before the head of an answer that will have no
     /// body, whatever it declares.
     pub(crate) missing: Option<u64>,
+    /// What is special about what a client sends.
+    pub(crate) upload: Upload,
     pub(crate) waker: Option<Waker>,
+}
+
+/// What is special about what a client sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// Nothing.
+    #[default]
+    Plain,
+    /// It comes when it is asked for (`Expect: 100-continue`).
+    Expected,
+    /// The request was answered, and its end is waited for.
+    Lingering,
 }
 
 /// Our half.

@@ -8,6 +8,7 @@ mod floods;
 mod flow;
 mod gathering;
 mod going;
+mod http;
 mod others;
 mod plan;
 mod random;

@@ -15,13 +15,13 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// Reads a `traceparent` header (W3C Trace Context, section 3.2): version 00 has exactly four parts, later
-    /// versions at least four; ids are lower-case hexadecimal and not zero.
+    /// versions at least four; ids are lower-case hexadecimal and not zero. The flags may be in capitals, too.
     pub fn from_traceparent(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let version = hex::<1>(parts.next()?)?[0];
         let trace_id = hex::<16>(parts.next()?)?;
         let span_id = hex::<8>(parts.next()?)?;
-        let flags = hex::<1>(parts.next()?.get(..2)?)?[0];
+        let flags = flags(parts.next()?)?;
         let extra = parts.next().is_some();
         if version == 0xff || (version == 0 && extra) || trace_id == [0; 16] || span_id == [0; 8] {
             return None;
@@ -71,6 +71,15 @@ impl TraceContext {
         bytes[28] = self.flags;
         bytes
     }
+}
+
+/// Two digits, in small letters or capitals. More may follow in later versions.
+fn flags(text: &str) -> Option<u8> {
+    let [high, low] = text
+        .as_bytes()
+        .first_chunk::<2>()?
+        .map(|digit| digit.to_ascii_lowercase());
+    Some(digit(high)? << 4 | digit(low)?)
 }
 
 fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -139,6 +148,12 @@ mod tests {
             TraceContext::from_traceparent("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x")
                 .is_some()
         );
+    }
+
+    #[test]
+    fn flags_in_capitals() {
+        let context = TraceContext::from_traceparent(&PARENT.replace("-01", "-FF")).unwrap();
+        assert_eq!(context.flags, 0xff);
     }
 
     #[test]

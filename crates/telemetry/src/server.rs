@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use lifecycle::Shutdown;
 use thiserror::Error;
+use transport::Descriptors;
 use transport::listen::{BindError, Listener, Patience};
 use transport::server::{Handler, HttpServerConfig, RequestBody, serve_http};
 
@@ -60,6 +61,7 @@ impl MetricsServer {
             max_header_bytes: 16 * 1024,
             header_timeout: Duration::from_secs(10),
             h2c: None,
+            descriptors: Descriptors::default(),
         };
         serve_http(self.listener, config, Exposition(self.metrics), shutdown).await;
     }

@@ -7,12 +7,12 @@
 //! call broke: [`client::ClientError`] tells whether the other side may have seen it, and errors of bodies keep
 //! their source, so that reset codes survive.
 //!
-//! This is the only crate that knows `hyper`, `h2` and our `http2`: the first two serve HTTP ports and call apps, the
-//! third serves and calls gRPC. [`tls`] secures connections by configurations that are
+//! This is the only crate that knows `hyper` and our `http2`: the first speaks HTTP/1, the second HTTP/2. [`tls`] secures connections by configurations that are
 //! given from outside: it does not know what an identity is. Bodies stream, are never copied and never collected
 //! without a bound.
 
 pub mod client;
+mod descriptors;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
@@ -26,6 +26,7 @@ mod testing;
 pub mod tls;
 mod writes;
 
+pub use descriptors::Descriptors;
 pub use socket::Socket;
 
 use reset::reset_reason;

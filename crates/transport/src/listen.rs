@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, sleep};
 
-use crate::Socket;
+use crate::{Descriptors, Socket};
 
 const BACKLOG: i32 = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -127,13 +128,18 @@ impl Listener {
     }
 
     /// Waits for the next connection. Errors that concern one connection, and the want of file descriptors, are
-    /// survived: the loop pauses, says so once in a while, and goes on.
-    pub async fn accept(&self) -> Socket {
+    /// survived. While few descriptors are left nobody is let in until another connection has closed.
+    pub async fn accept(&self, descriptors: &Descriptors) -> Socket {
         let mut failures = 0_u32;
         loop {
+            descriptors.room(self).await;
             match self.try_accept().await {
-                Ok(socket) => return socket,
+                Ok(socket) => {
+                    descriptors.took(&socket);
+                    return socket;
+                }
                 Err(error) if is_about_one_connection(&error) => {}
+                Err(error) if is_want_of_descriptors(&error) => descriptors.make_room().await,
                 Err(error) => {
                     if failures.is_multiple_of(100) {
                         tracing::warn!(target: "dapr.runtime", "cannot accept connections for now: {error}");
@@ -158,6 +164,15 @@ impl Listener {
     }
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.as_fd(),
+            Kind::Unix { listener, .. } => listener.as_fd(),
+        }
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Kind::Unix { path, .. } = &self.0 {
@@ -171,6 +186,13 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
+}
+
+/// Whether the process, or the system, has too many files open.
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 fn bind_tcp(address: &str) -> io::Result<TcpListener> {

@@ -1,4 +1,4 @@
-//! The codes with which streams are reset, as they pass from one HTTP/2 library to the other.
+//! The codes with which streams are reset.
 
 use std::error::Error;
 
@@ -8,9 +8,6 @@ use http2::Reason;
 /// came from.
 pub(crate) fn reset_reason(error: &(dyn Error + 'static)) -> Reason {
     std::iter::successors(Some(error), |error| (*error).source())
-        .find_map(|cause| match cause.downcast_ref::<http2::Error>() {
-            Some(error) => error.reset_reason(),
-            None => Some(u32::from(cause.downcast_ref::<h2::Error>()?.reason()?).into()),
-        })
+        .find_map(|cause| cause.downcast_ref::<http2::Error>()?.reset_reason())
         .unwrap_or(Reason::INTERNAL_ERROR)
 }

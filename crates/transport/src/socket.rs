@@ -1,6 +1,7 @@
 //! A connected socket, whatever carries it.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -39,6 +40,16 @@ macro_rules! each {
             Socket::Tls($inner) => $call,
         }
     };
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+            Self::Tls(socket) => socket.get_ref().0.as_fd(),
+        }
+    }
 }
 
 impl AsyncRead for Socket {

@@ -6,9 +6,11 @@ use app_channel::AppHealth;
 use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks};
 use name_resolution::Built;
 use tokio::sync::mpsc::UnboundedReceiver;
+use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
 use crate::flags::{Settings, go};
+use crate::process;
 use crate::scope::SCOPE;
 use crate::signals::Signals;
 
@@ -25,6 +27,8 @@ pub(super) struct Parts {
     /// The health of the app, once the start is over.
     pub(super) app: Option<AppHealth>,
     pub(super) server_latches: Vec<Latch>,
+    /// What the connections of callers may take.
+    pub(super) descriptors: Descriptors,
 }
 
 impl Parts {
@@ -40,6 +44,7 @@ impl Parts {
             names: None,
             app: None,
             server_latches: Vec::new(),
+            descriptors: process::descriptors(),
         }
     }
 

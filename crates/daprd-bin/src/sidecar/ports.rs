@@ -35,7 +35,7 @@ pub(super) async fn grpc_api(
         tracing::info!(target: "dapr.runtime.grpc.api", "gRPC server listening on {kind}: {address}");
         parts.tasks.spawn(serve_grpc(
             listener,
-            grpc_limits(options),
+            grpc_limits(options, &parts.descriptors),
             Door::new(current, |generation: &Generation| &generation.grpc),
             parts.shutdown.clone(),
         ));
@@ -56,7 +56,7 @@ pub(super) async fn http_api(
     if ApiToken::new(&environment.api_token).is_some() {
         tracing::info!(target: "dapr.runtime.http", "Enabled token authentication on HTTP server");
     }
-    let limits = servers::api_limits(options, !environment.disables_h2c);
+    let limits = servers::api_limits(options, !environment.disables_h2c, parts.descriptors.clone());
     for (address, listener) in servers::listeners(settings, settings.http_port, "http").await? {
         let kind = if settings.socket_folder.is_some() {
             "UNIX socket"

@@ -260,7 +260,7 @@ async fn serve(
     );
     let limits = GrpcServerConfig {
         tls: security.of_server(),
-        ..grpc_limits(options)
+        ..grpc_limits(options, &parts.descriptors)
     };
     internal_api(flags, internal.listener, internal.port, current, limits, parts)
         .await

@@ -75,6 +75,11 @@ impl Reader {
         }
     }
 
+    /// Whether the peer has shown that it speaks HTTP/2.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// Reads what is there. The size of reads follows what comes.
     pub(super) fn poll_fill<IO>(&mut self, io: &mut IO, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
     where

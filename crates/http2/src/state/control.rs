@@ -57,6 +57,17 @@ impl State {
             self.own_settings_apply();
             return Ok(());
         }
+        self.apply_all(payload)?;
+        self.call_next();
+        frame::put(self.output.joined(), kind::SETTINGS, flag::ACK, 0, &[]);
+        if self.peer.max_frame > LEAST_MAX_FRAME as usize {
+            self.allow_long_frames();
+        }
+        Ok(())
+    }
+
+    /// What the peer's settings say from now on.
+    pub(super) fn apply_all(&mut self, payload: &[u8]) -> Result<(), Breach> {
         let (entries, []) = payload.as_chunks::<6>() else {
             return Err(Reason::FRAME_SIZE_ERROR);
         };
@@ -79,13 +90,7 @@ impl State {
             }
         }
         // Once: a frame may have thousands of entries, and there may be thousands of streams.
-        self.change_windows(window)?;
-        self.call_next();
-        frame::put(self.output.joined(), kind::SETTINGS, flag::ACK, 0, &[]);
-        if self.peer.max_frame > LEAST_MAX_FRAME as usize {
-            self.allow_long_frames();
-        }
-        Ok(())
+        self.change_windows(window)
     }
 
     /// The longest frame that is accepted.

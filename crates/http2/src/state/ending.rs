@@ -5,7 +5,7 @@ use std::task::Waker;
 use super::{Role, State};
 use crate::error::{Error, Reason, Side};
 use crate::frame;
-use crate::stream::Key;
+use crate::stream::{Key, Upload};
 
 impl State {
     /// Looks whether a stream is over, after something happened to it.
@@ -27,6 +27,9 @@ impl State {
         }
         let was_counted = std::mem::take(&mut stream.is_counted);
         let is_forgotten = stream.handles == 0;
+        if stream.receiving.upload == Upload::Lingering {
+            stream.sending.waker.take().into_iter().for_each(Waker::wake);
+        }
         if was_counted {
             self.active -= 1;
             self.call_next();

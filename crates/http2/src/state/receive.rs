@@ -9,7 +9,7 @@ use super::{Role, State};
 use crate::error::{Error, Reason, Side};
 use crate::fields::{BadHead, Block};
 use crate::frame::{self, INITIAL_WINDOW};
-use crate::stream::{Key, register};
+use crate::stream::{Key, Upload, register};
 
 /// What a connection is broken off for.
 pub(crate) type Breach = Reason;
@@ -72,6 +72,10 @@ impl State {
             return Ok(());
         }
         receiving.is_ended = is_end;
+        if receiving.upload == Upload::Expected {
+            receiving.upload = Upload::Plain;
+        }
+        let is_used_up = receiving.upload == Upload::Lingering && receiving.window <= 0;
         let is_padded = total > data.len();
         if is_end || !data.is_empty() {
             receiving.waker.take().into_iter().for_each(Waker::wake);
@@ -84,6 +88,8 @@ impl State {
         }
         if is_end {
             self.settle(key);
+        } else if is_used_up {
+            self.wake_lingering(key);
         }
         Ok(())
     }
@@ -140,6 +146,11 @@ impl State {
             return None;
         }
         let (missing, size) = (block.content_length(), block.size());
+        let upload = if block.expects_continue() && !is_end {
+            Upload::Expected
+        } else {
+            Upload::Plain
+        };
         let request = match block.into_request() {
             Ok(_) if is_end && missing.is_some_and(|missing| missing > 0) => Err(BadHead::Malformed),
             other => other,
@@ -152,6 +163,7 @@ impl State {
                     stream.receiving.has_head = true;
                     stream.receiving.is_ended = is_end;
                     stream.receiving.missing = missing;
+                    stream.receiving.upload = upload;
                 }
                 Some((key, request))
             }
@@ -279,6 +291,11 @@ impl State {
             return Poll::Ready(Err(error.clone()));
         }
         register(&mut receiving.waker, cx);
+        if receiving.upload == Upload::Expected {
+            receiving.upload = Upload::Plain;
+            let id = stream.id;
+            self.send_continue(id);
+        }
         Poll::Pending
     }
 
@@ -303,6 +320,7 @@ impl State {
             stream.receiving.waker = None;
         }
         self.take_unread(key);
+        self.wake_lingering(key);
     }
 
     /// Throws away what is unread of a stream; returns how many bytes it was.

@@ -61,6 +61,13 @@ impl State {
         key
     }
 
+    /// Asks the client to send its body (RFC 9110, section 10.1.1).
+    pub(super) fn send_continue(&mut self, id: u32) {
+        self.put_head(id, false, |encoder, out| {
+            encoder.pseudo(Pseudo::Status, b"100", out);
+        });
+    }
+
     /// Sends the head of an answer.
     pub(crate) fn send_response(&mut self, key: Key, response: &Response<()>, is_end: bool) {
         let Some(id) = self.sends(key) else { return };

@@ -7,17 +7,17 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use http2::RecvBody;
-use hyper::body::Incoming;
 
+use super::unread::Http1Body;
 use crate::BoxError;
 
 /// The body of a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RequestBody {
-    /// From a connection that may speak HTTP/1.
-    Http(Incoming),
-    /// From a connection for gRPC.
+    /// From a connection of HTTP/1.
+    Http1(Http1Body),
+    /// From a connection of HTTP/2.
     Http2(RecvBody),
     /// Kept from before an upgrade.
     Kept(Full<Bytes>),
@@ -26,7 +26,7 @@ pub enum RequestBody {
 macro_rules! each {
     ($body:expr, $inner:ident => $call:expr) => {
         match $body {
-            RequestBody::Http($inner) => $call,
+            RequestBody::Http1($inner) => $call,
             RequestBody::Http2($inner) => $call,
             RequestBody::Kept($inner) => $call,
         }

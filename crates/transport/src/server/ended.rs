@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::framing::Watch;
+use super::watch::Watch;
 
 pin_project_lite::pin_project! {
-    /// The body of an answer; when it is dropped the connection waits for the next request.
+    /// The body of an answer; when it is dropped that half of the call is over.
     ///
     /// hyper closes the connection of a body that breaks and throws away what it has not written yet, the head of the
     /// answer, too, if the body breaks at once. So an error waits until hyper has been idle once: before that it writes.

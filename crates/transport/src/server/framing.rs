@@ -4,114 +4,22 @@
 //! hides the former, and its own header time-out closes idle connections. Both matter to a sidecar: the first is
 //! how a second request is smuggled past a proxy in front of it (RFC 9112, section 6.1), the second breaks
 //! clients that keep connections. So the read side of each connection passes through [`Watched`], which notes
-//! the two header names while a head goes by, and times heads (but not the silence between requests).
+//! the two header names while a head goes by, and times heads (but not the silence between requests). Where a client
+//! sends what hyper refuses and others take, or refuses without a word, hyper reads it as [`Edit`]s say.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-const IDLE: u8 = 0;
-const HEAD: u8 = 1;
-const BUSY: u8 = 2;
-
-/// What the handler's side and the read side of one connection know together.
-#[derive(Debug)]
-pub(super) struct Watch {
-    phase: AtomicU8,
-    /// The head that went by last was seen from its first to its last byte.
-    whole: AtomicBool,
-    content_length: AtomicBool,
-    /// How many bytes were read after that head, and the last five of them (a chunked body ends in `0\r\n\r\n`).
-    beyond: AtomicU64,
-    tail: AtomicU64,
-    /// What the body of the request in progress ends with.
-    expected: AtomicU64,
-    /// Whether the next head starts where reading stands.
-    aligned: AtomicBool,
-    /// Whether all that was written is out.
-    flushed: AtomicBool,
-    /// How many requests were parsed.
-    calls: AtomicU64,
-}
-
-/// `expected` for a chunked body.
-const CHUNKED: u64 = u64::MAX;
-const LAST_CHUNK: u64 = u64::from_be_bytes([0, 0, 0, b'0', b'\r', b'\n', b'\r', b'\n']);
-const TAIL_MASK: u64 = 0x00ff_ffff_ffff;
-
-/// What the head of a request said of its framing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeadFraming {
-    /// No `Content-Length` went by.
-    Chunked,
-    /// A `Content-Length` went by, too.
-    Both,
-    /// The head was not seen as a whole (pipelined requests).
-    Unknown,
-}
-
-impl Watch {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            phase: AtomicU8::new(HEAD),
-            whole: AtomicBool::new(false),
-            content_length: AtomicBool::new(false),
-            beyond: AtomicU64::new(0),
-            tail: AtomicU64::new(0),
-            expected: AtomicU64::new(0),
-            aligned: AtomicBool::new(true),
-            flushed: AtomicBool::new(true),
-            calls: AtomicU64::new(0),
-        })
-    }
-
-    /// How many requests were parsed so far.
-    pub(super) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Whether the last answer is complete, all of its request was read, and nothing beyond.
-    pub(super) fn is_between_calls(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == IDLE && self.aligned.load(Ordering::Relaxed)
-    }
-
-    /// Whether nothing of a call is left anywhere on this side.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.is_between_calls() && self.flushed.load(Ordering::Relaxed)
-    }
-
-    /// A request was parsed. `length` is the length of its body, `None` when it is chunked.
-    pub(super) fn begin(&self, length: Option<u64>) -> HeadFraming {
-        self.phase.store(BUSY, Ordering::Relaxed);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.expected.store(length.unwrap_or(CHUNKED), Ordering::Relaxed);
-        if !self.whole.swap(false, Ordering::Relaxed) {
-            return HeadFraming::Unknown;
-        }
-        if self.content_length.load(Ordering::Relaxed) {
-            HeadFraming::Both
-        } else {
-            HeadFraming::Chunked
-        }
-    }
-
-    /// The answer is complete: the next byte begins a head, if the body of the request was read to its end and
-    /// no further.
-    pub(super) fn finish(&self) {
-        let aligned = match self.expected.load(Ordering::Relaxed) {
-            CHUNKED => self.tail.load(Ordering::Relaxed) & TAIL_MASK == LAST_CHUNK,
-            length => self.beyond.load(Ordering::Relaxed) == length,
-        };
-        self.aligned.store(aligned, Ordering::Relaxed);
-        self.phase.store(IDLE, Ordering::Relaxed);
-    }
-}
+use super::scan::{self, Edit, Found, Scan};
+use super::watch::{HEAD, IDLE, Watch};
 
 /// The read side of a connection, watched.
 pub(super) struct Watched<S> {
@@ -119,18 +27,9 @@ pub(super) struct Watched<S> {
     watch: Arc<Watch>,
     timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
-    line: Line,
-}
-
-/// Where in a head the scanner is.
-#[derive(Debug, Default)]
-struct Line {
-    /// The first bytes of the line, lower-cased; enough for the longest name.
-    start: [u8; 15],
-    len: usize,
-    lines: u32,
-    content_length: bool,
-    complete: bool,
+    scan: Scan,
+    /// What was edited and did not fit into the reader's buffer.
+    edited: Bytes,
 }
 
 impl<S> Watched<S> {
@@ -140,29 +39,36 @@ impl<S> Watched<S> {
             watch,
             timeout,
             deadline: None,
-            line: Line::default(),
+            scan: Scan::default(),
+            edited: Bytes::new(),
         }
     }
 
-    fn saw(&mut self, bytes: &[u8]) {
+    /// Takes note of what was read; what must be read otherwise comes back.
+    fn saw(&mut self, bytes: &[u8]) -> Vec<Edit> {
+        let mut found = Found::default();
         let watch = &self.watch;
         if watch.phase.load(Ordering::Relaxed) == IDLE {
-            self.line = Line {
-                complete: !watch.aligned.load(Ordering::Relaxed),
-                ..Line::default()
+            self.scan = if watch.aligned.load(Ordering::Relaxed) {
+                Scan::default()
+            } else {
+                Scan::blind()
             };
             watch.phase.store(HEAD, Ordering::Relaxed);
             watch.beyond.store(0, Ordering::Relaxed);
             watch.whole.store(false, Ordering::Relaxed);
         }
         let mut rest = bytes;
-        if watch.phase.load(Ordering::Relaxed) == HEAD && !self.line.complete {
-            let used = self.line.feed(bytes);
+        if watch.phase.load(Ordering::Relaxed) == HEAD && !self.scan.complete {
+            let used = self.scan.feed(bytes, &mut found);
+            if let Some(query) = found.query {
+                watch.keep_raw_query(Bytes::copy_from_slice(&bytes[query]));
+            }
             rest = &bytes[used..];
-            if self.line.complete {
+            if self.scan.complete {
                 watch
                     .content_length
-                    .store(self.line.content_length, Ordering::Relaxed);
+                    .store(self.scan.content_length, Ordering::Relaxed);
                 watch.whole.store(true, Ordering::Relaxed);
                 watch.beyond.store(0, Ordering::Relaxed);
                 watch.tail.store(0, Ordering::Relaxed);
@@ -176,11 +82,19 @@ impl<S> Watched<S> {
             }
             watch.tail.store(tail, Ordering::Relaxed);
         }
+        found.edits
+    }
+
+    /// Puts what was edited before into a buffer, as far as it fits.
+    fn put_edited(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.edited.len().min(buf.remaining());
+        buf.put_slice(&self.edited[..count]);
+        self.edited.advance(count);
     }
 
     /// An error when the head in progress takes too long.
     fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.watch.phase.load(Ordering::Relaxed) != HEAD || self.line.complete {
+        if self.watch.phase.load(Ordering::Relaxed) != HEAD || self.scan.complete {
             self.deadline = None;
             return Ok(());
         }
@@ -195,40 +109,6 @@ impl<S> Watched<S> {
     }
 }
 
-impl Line {
-    /// Reads on; returns how many bytes belong to the head.
-    fn feed(&mut self, bytes: &[u8]) -> usize {
-        for (index, byte) in bytes.iter().enumerate() {
-            match byte {
-                b'\n' => {
-                    if self.ends_head() {
-                        self.complete = true;
-                        return index + 1;
-                    }
-                    self.lines += u32::from(self.len > 0);
-                    self.len = 0;
-                }
-                b'\r' => {}
-                other => {
-                    if let Some(slot) = self.start.get_mut(self.len) {
-                        *slot = other.to_ascii_lowercase();
-                    }
-                    self.len += 1;
-                    if self.len == 15 && &self.start == b"content-length:" {
-                        self.content_length = true;
-                    }
-                }
-            }
-        }
-        bytes.len()
-    }
-
-    /// Whether an empty line ends the head; empty lines before the request line do not.
-    fn ends_head(&self) -> bool {
-        self.len == 0 && self.lines > 0
-    }
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -236,6 +116,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.edited.is_empty() {
+            this.put_edited(buf);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.io).poll_read(cx, buf) {
             Poll::Pending => match this.check_deadline(cx) {
@@ -245,7 +129,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             Poll::Ready(Ok(())) => {
                 let read = &buf.filled()[before..];
                 if !read.is_empty() {
-                    this.saw(read);
+                    let edits = this.saw(read);
+                    if !edits.is_empty() {
+                        this.edited = scan::edited(read, &edits).into();
+                        buf.set_filled(before);
+                        this.put_edited(buf);
+                    }
                 }
                 Poll::Ready(this.check_slow_drip(cx))
             }
@@ -300,6 +189,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::watch::HeadFraming;
 
     fn head(pieces: &[&str]) -> (HeadFraming, Arc<Watch>) {
         let watch = Watch::new();
@@ -308,6 +198,12 @@ mod tests {
             watched.saw(piece.as_bytes());
         }
         (watch.begin(None), watch)
+    }
+
+    /// The request and its answer are over.
+    fn both_end(watch: &Watch) {
+        watch.finish();
+        watch.finish();
     }
 
     #[test]
@@ -344,7 +240,7 @@ mod tests {
             watched.saw(first.as_bytes());
             assert_eq!(watch.begin(None), HeadFraming::Chunked);
             watched.saw(body.as_bytes());
-            watch.finish();
+            both_end(&watch);
             watched.saw(second.as_bytes());
             assert_eq!(watch.begin(None), wanted, "{body:?}");
         }
@@ -358,11 +254,11 @@ mod tests {
         watched.saw(head);
         watch.begin(None);
         watched.saw(b"0\r\n\r\n");
-        watch.finish();
+        both_end(&watch);
         assert!(watch.aligned.load(Ordering::Relaxed));
         watched.saw(head);
         watch.begin(None);
-        watch.finish();
+        both_end(&watch);
         assert!(
             !watch.aligned.load(Ordering::Relaxed),
             "its body is still to come"
@@ -376,11 +272,11 @@ mod tests {
         watched.saw(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na");
         watch.begin(Some(3));
         watched.saw(b"bc");
-        watch.finish();
+        both_end(&watch);
         assert!(watch.aligned.load(Ordering::Relaxed));
         watched.saw(b"GET / HTTP/1.1\r\n\r\nGET");
         watch.begin(Some(0));
-        watch.finish();
+        both_end(&watch);
         assert!(!watch.aligned.load(Ordering::Relaxed), "a pipelined request");
     }
 }

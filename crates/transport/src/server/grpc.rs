@@ -1,22 +1,18 @@
 //! HTTP/2 alone, for gRPC.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http2::server::Connection;
+use http::Request;
 use http2::{Budget, Config, KeepAlive, RecvBody};
 use lifecycle::{Shutdown, Tasks};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::handshake::Handshaking;
-use super::{Drain, Handler, RequestBody, drive};
+use super::{Handler, RequestBody, drive};
 use crate::listen::Listener;
 use crate::tls::{self, PeerIdentity, ServerTls};
-use crate::{BoxError, Socket, reset_reason};
+use crate::{Descriptors, Socket, reset_reason};
 
 /// The limits of a gRPC server.
 #[derive(Clone, Debug)]
@@ -35,6 +31,8 @@ pub struct GrpcServerConfig {
     pub budget: Arc<Budget>,
     /// How connections are secured; `None` for clear text. The handshake counts towards `handshake_timeout`.
     pub tls: Option<ServerTls>,
+    /// What the connections of the process may take.
+    pub descriptors: Descriptors,
 }
 
 impl Default for GrpcServerConfig {
@@ -47,6 +45,7 @@ impl Default for GrpcServerConfig {
             connection_window: 16 * 1024 * 1024,
             budget: Arc::default(),
             tls: None,
+            descriptors: Descriptors::default(),
         }
     }
 }
@@ -65,8 +64,9 @@ pub async fn serve_grpc<H: Handler>(
         let socket = tokio::select! {
             biased;
             () = shutdown.draining() => break,
-            socket = listener.accept() => socket,
+            socket = listener.accept(&config.descriptors) => socket,
         };
+        let member = config.descriptors.join();
         let (config, handler, shutdown) = (Arc::clone(&config), handler.clone(), shutdown.clone());
         connections.spawn(async move {
             let limit = Instant::now() + config.handshake_timeout;
@@ -88,7 +88,7 @@ pub async fn serve_grpc<H: Handler>(
                 }
             });
             let connection = http2::server::serve(io, bounds(&config), service);
-            drive(connection, shutdown).await;
+            drive(connection, member, shutdown).await;
         });
     }
     drop(listener);
@@ -138,19 +138,5 @@ fn bounds(config: &GrpcServerConfig) -> Config {
         }),
         reset_reason,
         ..Config::default()
-    }
-}
-
-impl<IO, S, F, B> Drain for Connection<IO, S>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-    S: Fn(Request<RecvBody>) -> F,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-{
-    type Error = http2::Error;
-
-    fn drain(self: Pin<&mut Self>) {
-        self.leave();
     }
 }

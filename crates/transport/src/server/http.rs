@@ -1,7 +1,6 @@
 //! HTTP/1.0, HTTP/1.1 and cleartext HTTP/2 on one listener.
 
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,21 +10,22 @@ use http::Request;
 use http::header::{self, HeaderValue};
 use http_body::Body as _;
 use http_body_util::{Either, Full};
+use http2::RawQuery;
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use lifecycle::{Shutdown, Tasks};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 use super::ended::Ended;
-use super::framing::Watch;
 use super::handshake::Handshaking;
-use super::http1;
-use super::upgrade::{self, Kept, WithFirstStream};
+use super::preface::Spoken;
+use super::unread::Http1Body;
+use super::upgrade::{self, Kept};
 use super::vetting::{self, Verdict};
-use super::{Answer, Drain, Handler, RequestBody, drive, preface, reason};
+use super::watch::Watch;
+use super::{Answer, H2Config, Handler, RequestBody, drive, h2c, http1, preface, reason};
+use crate::Descriptors;
+use crate::descriptors::Member;
 use crate::listen::Listener;
 
 /// The limits of an HTTP server.
@@ -37,23 +37,8 @@ pub struct HttpServerConfig {
     pub header_timeout: Duration,
     /// Cleartext HTTP/2, by prior knowledge and by `Upgrade: h2c`; `None` for HTTP/1 alone.
     pub h2c: Option<H2Config>,
-}
-
-/// The limits of an HTTP/2 server.
-#[derive(Clone, Debug)]
-pub struct H2Config {
-    /// The longest header list, in bytes as RFC 9113, section 6.5.2 counts them.
-    pub max_header_list: u32,
-    /// How many streams a client may have open; `None` for any number.
-    pub max_concurrent_streams: Option<u32>,
-    /// The longest frame that is accepted, in bytes.
-    pub max_frame: u32,
-    /// How many bytes of one stream may be on the way unread.
-    pub stream_window: u32,
-    /// How many bytes of all streams together may be on the way unread.
-    pub connection_window: u32,
-    /// How many bytes the body of a request that asks for `Upgrade: h2c` may have.
-    pub max_upgrade_body: usize,
+    /// What the connections of the process may take.
+    pub descriptors: Descriptors,
 }
 
 /// Serves a listener until the drain is over. Every connection is owned: the future resolves when the last one
@@ -70,10 +55,11 @@ pub async fn serve_http<H: Handler>(
         let socket = tokio::select! {
             biased;
             () = shutdown.draining() => break,
-            socket = listener.accept() => socket,
+            socket = listener.accept(&server.config.descriptors) => socket,
         };
+        let member = server.config.descriptors.join();
         let server = Arc::clone(&server);
-        connections.spawn(async move { server.connection(socket).await });
+        connections.spawn(async move { server.connection(socket, member).await });
     }
     drop(listener);
     tokio::select! {
@@ -91,7 +77,10 @@ pub async fn serve_one<H: Handler, S>(socket: S, config: HttpServerConfig, handl
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    Server::new(config, handler, shutdown).connection(socket).await;
+    let member = config.descriptors.join();
+    Server::new(config, handler, shutdown)
+        .connection(socket, member)
+        .await;
 }
 
 /// A server on one listener.
@@ -113,42 +102,58 @@ impl<H: Handler> Server<H> {
         })
     }
 
-    async fn connection<S>(self: Arc<Self>, socket: S)
+    async fn connection<S>(self: Arc<Self>, socket: S, mut member: Member)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(h2c) = &self.config.h2c else {
-            return self.http1(socket).await;
+            return self.http1(socket, member).await;
         };
+        member.set_idle(true);
         let detected = tokio::select! {
             biased;
             detected = preface::detect(socket, self.config.header_timeout) => detected,
             () = self.shutdown.draining() => return,
+            () = poll_fn(|cx| member.poll_unwanted(cx)) => return,
         };
+        member.set_idle(false);
         match detected {
-            Ok((true, socket)) => {
-                let connection = http2(h2c, socket, self.handler.clone(), None);
-                // Most connections are none of HTTP/2 and need no room for it.
-                Box::pin(drive(connection, self.shutdown.clone())).await;
-            }
-            Ok((false, socket)) => self.http1(socket).await,
+            // In a box: most connections are none of HTTP/2 and need no room for it.
+            Ok((Spoken::Http2, socket)) => Box::pin(self.http2(h2c, socket, None, member)).await,
+            Ok((Spoken::Http1, socket)) => self.http1(socket, member).await,
+            Ok((Spoken::Other, _)) => {}
             Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
         }
     }
 
-    async fn http1<S>(self: Arc<Self>, socket: S)
+    async fn http1<S>(self: Arc<Self>, socket: S, mut member: Member)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some((kept, io)) = http1::serve(&self, socket).await else {
+        let Some((kept, io)) = http1::serve(&self, socket, &mut member).await else {
             return;
         };
         if let Some(h2c) = &self.config.h2c {
             let io = Handshaking::new(io, sleep(self.config.header_timeout));
-            let io = WithFirstStream::new(io);
-            // In a box, so that connections that are not upgraded have no room for it.
-            let connection = http2(h2c, io, self.handler.clone(), Some(kept));
-            Box::pin(drive(connection, self.shutdown.clone())).await;
+            Box::pin(self.http2(h2c, io, Some(kept), member)).await;
+        }
+    }
+
+    async fn http2<S>(&self, config: &H2Config, io: S, kept: Option<Kept>, member: Member)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handler = self.handler.clone();
+        let bounds = h2c::bounds(config);
+        let connection =
+            ::http2::server::serve(io, bounds, move |request| h2c::answer(handler.clone(), request));
+        let connection = match kept {
+            None => Ok(connection),
+            Some(Kept { settings, request }) => connection.upgraded(&settings, request),
+        };
+        match connection {
+            Ok(connection) => drive(connection, member, self.shutdown.clone()).await,
+            Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
         }
     }
 
@@ -160,74 +165,46 @@ impl<H: Handler> Server<H> {
         upgrade: Arc<OnceLock<Kept>>,
     ) -> Answer<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
         let framing = watch.begin(request.body().size_hint().exact());
-        let is_last = match vetting::judge(&request, framing) {
-            Verdict::Answer(answer) => {
-                return Ok(answer.map(|body| Either::Left(Ended::new(Either::Right(body), watch))));
-            }
-            Verdict::PassAndClose => true,
-            Verdict::Pass => false,
-        };
-        if let Some(h2c) = &self.config.h2c
-            && upgrade::is_asked_for(request.headers())
-        {
-            // No head of HTTP/1 follows, so nothing is to be watched.
-            let answer = match Box::pin(upgrade::accept(request, h2c.max_upgrade_body)).await {
-                Ok((answer, kept)) => {
-                    let _ = upgrade.set(kept);
-                    answer
-                }
-                Err(refusal) => refusal,
-            };
-            return Ok(answer.map(Either::Right));
+        let mut request = request.map(|body| Http1Body::new(body, &watch));
+        if let Some(query) = watch.take_raw_query() {
+            request.extensions_mut().insert(RawQuery(query));
         }
-        let answer = self.handler.call(request.map(RequestBody::Http)).await;
-        let mut answer = answer.map(|body| Either::Left(Ended::new(Either::Left(body), watch)));
+        let says_close = vetting::says_close(request.headers());
+        let is_expected = request.headers().contains_key(header::EXPECT);
+        let mut is_last = self.shutdown.is_draining() || says_close;
+        let mut answer = match vetting::judge(&request, framing) {
+            Verdict::Answer(answer) => {
+                drop(request);
+                answer.map(Either::Right)
+            }
+            verdict => {
+                is_last |= matches!(verdict, Verdict::PassAndClose);
+                if let Some(h2c) = &self.config.h2c
+                    && upgrade::is_asked_for(request.headers())
+                {
+                    // No head of HTTP/1 follows, so nothing is to be watched.
+                    let answer = match Box::pin(upgrade::accept(request, h2c.max_upgrade_body)).await {
+                        Ok((answer, kept)) => {
+                            let _ = upgrade.set(kept);
+                            answer
+                        }
+                        Err(refusal) => refusal,
+                    };
+                    return Ok(answer.map(Either::Right));
+                }
+                let answer = self.handler.call(request.map(RequestBody::Http1)).await;
+                answer.map(Either::Left)
+            }
+        };
         reason::put(&mut answer);
         if is_last {
+            watch.unread.give_up(&watch);
+        }
+        if is_last || watch.unread.ends_connection(&watch, is_expected).await {
             answer
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(answer)
-    }
-}
-
-fn http2<H: Handler, S>(config: &H2Config, io: S, handler: H, kept: Option<Kept>) -> impl Drain
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(move |request: Request<Incoming>| {
-        let handler = handler.clone();
-        let request = match &kept {
-            Some(kept) => kept.or(request),
-            None => request.map(RequestBody::Http),
-        };
-        // In a box from the start: hyper moves it several times, and it is large.
-        Box::pin(async move { Ok::<_, Infallible>(handler.call(request).await) })
-    });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_header_list_size(config.max_header_list)
-        .max_concurrent_streams(config.max_concurrent_streams)
-        .max_frame_size(config.max_frame)
-        .initial_stream_window_size(config.stream_window)
-        .initial_connection_window_size(config.connection_window);
-    builder.serve_connection(TokioIo::new(io), service)
-}
-
-impl<I, S, E, B> Drain for http2::Connection<I, S, E>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<crate::BoxError>,
-    B: http_body::Body + 'static,
-    B::Error: Into<crate::BoxError>,
-    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    type Error = hyper::Error;
-
-    fn drain(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Ok(answer.map(|body| Either::Left(Ended::new(body, watch))))
     }
 }

@@ -20,10 +20,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Handler;
-use super::framing::{Watch, Watched};
+use super::framing::Watched;
 use super::http::Server;
 use super::rewound::Rewound;
 use super::upgrade::Kept;
+use super::watch::Watch;
+use crate::descriptors::Member;
 
 /// A connection that had no call for so long gives its buffers back.
 const QUIET: Duration = Duration::from_secs(1);
@@ -48,7 +50,11 @@ enum Outcome<S> {
 
 /// Serves a connection to its end, which may be the beginning of HTTP/2: then the request that asked for it and
 /// the connection come back.
-pub(super) async fn serve<H, S>(server: &Arc<Server<H>>, socket: S) -> Option<(Kept, Rewound<Watched<S>>)>
+pub(super) async fn serve<H, S>(
+    server: &Arc<Server<H>>,
+    socket: S,
+    member: &mut Member,
+) -> Option<(Kept, Rewound<Watched<S>>)>
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -63,7 +69,9 @@ where
     loop {
         match while_busy(server, io, &watch, &upgrade, is_new).await {
             Outcome::Quiet(quiet) => {
-                io = woken(quiet, &server.shutdown).await?;
+                member.set_idle(true);
+                io = woken(quiet, member, &server.shutdown).await?;
+                member.set_idle(false);
                 is_new = false;
             }
             Outcome::Ended(io) => {
@@ -116,6 +124,7 @@ where
                 }
                 return Outcome::Ended(Rewound::of(connection.into_parts()));
             }
+            () = poll_fn(|cx| watch.unread.poll_read(watch, cx)) => {}
             () = shutdown.draining(), if !is_draining => {
                 is_draining = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
@@ -159,8 +168,8 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Waits for the next bytes; nothing when the client or the server is at its end.
-async fn woken<S>(mut quiet: Rewound<S>, shutdown: &Shutdown) -> Option<Rewound<S>>
+/// Waits for the next bytes; nothing when the client or the server is at its end, or others need the descriptor.
+async fn woken<S>(mut quiet: Rewound<S>, member: &mut Member, shutdown: &Shutdown) -> Option<Rewound<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -172,6 +181,7 @@ where
         biased;
         () = shutdown.draining() => 0,
         read = quiet.io.read(&mut first) => read.unwrap_or(0),
+        () = poll_fn(|cx| member.poll_unwanted(cx)) => 0,
     };
     if read == 0 {
         let _ = quiet.io.shutdown().await;

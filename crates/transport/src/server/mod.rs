@@ -1,33 +1,46 @@
 //! Servers: one handler on one listener, with limits and a drain.
 
 mod body;
+mod date;
 mod ended;
 mod framing;
 mod grpc;
+mod h2c;
 mod handshake;
 mod http;
 mod http1;
 mod preface;
 mod reason;
 mod rewound;
+mod scan;
+mod unread;
 mod upgrade;
 mod vetting;
+mod watch;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 
 use ::http::{Request, Response};
 use bytes::Bytes;
+use http2::RecvBody;
+use http2::server::Connection;
 use lifecycle::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use body::RequestBody;
 pub use grpc::{GrpcServerConfig, serve_grpc};
+pub use h2c::H2Config;
 #[cfg(feature = "fuzz")]
 pub use http::serve_one;
-pub use http::{H2Config, HttpServerConfig, serve_http};
+pub use http::{HttpServerConfig, serve_http};
+pub use http2::RawQuery;
+pub use unread::Http1Body;
 
 use crate::BoxError;
+use crate::descriptors::Member;
 
 /// What a server calls with every request.
 ///
@@ -41,26 +54,33 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn call(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-/// A connection that can be told to finish.
-trait Drain: Future<Output = Result<(), Self::Error>> {
-    type Error: std::fmt::Display + Send;
-
-    fn drain(self: std::pin::Pin<&mut Self>);
-}
-
-/// Drives a connection to its end: told to finish at the drain, dropped when waiting is over.
-async fn drive<C: Drain>(connection: C, shutdown: Shutdown) {
+/// Drives a connection of HTTP/2 to its end: told to finish at the drain, or when its descriptor is wanted and it has no
+/// call; dropped when waiting is over.
+async fn drive<IO, S, F, B>(connection: Connection<IO, S>, mut member: Member, shutdown: Shutdown)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    S: Fn(Request<RecvBody>) -> F,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
     let mut connection = pin!(connection);
+    let served = poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        member.set_idle(connection.is_idle());
+        member.poll_unwanted(cx).map(|()| None)
+    });
     let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
+        ended = served => ended,
         () = shutdown.draining() => None,
     };
     let ended = if let Some(ended) = ended {
         ended
     } else {
-        connection.as_mut().drain();
+        connection.leave();
         tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = connection => ended,
             () = shutdown.forced() => return,
         }
     };

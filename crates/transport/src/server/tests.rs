@@ -2,8 +2,10 @@
 
 mod chunks;
 mod drain;
+mod early;
 mod grpc;
 mod h2c;
+mod h2c_rules;
 mod heads;
 mod http1;
 mod listeners;
@@ -24,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::Descriptors;
 use crate::listen::{Listener, Patience};
 use crate::testing::{SETTINGS, frame, next_frame, soon, write};
 
@@ -62,6 +65,17 @@ impl Handler for App {
                 Err(_) => "broken".into(),
             },
             "/request" => format!("{request:?}").into(),
+            "/first" => {
+                // Reads the first piece and leaves the rest.
+                let mut body = request.into_body();
+                let first = body.frame().await;
+                format!("{}", first.is_some_and(|first| first.is_ok())).into()
+            }
+            "/fail" => {
+                let (sender, body) = Channel::<Bytes, BoxError>::new(1);
+                sender.abort("broken".into());
+                return Response::new(body.boxed_unsync());
+            }
             "/wait" => {
                 let guard = Guard(self.seen.clone());
                 self.release.acquire().await.unwrap().forget();
@@ -103,12 +117,13 @@ fn config() -> HttpServerConfig {
         header_timeout: Duration::from_secs(600),
         h2c: Some(H2Config {
             max_header_list: 16 * 1024,
-            max_concurrent_streams: Some(250),
+            max_concurrent_streams: 250,
             max_frame: 16 * 1024,
             stream_window: 64 * 1024,
             connection_window: 1024 * 1024,
             max_upgrade_body: 1024,
         }),
+        descriptors: Descriptors::default(),
     }
 }
 

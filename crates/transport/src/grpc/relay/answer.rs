@@ -9,7 +9,9 @@ use http::header::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Coupling, GRPC_STATUS, INTERNAL, RESOURCE_EXHAUSTED, Relay, deadline_exceeded, is_between, is_over};
+use super::{
+    Coupling, GRPC_STATUS, INTERNAL, RESOURCE_EXHAUSTED, Relay, deadline_exceeded, is_between, is_over,
+};
 use crate::client::CountedBody;
 use crate::grpc::scanner::Scanner;
 use crate::grpc::unpack::Unpacker;

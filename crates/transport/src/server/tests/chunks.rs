@@ -88,3 +88,16 @@ async fn an_endless_extension_and_endless_trailers_are_cut_off() {
         {}
     }
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_at_once_comes_after_its_head() {
+    let server = Server::http(config()).await;
+    for _ in 0..20 {
+        let mut client = server.connect().await;
+        write(&mut client, "GET /fail HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let rest = read_rest(&mut client).await;
+        assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest:?}");
+        assert!(rest.ends_with("\r\n\r\n"), "the last chunk is missing: {rest:?}");
+        assert!(!rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    }
+}

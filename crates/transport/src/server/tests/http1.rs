@@ -162,21 +162,3 @@ async fn a_client_that_goes_away_drops_the_handler() {
         server.stop().await;
     }
 }
-
-#[tokio::test]
-async fn an_answer_before_the_end_of_the_request_arrives() {
-    let server = Server::http(config()).await;
-    let mut client = server.connect().await;
-    write(
-        &mut client,
-        "POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
-    )
-    .await;
-    let (head, body) = read_answer(&mut client).await;
-    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
-    assert_eq!(body, "/early");
-    // Nothing that comes now is a request.
-    let _ = tokio::io::AsyncWriteExt::write_all(&mut client, GET.as_bytes()).await;
-    assert_eq!(read_rest(&mut client).await, "");
-    assert_eq!(server.stop().await, ["/early"]);
-}

@@ -142,7 +142,7 @@ async fn a_peer_that_overruns_a_window_is_cut_off() {
         let cut = next_frame(&mut peer.io, &[RST_STREAM, GOAWAY]).await.unwrap();
         assert_eq!(
             cut.number(cut.payload.len().min(8) - 4),
-            u32::from(h2::Reason::FLOW_CONTROL_ERROR)
+            u32::from(http2::Reason::FLOW_CONTROL_ERROR)
         );
     };
     let call = async {

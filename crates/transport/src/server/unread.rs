@@ -1,0 +1,220 @@
+//! What is left of a request of HTTP/1 that was answered before its end.
+//!
+//! The rest must be read before the next request of the connection can be. hyper reads it only if all of it is there
+//! when the handler drops the body; else it closes the connection, and the client, which was told nothing, loses its
+//! next request (RFC 9112, section 9.3). So a body that is dropped comes here: a small rest is read, and if it is too
+//! much, or of unknown length, the answer says that the connection closes.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::watch::Watch;
+
+/// How much of a rest is read, as Go's `net/http` does.
+const MOST: u64 = 256 * 1024;
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer waits for the end of a body in chunks, which cannot be known beforehand.
+const CHUNKS: Duration = Duration::from_millis(100);
+
+/// The rest of a request, until it is read.
+#[derive(Debug, Default)]
+pub(super) struct Unread {
+    rest: Mutex<Option<Rest>>,
+    /// Spares the lock where there is no rest.
+    has_rest: AtomicBool,
+    /// The body broke: where it ends is not known.
+    is_broken: AtomicBool,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug)]
+struct Rest {
+    body: Incoming,
+    read: u64,
+    /// hyper was asked for it, so that a client that expects `100 Continue` has got it.
+    was_asked_for: bool,
+    limit: Option<Pin<Box<Sleep>>>,
+}
+
+impl Rest {
+    /// Ready when nothing more is read: `Ok` at the end of the body.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(_)) => return Poll::Ready(Err(())),
+                Some(Ok(frame)) => self.read += frame.data_ref().map_or(0, Bytes::len) as u64,
+            }
+            if self.read > MOST {
+                return Poll::Ready(Err(()));
+            }
+        }
+    }
+}
+
+impl Unread {
+    fn leave(&self, rest: Rest) {
+        *self.rest() = Some(rest);
+        self.has_rest.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn rest(&self) -> std::sync::MutexGuard<'_, Option<Rest>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Option<Rest> {
+        self.has_rest.store(false, Ordering::Release);
+        self.rest().take()
+    }
+
+    /// Nobody reads the rest. The connection closes.
+    pub(super) fn give_up(&self, watch: &Watch) {
+        if self.has_rest.load(Ordering::Acquire) && self.take().is_some() {
+            watch.finish();
+        }
+    }
+
+    /// Decides before the head of an answer goes out: whether the connection must close after it, because the request
+    /// has more left than is read. `is_expected` says that the client waits to be asked for the body.
+    pub(super) async fn ends_connection(&self, watch: &Watch, is_expected: bool) -> bool {
+        if self.is_broken.load(Ordering::Acquire) {
+            return true;
+        }
+        if !self.has_rest.load(Ordering::Acquire) {
+            return false;
+        }
+        let Some(mut rest) = self.take() else {
+            return false;
+        };
+        if is_expected && !rest.was_asked_for {
+            // The client may send the body or not. To ask for it would be to invite what nobody reads.
+            watch.finish();
+            return true;
+        }
+        match rest.body.size_hint().exact() {
+            Some(length) if length <= MOST => {
+                self.leave(rest);
+                false
+            }
+            Some(_) => {
+                watch.finish();
+                true
+            }
+            None => {
+                let ended = timeout(CHUNKS, std::future::poll_fn(|cx| rest.poll_end(cx))).await;
+                drop(rest);
+                watch.finish();
+                ended != Ok(Ok(()))
+            }
+        }
+    }
+
+    /// Reads what is there of a rest. Never ready: what comes of it shows on the connection.
+    pub(super) fn poll_read(&self, watch: &Watch, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if !self.has_rest.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        let mut place = self.rest();
+        let Some(rest) = place.as_mut() else {
+            return Poll::Pending;
+        };
+        let is_over = rest.poll_end(cx).is_ready() || {
+            let limit = rest.limit.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+            limit.as_mut().poll(cx).is_ready()
+        };
+        if is_over {
+            // If it has not ended, hyper closes the connection now.
+            *place = None;
+            drop(place);
+            self.has_rest.store(false, Ordering::Release);
+            watch.finish();
+        }
+        Poll::Pending
+    }
+}
+
+/// The body of a request of HTTP/1. What is left of it when it is dropped goes to the connection.
+#[derive(Debug)]
+pub struct Http1Body {
+    body: Option<Incoming>,
+    was_asked_for: bool,
+    watch: Arc<Watch>,
+}
+
+impl Http1Body {
+    pub(super) fn new(body: Incoming, watch: &Arc<Watch>) -> Self {
+        Self {
+            body: Some(body),
+            was_asked_for: false,
+            watch: Arc::clone(watch),
+        }
+    }
+
+    fn end(&mut self) {
+        if self.body.take().is_some() {
+            self.watch.finish();
+        }
+    }
+}
+
+impl Body for Http1Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.was_asked_for = true;
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        match &frame {
+            None => self.end(),
+            Some(Err(_)) => {
+                self.watch.unread.is_broken.store(true, Ordering::Release);
+                self.end();
+            }
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Http1Body {
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.end();
+        } else if let Some(body) = self.body.take() {
+            self.watch.unread.leave(Rest {
+                body,
+                read: 0,
+                was_asked_for: self.was_asked_for,
+                limit: None,
+            });
+        }
+    }
+}

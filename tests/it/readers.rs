@@ -1,0 +1,95 @@
+//! Callers over HTTP/2 that do not read what they asked for: they cost little, and nobody else waits.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use integration_tests::{HttpApp, Protocol, RawClient, Request, text};
+
+use crate::stage::{Pair, soon};
+
+const SIZE: usize = 1 << 20;
+
+/// The beginning of a connection whose windows never close.
+fn preface() -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS_INITIAL_WINDOW_SIZE, and WINDOW_UPDATE of the connection.
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    bytes.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0]);
+    bytes
+}
+
+/// A `GET` of a path, without a body.
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend(path.as_bytes());
+    let mut frame = u32::try_from(block.len()).unwrap().to_be_bytes()[1..].to_vec();
+    frame.extend([1, 5]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(block);
+    frame
+}
+
+/// An app with an answer of a megabyte, and a small one.
+async fn app() -> HttpApp {
+    HttpApp::start(Protocol::Http, |request: Request| async move {
+        match request.uri().path() {
+            "/large" => text(200, "x".repeat(SIZE)),
+            _ => text(200, "small"),
+        }
+    })
+    .await
+}
+
+/// Connections of a client that asks for much and reads nothing.
+async fn deaf_clients(port: u16, connections: usize, streams: u32) -> Vec<RawClient> {
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        let mut client = RawClient::connect(port).await;
+        client.send(preface()).await;
+        for number in 0..streams {
+            let large = get(2 * number + 1, "/v1.0/invoke/callee/method/large");
+            client.send(large).await;
+        }
+        clients.push(client);
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_does_not_read_costs_little() {
+    let app = app().await;
+    let pair = Pair::with(app.port, |sidecar| sidecar.log_level("info")).await;
+    for sidecar in [&pair.caller, &pair.callee] {
+        reqwest::get(sidecar.invoke_url("callee", "small")).await.unwrap();
+        let before = sidecar.resident_bytes();
+        let clients = deaf_clients(sidecar.http_port, 1, 100).await;
+        // Until all of them hold what they can.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let growth = sidecar.peak_resident_bytes().saturating_sub(before);
+        println!("{} grew by {} KiB", sidecar.app_id, growth >> 10);
+        assert!(growth < 60 << 20, "{} grew by {growth}", sidecar.app_id);
+        drop(clients);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_answers_that_nobody_reads_hold_nobody_up() {
+    let app = app().await;
+    let pair = Pair::with(app.port, |sidecar| sidecar.log_level("info")).await;
+    for sidecar in [&pair.caller, &pair.callee] {
+        let before = sidecar.resident_bytes();
+        let clients = deaf_clients(sidecar.http_port, 16, 250).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let url = sidecar.invoke_url("callee", "small");
+        for _ in 0..5 {
+            let calls = join_all((0..20).map(|_| reqwest::get(&url)));
+            for answer in soon("calls beside them", calls).await {
+                assert_eq!(answer.unwrap().text().await.unwrap(), "small");
+            }
+        }
+        let growth = sidecar.peak_resident_bytes().saturating_sub(before);
+        println!("{} grew by {} KiB", sidecar.app_id, growth >> 10);
+        assert!(growth < 160 << 20, "{} grew by {growth}", sidecar.app_id);
+        drop(clients);
+    }
+}
