@@ -111,6 +111,7 @@ fn callee(app: u16) -> Sidecar {
             protocol: HttpProtocol::Http,
             base: format!("http://{address}"),
             tls: None,
+            proxy: None,
             token: None,
             max_header_bytes: 64 * 1024,
         };

@@ -202,6 +202,75 @@ async fn tls_is_verified_and_a_broken_endpoint_fails_alone() {
 }
 
 #[tokio::test]
+async fn what_the_roots_hold_is_trusted_and_what_will_fail_is_told_at_the_start() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    // As `openssl req -x509` makes it.
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pinned = params.self_signed(&key).unwrap().pem();
+    let server = TlsApp::showing(&pinned, &key.serialize_pem()).await;
+    let (root, other) = (Authority::new(), Authority::new());
+    let below = root.below("below", |_| {});
+    let under = TlsApp::start(&below, None).await;
+    let stage = Stage::new();
+    let at = |port: u16| format!("https://localhost:{port}");
+    stage
+        .endpoint("pinned", &at(server.port), &client_tls(&[("rootCA", &pinned)]))
+        .endpoint(
+            "middle",
+            &at(under.port),
+            &client_tls(&[("rootCA", &below.pem())]),
+        )
+        .endpoint(
+            "unknown",
+            &at(server.port),
+            &client_tls(&[("rootCA", &other.pem())]),
+        )
+        .endpoint(
+            "absent",
+            "https://localhost:1",
+            &client_tls(&[("rootCA", &other.pem())]),
+        );
+    let roots = stage.mesh.folder().join("roots.pem");
+    std::fs::write(&roots, &pinned).unwrap();
+    let daprd = stage
+        .sidecar("E0-app")
+        .env("SSL_CERT_FILE", &roots.display().to_string())
+        .start()
+        .await;
+    let hello = (200, "hello".to_owned());
+    for target in ["pinned", "middle", &at(server.port)] {
+        assert_eq!(get(daprd.invoke_url(target, "m")).await, hello, "{target}");
+    }
+    let told = "calls will fail as long as this is so: HTTPEndpoint unknown at localhost:";
+    daprd.await_log(told).await;
+    let log = daprd.log();
+    assert!(
+        !log.contains("HTTPEndpoint pinned at") && !log.contains("HTTPEndpoint absent at"),
+        "{log}"
+    );
+    let (status, body) = get(daprd.invoke_url("unknown", "m")).await;
+    let wanted = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+    assert!(status == 500 && body.contains(wanted), "{body}");
+}
+
+#[tokio::test]
+async fn an_app_may_show_a_certificate_of_version_1() {
+    let (certificate, key) = (include_str!("data/v1.pem"), include_str!("data/v1.key"));
+    let app = TlsApp::showing(certificate, key).await;
+    let daprd = Mesh::new()
+        .sidecar("E00-app")
+        .app_port(app.port)
+        .arg("--app-protocol=https")
+        .start()
+        .await;
+    assert_eq!(
+        get(daprd.invoke_url("E00-app", "m")).await,
+        (200, "hello".to_owned())
+    );
+}
+
+#[tokio::test]
 async fn redirects_are_followed_without_the_secrets_of_the_resource() {
     let elsewhere = HttpApp::echo(Protocol::Http).await;
     let to = format!("http://localhost:{}/there", elsewhere.port);

@@ -134,6 +134,21 @@ async fn the_operator_is_waited_for() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_the_operator_can_be_stopped() {
+    let sentry = Sentry::start().await;
+    let address = format!("127.0.0.1:{}", free_port());
+    let daprd = pod("K2-stopped", &sentry, &address)
+        .without_waiting()
+        .start()
+        .await;
+    daprd.await_log("No connection to the operator at ").await;
+    let exit = daprd.stop().await;
+    assert_eq!(exit.code, Some(1), "{}", exit.stdout);
+    let reason = "Fatal error from runtime: context canceled: connection error: desc = ";
+    assert!(exit.stdout.contains(reason), "{}", exit.stdout);
+}
+
+#[tokio::test]
 async fn what_the_operator_does_not_give_ends_the_start() {
     let sentry = Sentry::start().await;
     let only = |method: &'static str, answer: OperatorAnswer| {

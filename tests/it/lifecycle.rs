@@ -35,6 +35,44 @@ impl HeldApp {
     }
 }
 
+#[tokio::test]
+async fn signals_that_mean_nothing_and_one_that_ends_at_once() {
+    let daprd = Mesh::new().sidecar("L0-app").start().await;
+    for signal in [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::POWER,
+    ] {
+        daprd.signal(signal);
+    }
+    daprd.await_status("/v1.0/healthz", 204).await;
+    daprd.signal(Signal::QUIT);
+    let exit = daprd.exit().await;
+    assert_eq!(exit.code, Some(2), "{}", exit.stdout);
+    assert!(exit.stdout.contains("Received signal 'quit'"), "{}", exit.stdout);
+}
+
+#[tokio::test]
+async fn the_default_address_of_the_metrics_is_that_of_both_families() {
+    let daprd = Mesh::new()
+        .sidecar("L0-metrics")
+        // The last one counts, and this is the default.
+        .arg("--metrics-listen-address=0.0.0.0")
+        .start()
+        .await;
+    let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for host in ["127.0.0.1", "[::1]"] {
+        if host == "[::1]" && !has_ipv6 {
+            continue;
+        }
+        let url = format!("http://{host}:{}/", daprd.metrics_port);
+        let answer = reqwest::get(url).await.unwrap();
+        assert_eq!(answer.status(), 200, "{host}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_in_flight_ends_well() {
     for stops_caller in [true, false] {

@@ -30,6 +30,7 @@ mod odd_apps;
 mod odd_requests;
 mod peers;
 mod protocols;
+mod proxies;
 mod readers;
 mod recorded;
 mod requests;

@@ -7,8 +7,10 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::SanType;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -39,9 +41,32 @@ impl TlsApp {
     /// # Panics
     /// When no port is free.
     pub async fn start(authority: &Authority, clients: Option<&Authority>) -> Self {
+        Self::serve(config(authority, clients)).await
+    }
+
+    /// Shows this certificate, with the key to it, both in PEM.
+    ///
+    /// # Panics
+    /// When no port is free, or they are no certificate and key.
+    pub async fn showing(certificate: &str, key: &str) -> Self {
+        let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).expect("a known kind of key");
+        let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shown));
+        Self::serve(config).await
+    }
+
+    async fn serve(config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let acceptor = TlsAcceptor::from(Arc::new(config(authority, clients)));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let server = tokio::spawn(async move {
             // Dropped together with the server.
             let mut connections = JoinSet::new();

@@ -67,6 +67,7 @@ impl Stage {
             protocol: HttpProtocol::Http,
             base: format!("http://127.0.0.1:{}", app(told)),
             tls: None,
+            proxy: None,
             token: None,
             max_header_bytes: 4096,
         };

@@ -71,10 +71,10 @@ fn int32(number: u32) -> i32 {
 
 /// Leaves a value there.
 pub(crate) fn set(metadata: &Metadata, request: &[u8]) -> Result<Message, GrpcStatus> {
-    let request = SetMetadataRequest::decode(request).map_err(|error| {
+    let request = SetMetadataRequest::decode(request).map_err(|_| {
         GrpcStatus::new(
             code::INTERNAL,
-            format!("grpc: error unmarshalling request: {error}"),
+            "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
         )
     })?;
     metadata

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lifecycle::Tasks;
+use thiserror::Error;
 use tokio::time::Instant;
+use transport::client::{Proxies, Proxy, ProxyError};
 use transport::tls::{OriginTls, OriginTlsError, Trust};
 
 use crate::channel::{ChannelError, HttpChannel, HttpProtocol, HttpSettings};
@@ -19,21 +21,23 @@ pub(crate) struct Channels {
     channels: Mutex<HashMap<String, (HttpChannel, Instant)>>,
     capacity: usize,
     max_header_bytes: usize,
+    way: Way,
     tasks: Tasks,
 }
 
 impl Channels {
-    pub(crate) fn new(capacity: usize, max_header_bytes: usize, tasks: Tasks) -> Self {
+    pub(crate) fn new(capacity: usize, max_header_bytes: usize, way: Way, tasks: Tasks) -> Self {
         Self {
             channels: Mutex::default(),
             capacity,
             max_header_bytes,
+            way,
             tasks,
         }
     }
 
     /// The channel to an address; `tls` is asked once for each that is new.
-    pub(crate) fn get<E: From<ChannelError>>(
+    pub(crate) fn get<E: From<ChannelError> + From<WayError>>(
         &self,
         url: &str,
         tls: impl FnOnce() -> Result<Option<OriginTls>, E>,
@@ -54,21 +58,64 @@ impl Channels {
                 .map(|(url, _)| url.clone());
             oldest.map(|oldest| channels.remove(&oldest));
         }
-        let channel = self.channel(url, tls()?)?;
+        let channel = self.channel::<E>(url, tls()?)?;
         channels.insert(url.to_owned(), (channel.clone(), now));
         Ok(channel)
     }
 
     /// A channel that is not kept here.
-    pub(crate) fn channel(&self, url: &str, tls: Option<OriginTls>) -> Result<HttpChannel, ChannelError> {
+    pub(crate) fn channel<E: From<ChannelError> + From<WayError>>(
+        &self,
+        url: &str,
+        tls: Option<OriginTls>,
+    ) -> Result<HttpChannel, E> {
         let settings = HttpSettings {
             protocol: HttpProtocol::Http,
             base: url.trim_end_matches('/').to_owned(),
+            proxy: self.way.to(url)?,
             tls,
             token: None,
             max_header_bytes: self.max_header_bytes,
         };
-        HttpChannel::new(settings, self.tasks.clone())
+        Ok(HttpChannel::new(settings, self.tasks.clone())?)
+    }
+}
+
+/// The way to addresses outside of the mesh: straight, or through a proxy. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Way {
+    proxies: Proxies,
+    /// For proxies that are spoken to over TLS: whatever an endpoint trusts, and whatever it shows, is not for them.
+    tls: SystemTls,
+}
+
+/// There is no way to an address.
+#[derive(Debug, Error)]
+pub(crate) enum WayError {
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error("TLS to the proxy cannot be set up: {0}")]
+    Tls(#[from] OriginTlsError),
+}
+
+impl Way {
+    pub(crate) fn new(proxies: Proxies, tls: SystemTls) -> Self {
+        Self { proxies, tls }
+    }
+
+    /// The proxy before an address, if there is one.
+    pub(crate) fn to(&self, url: &str) -> Result<Option<Proxy>, WayError> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_https = scheme.eq_ignore_ascii_case("https");
+        let Some(proxy) = self.proxies.before(is_https, authority)? else {
+            return Ok(None);
+        };
+        Ok(Some(if proxy.is_secure() {
+            proxy.secured(self.tls.get()?)
+        } else {
+            proxy
+        }))
     }
 }
 

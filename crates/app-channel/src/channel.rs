@@ -14,7 +14,7 @@ use invoke_core::{
 };
 use lifecycle::Tasks;
 use thiserror::Error;
-use transport::client::{H1Config, H1Pool, H2Origin, RawTarget};
+use transport::client::{H1Config, H1Pool, H2Origin, Proxy, RawTarget};
 use transport::tls::OriginTls;
 
 use crate::length::Declared;
@@ -39,6 +39,8 @@ pub struct HttpSettings {
     pub base: String,
     /// How connections are secured; for `https://` addresses.
     pub tls: Option<OriginTls>,
+    /// What connections go through; never for the app.
+    pub proxy: Option<Proxy>,
     /// What the app knows its sidecar by (`APP_API_TOKEN`).
     pub token: Option<HeaderValue>,
     /// Status line and headers of an answer together, in bytes.
@@ -121,6 +123,7 @@ impl HttpChannel {
                 let config = H1Config {
                     max_header_bytes: settings.max_header_bytes,
                     tls: settings.tls.clone(),
+                    proxy: settings.proxy.clone(),
                     ..H1Config::default()
                 };
                 Client::Http(H1Pool::new(address, config, tasks))

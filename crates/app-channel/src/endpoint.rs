@@ -4,15 +4,17 @@ mod settings;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 use invoke_core::body::Replay;
 use invoke_core::{Body, Cause, Fault, Head, InvokeError, Reply, headers};
 use lifecycle::Tasks;
+use transport::client::{ConnectError, probe};
 use transport::tls::OriginTls;
 
-use crate::cache::{Channels, SystemTls};
+use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel, Prepared};
 use crate::failure;
 use crate::limit::{self, Limit};
@@ -46,6 +48,7 @@ struct Ready {
     /// What the resource says; otherwise the authorities of the system are trusted.
     own_tls: Option<OriginTls>,
     system: SystemTls,
+    way: Way,
     redirects: Channels,
 }
 
@@ -54,14 +57,52 @@ impl NamedEndpoint {
         settings: EndpointSettings,
         limit: Option<Limit>,
         system: &SystemTls,
+        way: &Way,
         tasks: &Tasks,
     ) -> Self {
-        Self(Arc::new(Ready::new(settings, limit, system, tasks)))
+        Self(Arc::new(Ready::new(settings, limit, system, way, tasks)))
     }
 
     /// Why it cannot be called, if it cannot.
     pub fn broken(&self) -> Option<&EndpointError> {
         self.0.as_ref().as_ref().err()
+    }
+
+    /// The name by which apps call it; empty for one that cannot be called.
+    pub fn name(&self) -> &str {
+        self.0.as_ref().as_ref().map_or("", |ready| &ready.name)
+    }
+
+    /// What of its certificates is of no use, for the log.
+    pub fn findings(&self) -> Vec<String> {
+        let own = self
+            .0
+            .as_ref()
+            .as_ref()
+            .ok()
+            .and_then(|ready| ready.own_tls.as_ref());
+        own.map_or_else(Vec::new, |tls| tls.findings().to_vec())
+    }
+
+    /// Shakes hands with the server once, if it is one of TLS, and asks for nothing: what this sidecar and that server
+    /// cannot agree about is known before the first call. A server that cannot be reached now is none of that.
+    pub async fn shake_hands(&self, limit: Duration) -> Result<(), String> {
+        let Ok(ready) = self.0.as_ref() else {
+            return Ok(());
+        };
+        let Ok(Some(tls)) = ready.tls_of(&ready.origin) else {
+            return Ok(());
+        };
+        let Ok(proxy) = ready.way.to(&ready.origin.origin()) else {
+            return Ok(());
+        };
+        let address = ready.origin.address();
+        match probe(&address, Some(&tls), proxy.as_ref(), limit).await {
+            Err(error @ ConnectError::Handshake(_)) => {
+                Err(format!("HTTPEndpoint {} at {address}: {error}", ready.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Calls it and waits for the head of the answer.
@@ -87,6 +128,7 @@ impl Ready {
         settings: EndpointSettings,
         limit: Option<Limit>,
         system: &SystemTls,
+        way: &Way,
         tasks: &Tasks,
     ) -> Result<Self, EndpointError> {
         let headers = settings.added_headers()?;
@@ -97,7 +139,7 @@ impl Ready {
             reason,
         };
         let origin = Place::parse(&settings.base_url).map_err(|error| base_url(error.to_string()))?;
-        let redirects = Channels::new(REDIRECT_CAPACITY, MAX_HEADER_BYTES, tasks.clone());
+        let redirects = Channels::new(REDIRECT_CAPACITY, MAX_HEADER_BYTES, way.clone(), tasks.clone());
         let tls = match (origin.is_https, &own_tls) {
             (false, _) => None,
             (true, Some(own)) => Some(own.clone()),
@@ -108,7 +150,7 @@ impl Ready {
         };
         let channel = redirects
             .channel(&settings.base_url, tls)
-            .map_err(|error| base_url(error.to_string()))?;
+            .map_err(|error: Redirected| error.of(&name))?;
         Ok(Self {
             name,
             channel,
@@ -117,6 +159,7 @@ impl Ready {
             limit,
             own_tls,
             system: system.clone(),
+            way: way.clone(),
             redirects,
         })
     }
@@ -195,36 +238,53 @@ impl Ready {
         if place.is_same_origin(&self.origin) {
             return Ok(self.channel.clone());
         }
-        let name = || self.name.clone();
-        let tls = || match (place.is_https, &self.own_tls) {
+        self.redirects
+            .get(&place.origin(), || self.tls_of(place).map_err(Redirected::Tls))
+            .map_err(|error: Redirected| error.of(&self.name))
+    }
+
+    /// How connections to a place are secured.
+    fn tls_of(&self, place: &Place) -> Result<Option<OriginTls>, EndpointError> {
+        match (place.is_https, &self.own_tls) {
             (false, _) => Ok(None),
             (true, Some(own)) => Ok(Some(own.clone())),
             (true, None) => self.system.get().map(Some).map_err(|error| EndpointError::Tls {
-                name: name(),
+                name: self.name.clone(),
                 reason: error.to_string(),
             }),
-        };
-        self.redirects
-            .get(&place.origin(), || tls().map_err(Redirected::Tls))
-            .map_err(|error| match error {
-                Redirected::Tls(error) => error,
-                Redirected::Address(error) => EndpointError::BaseUrl {
-                    name: name(),
-                    reason: error.to_string(),
-                },
-            })
+        }
     }
 }
 
-/// An origin that a redirect named and that cannot be called.
+/// An origin that cannot be called.
 enum Redirected {
     Tls(EndpointError),
     Address(ChannelError),
+    Way(WayError),
+}
+
+impl Redirected {
+    /// The error of the endpoint of this name.
+    fn of(self, name: &str) -> EndpointError {
+        let reason = match self {
+            Self::Tls(error) => return error,
+            Self::Address(error) => error.to_string(),
+            Self::Way(error) => error.to_string(),
+        };
+        let name = name.to_owned();
+        EndpointError::BaseUrl { name, reason }
+    }
 }
 
 impl From<ChannelError> for Redirected {
     fn from(error: ChannelError) -> Self {
         Self::Address(error)
+    }
+}
+
+impl From<WayError> for Redirected {
+    fn from(error: WayError) -> Self {
+        Self::Way(error)
     }
 }
 

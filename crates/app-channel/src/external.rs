@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use http::Response;
 use invoke_core::{AppChannel, Body, Cause, ExternalEndpoints, Fault, Head, InvokeError, ProxiedHead, Reply};
 use lifecycle::Tasks;
+use transport::client::Proxies;
 
-use crate::cache::{Channels, SystemTls};
+use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel};
 use crate::endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
 use crate::limit::{Limit, Place};
@@ -24,6 +25,8 @@ pub struct ExternalSettings {
     pub max_concurrency: Option<usize>,
     /// The endpoints that have a name.
     pub endpoints: Vec<EndpointSettings>,
+    /// What stands between this host and the web.
+    pub proxies: Proxies,
 }
 
 /// Channels to the `http://…` and `https://…` addresses that callers name, and to endpoints that have a name. They
@@ -41,21 +44,27 @@ impl External {
     /// call by itself; the others are as good as ever.
     pub fn new(settings: ExternalSettings, tasks: &Tasks) -> (Self, Vec<EndpointError>) {
         let tls = SystemTls::default();
+        let way = Way::new(settings.proxies, tls.clone());
         let (mut named, mut errors) = (HashMap::new(), Vec::new());
         for endpoint in settings.endpoints {
             let name = endpoint.name.clone();
             let limit = settings.max_concurrency.map(Limit::new);
-            let endpoint = NamedEndpoint::new(endpoint, limit, &tls, tasks);
+            let endpoint = NamedEndpoint::new(endpoint, limit, &tls, &way, tasks);
             errors.extend(endpoint.broken().cloned());
             named.insert(name, endpoint);
         }
         let external = Self {
-            urls: Channels::new(CAPACITY, settings.max_header_bytes, tasks.clone()),
+            urls: Channels::new(CAPACITY, settings.max_header_bytes, way, tasks.clone()),
             limit: settings.max_concurrency.map(Limit::new),
             tls,
             named,
         };
         (external, errors)
+    }
+
+    /// The endpoints that have a name.
+    pub fn endpoints(&self) -> impl Iterator<Item = &NamedEndpoint> {
+        self.named.values()
     }
 }
 
@@ -87,6 +96,12 @@ struct Unusable(String);
 
 impl From<ChannelError> for Unusable {
     fn from(error: ChannelError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<WayError> for Unusable {
+    fn from(error: WayError) -> Self {
         Self(error.to_string())
     }
 }

@@ -157,6 +157,20 @@ impl Place {
         format!("{scheme}://{}", self.authority)
     }
 
+    /// `host:port`, to connect to.
+    pub(crate) fn address(&self) -> String {
+        let has_port = self
+            .authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+        let port = if self.is_https { 443 } else { 80 };
+        if has_port {
+            self.authority.clone()
+        } else {
+            format!("{}:{port}", self.authority.trim_end_matches(':'))
+        }
+    }
+
     /// The whole of it.
     pub(crate) fn url(&self) -> String {
         format!("{}{}", self.origin(), self.target)
@@ -289,6 +303,15 @@ mod tests {
             ("http://a.h", "http://h", false),
         ] {
             assert_eq!(of(one).is_same_origin(&of(other)), wanted, "{one} {other}");
+        }
+        for (url, wanted) in [
+            ("http://h", "h:80"),
+            ("https://h", "h:443"),
+            ("https://h:1/x", "h:1"),
+            ("http://[::1]", "[::1]:80"),
+            ("http://[::1]:8080", "[::1]:8080"),
+        ] {
+            assert_eq!(of(url).address(), wanted);
         }
         for bad in ["", "h:1", "http:/h", "ftp://h"] {
             assert!(Place::parse(bad).is_err(), "{bad}");

@@ -7,7 +7,7 @@ use http::HeaderValue;
 use invoke_core::{AppId, Body, Head, Invocation, MethodPath, Origin, Verb};
 use lifecycle::Shutdown;
 use tokio::time::{sleep, timeout};
-use transport::client::probe;
+use transport::client::{ConnectError, probe};
 use transport::tls::OriginTls;
 
 use crate::channel::HttpChannel;
@@ -33,10 +33,19 @@ pub async fn wait_for_app(
          This will block until the app is listening on that port."
     );
     let waiting = async {
+        let mut is_told = false;
         for failures in 1_u64.. {
-            let Err(error) = probe(address, tls, ATTEMPT).await else {
+            let Err(error) = probe(address, tls, None, ATTEMPT).await else {
                 return;
             };
+            // An app that is not there yet will come. One that cannot be spoken to needs somebody who looks at it.
+            if !is_told && matches!(error, ConnectError::Handshake(_)) {
+                is_told = true;
+                tracing::warn!(
+                    target: "dapr.runtime",
+                    "the application listens on port {port}, but there is no TLS connection to it: {error}"
+                );
+            }
             if failures % REMINDER == 0 {
                 tracing::info!(target: "dapr.runtime", "waiting for application to listen on port {port}");
                 tracing::debug!(target: "dapr.runtime", "the application cannot be reached: {error}");

@@ -38,6 +38,9 @@ pub enum Fatal {
     /// There is no certificate to show, or nobody to trust.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The start was called off while it waited for somebody.
+    #[error("{0}")]
+    Interrupted(String),
     /// The configuration cannot be used.
     #[error("error loading configuration: {0}")]
     Configuration(#[from] ConfigurationError),

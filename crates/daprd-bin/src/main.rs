@@ -117,6 +117,12 @@ fn run(flags: &flags::Flags, options: &Options, log: &Log) -> Result<Ended, Fata
         .map_err(Fatal::Runtime)?;
     let ended = runtime.block_on(async {
         let mut signals = signals::Signals::new().map_err(Fatal::Runtime)?;
+        let last = log.clone();
+        signals::quit_at_once(move || {
+            last.fatal("dapr.signals", "Received signal 'quit'; exiting immediately");
+            last.flush();
+        })
+        .map_err(Fatal::Runtime)?;
         loop {
             sidecar::check_security(flags)?;
             let settings = Settings::of(flags).map_err(Fatal::Settings)?;

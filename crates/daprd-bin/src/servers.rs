@@ -1,6 +1,7 @@
 //! Listeners and servers, with the log lines and the errors by which Dapr knows them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +63,7 @@ pub fn api_limits(options: &Options, h2c: bool, descriptors: Descriptors) -> Htt
         max_frame: 16 << 10,
         stream_window: 1 << 20,
         connection_window: 16 << 20,
+        budget: Arc::default(),
         max_upgrade_body: options
             .max_body
             .and_then(|max| usize::try_from(max).ok())

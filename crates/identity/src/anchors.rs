@@ -54,7 +54,8 @@ pub enum AnchorsError {
 #[derive(Clone, Debug)]
 struct Anchor {
     der: Vec<u8>,
-    trusted: TrustAnchor<'static>,
+    /// How others are traced back to it; nothing if it may not sign any, as Go has it.
+    trusted: Option<TrustAnchor<'static>>,
     validity: Validity,
     /// Until when it is trusted although its file does not have it any more; seconds since 1970.
     retired: Option<i64>,
@@ -69,7 +70,7 @@ pub(crate) struct Anchors {
 
 impl Anchors {
     fn of(all: Vec<Anchor>) -> Self {
-        let trusted = all.iter().map(|anchor| anchor.trusted.clone()).collect();
+        let trusted = all.iter().filter_map(|anchor| anchor.trusted.clone()).collect();
         Self { all, trusted }
     }
 
@@ -82,7 +83,10 @@ impl Anchors {
             return (Cow::Borrowed(&self.trusted), true);
         }
         let usable = self.all.iter().filter(|anchor| is_usable(anchor));
-        (usable.map(|anchor| anchor.trusted.clone()).collect(), false)
+        (
+            usable.filter_map(|anchor| anchor.trusted.clone()).collect(),
+            false,
+        )
     }
 
     /// How many there are.
@@ -99,6 +103,7 @@ fn parse(text: &str) -> Result<Vec<Anchor>, &'static str> {
         let validity = validity(&der).ok()?;
         let certificate = CertificateDer::from(der);
         let trusted = webpki::anchor_from_trusted_cert(&certificate).ok()?.to_owned();
+        let trusted = transport::tls::may_sign(&certificate).then_some(trusted);
         let der = certificate.to_vec();
         Some(Anchor {
             der,

@@ -35,6 +35,9 @@ const PAUSE: std::ops::RangeInclusive<u64> = 45..=55;
 /// The longest answer, in bytes; usual ones have about two thousand.
 const LONGEST_ANSWER: usize = 1 << 20;
 
+/// What Go says of everything that somebody has called off.
+pub(crate) const INTERRUPTED: &str = "context canceled";
+
 /// A certificate that could not be had.
 #[derive(Debug, Error)]
 pub enum RequestError {
@@ -67,6 +70,16 @@ impl RequestError {
             Self::Connection(_) => true,
             Self::Refused(status) => is_retried(status.code),
             _ => false,
+        }
+    }
+
+    /// The same when somebody ends the waiting for something better.
+    pub(crate) fn interrupted(&self) -> String {
+        match self {
+            Self::Connection(why) => format!(
+                "error establishing connection to sentry: {INTERRUPTED}: connection error: desc = \"transport: {why}\""
+            ),
+            other => other.to_string(),
         }
     }
 
@@ -193,8 +206,9 @@ fn no_connection(error: &ClientError) -> RequestError {
 }
 
 fn decoded(answer: Bytes) -> Result<SignCertificateResponse, RpcStatus> {
-    SignCertificateResponse::decode(answer).map_err(|error| {
-        let text = format!("grpc: failed to unmarshal the received message: {error}");
-        RpcStatus::new(code::INTERNAL, text)
+    SignCertificateResponse::decode(answer).map_err(|_| {
+        let text =
+            "grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data";
+        RpcStatus::new(code::INTERNAL, text.to_owned())
     })
 }

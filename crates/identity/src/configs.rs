@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -15,15 +14,6 @@ use transport::tls::ALPN_H2;
 
 use crate::svid::Svid;
 use crate::verify::Verifier;
-
-/// The cryptography. AES-128 is preferred, as Go prefers it: it is as safe here and takes less time.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    let mut provider = default_provider();
-    let preferred = cipher_suite::TLS13_AES_128_GCM_SHA256;
-    provider.cipher_suites.retain(|suite| *suite != preferred);
-    provider.cipher_suites.insert(0, preferred);
-    Arc::new(provider)
-}
 
 /// A server that shows the certificate of the moment, and wants to see one.
 pub(crate) fn server(

@@ -6,13 +6,13 @@ use prost::Message;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::anchors::AnchorStore;
-use crate::configs::provider;
 use crate::csr::FreshKey;
 use crate::jwt::{self, For};
 use crate::settings::AnchorSource;
 use crate::svid::Svid;
 use crate::verify::{Expected, Verifier};
 use crate::{Mode, SpiffeId, TokenSource, certificate, pem};
+use transport::tls::provider;
 
 /// The blocks of a text that are certificates.
 pub fn certificates(text: &str) -> Option<Vec<Vec<u8>>> {

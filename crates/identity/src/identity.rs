@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lifecycle::Waiting;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
@@ -64,7 +65,7 @@ impl Authority {
     async fn new(settings: Settings, counters: Arc<Counters>) -> Result<Self, IdentityError> {
         let anchors = AnchorStore::load(&settings.anchors).await?;
         let sentry = settings.control_plane.id(SENTRY)?;
-        let provider = configs::provider();
+        let provider = transport::tls::provider();
         let verifier = Verifier::new(anchors.clone(), Expected::Exact(sentry), Arc::clone(&provider));
         let tls = configs::client(Arc::clone(&provider), verifier, None)?;
         Ok(Self {
@@ -110,11 +111,15 @@ impl Authority {
 
 impl Identity {
     /// Asks sentry for the first certificate, and waits for it as long as sentry cannot be reached; the log tells
-    /// why. An answer that will not change is an error.
-    pub async fn obtain(settings: Settings, counters: Arc<Counters>) -> Result<Self, IdentityError> {
+    /// why, and so does `waiting`. An answer that will not change is an error.
+    pub async fn obtain(
+        settings: Settings,
+        counters: Arc<Counters>,
+        waiting: &Waiting,
+    ) -> Result<Self, IdentityError> {
         let authority = Arc::new(Authority::new(settings, counters).await?);
         tracing::info!(target: SCOPE, "Fetching initial identity");
-        let svid = renewal::first(&authority).await?;
+        let svid = renewal::first(&authority, waiting).await?;
         let identity = Self::of(authority, svid)?;
         tracing::info!(target: SCOPE, "Security is initialized successfully");
         Ok(identity)

@@ -20,7 +20,6 @@ mod csr;
 pub mod fuzz;
 mod identity;
 mod jwt;
-mod p521;
 mod pem;
 mod renewal;
 mod settings;

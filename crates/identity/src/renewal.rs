@@ -3,10 +3,11 @@
 use std::future::pending;
 use std::time::Duration;
 
+use lifecycle::Waiting;
 use tokio::time::{Instant, interval_at, sleep};
 
 use crate::SCOPE;
-use crate::authority::RequestError;
+use crate::authority::{INTERRUPTED, RequestError};
 use crate::identity::{Authority, Identity, now};
 use crate::svid::Svid;
 use crate::verify::show_date;
@@ -33,16 +34,27 @@ const AFTER_ANCHORS: std::ops::Range<u64> = 500..5_000;
 /// of their certificates.
 const JITTER: i64 = 20;
 
+/// What is not there yet.
+pub(crate) const INITIAL: &str = "failed to retrieve the initial identity";
+
 /// The first certificate. There is no end to the waiting while sentry cannot be reached.
-pub(crate) async fn first(authority: &Authority) -> Result<Svid, RequestError> {
+pub(crate) async fn first(authority: &Authority, waiting: &Waiting) -> Result<Svid, RequestError> {
+    waiting.because(format!(
+        "{INITIAL}: error establishing connection to sentry: {INTERRUPTED}"
+    ));
     let mut pause = FIRST_PAUSE;
     let mut told: Option<(String, Instant)> = None;
     loop {
         let error = match authority.request().await {
-            Ok(svid) => return Ok(svid),
-            Err(error) if error.is_transient() => error.to_string(),
+            Ok(svid) => {
+                waiting.over();
+                return Ok(svid);
+            }
+            Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
+        waiting.because(format!("{INITIAL}: {}", error.interrupted()));
+        let error = error.to_string();
         let is_news = told
             .as_ref()
             .is_none_or(|(text, when)| *text != error || when.elapsed() >= REMINDER);

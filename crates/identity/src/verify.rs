@@ -8,15 +8,15 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use transport::tls::x509_words;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 
 use crate::anchors::{AnchorStore, Anchors};
 use crate::certificate::{self, CertificateError};
-use crate::p521;
 use crate::spiffe::SpiffeId;
 
 /// Why a peer is not who it should be, in the words of Go's libraries.
@@ -62,17 +62,14 @@ pub(crate) struct Verifier {
     anchors: AnchorStore,
     expected: Expected,
     provider: Arc<CryptoProvider>,
-    algorithms: Arc<[&'static dyn SignatureVerificationAlgorithm]>,
 }
 
 impl Verifier {
     pub(crate) fn new(anchors: AnchorStore, expected: Expected, provider: Arc<CryptoProvider>) -> Self {
-        let algorithms = p521::with_p521(&provider.signature_verification_algorithms).into();
         Self {
             anchors,
             expected,
             provider,
-            algorithms,
         }
     }
 
@@ -100,7 +97,7 @@ impl Verifier {
         let end_entity = EndEntityCert::try_from(leaf).map_err(|error| chain(&error, true))?;
         end_entity
             .verify_for_usage(
-                &self.algorithms,
+                self.provider.signature_verification_algorithms.all,
                 &trusted,
                 intermediates,
                 now,
@@ -142,30 +139,11 @@ impl ExtendedKeyUsageValidator for AnyUsage {
 }
 
 fn chain(error: &webpki::Error, are_all_anchors_valid: bool) -> VerifyError {
-    let dated = |now: UnixTime, relation: &str, bound: UnixTime| {
-        format!(
-            "certificate has expired or is not yet valid: current time {} is {relation} {}",
-            date(now),
-            date(bound)
-        )
-    };
-    VerifyError::Chain(match error {
-        webpki::Error::CertExpired { time, not_after } => dated(*time, "after", *not_after),
-        webpki::Error::CertNotValidYet { time, not_before } => dated(*time, "before", *not_before),
-        webpki::Error::UnknownIssuer if are_all_anchors_valid => {
-            "certificate signed by unknown authority".to_owned()
-        }
-        webpki::Error::UnknownIssuer => {
-            "certificate signed by unknown authority (or by one whose own certificate is not valid now)"
-                .to_owned()
-        }
-        other => format!("{other:?}"),
-    })
-}
-
-fn date(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    show_date(seconds)
+    let mut words = x509_words(error);
+    if matches!(error, webpki::Error::UnknownIssuer) && !are_all_anchors_valid {
+        words.push_str(" (or by one whose own certificate is not valid now)");
+    }
+    VerifyError::Chain(words)
 }
 
 /// Seconds since 1970 as RFC 3339.

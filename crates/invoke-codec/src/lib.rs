@@ -9,6 +9,7 @@
 //! the message that it came in, and an encoded message ends where the body follows. Tests hold it against the
 //! generated messages. This crate does no input or output and knows no protocol above the encodings.
 
+mod illegal;
 pub mod message;
 pub mod metadata;
 pub mod status;

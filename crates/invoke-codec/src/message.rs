@@ -66,7 +66,7 @@ pub fn read_request(message: &Bytes, origin: Origin) -> Result<(Head, Bytes), De
         }
     }
     if std::str::from_utf8(&method).is_err() {
-        return Err(DecodeError::Malformed("string"));
+        return Err(wire::not_utf8());
     }
     if let Some(extension) = extension.whole() {
         read_extension(&extension, &mut head)?;

@@ -18,16 +18,20 @@ use invoke_core::trace::TraceContext;
 use invoke_core::{Head, Origin};
 use thiserror::Error;
 
+use crate::illegal;
+
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
-/// Padded or not, as peers write it.
+/// Padded or not, as peers write it; like Go, with bits at the end that mean nothing.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
 
 /// What belongs to one gRPC connection and is no metadata of the call.
@@ -87,10 +91,21 @@ const PREFIXED: [(HeaderName, HeaderName); 27] = {
 
 /// Metadata that cannot be read.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("malformed binary metadata {value:?} in header {name:?}: illegal base64 data")]
+#[error("malformed binary metadata {value:?} in header {name:?}: illegal base64 data at input byte {place}")]
 pub struct BadBinary {
     name: String,
     value: String,
+    place: usize,
+}
+
+impl BadBinary {
+    fn of(name: &HeaderName, value: &HeaderValue) -> Self {
+        Self {
+            name: name.to_string(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            place: illegal::place_of(value.as_bytes()),
+        }
+    }
 }
 
 /// The metadata of a call that came over gRPC. `grpc-status` and the like, which belong to the connection, go.
@@ -102,12 +117,10 @@ pub fn from_grpc(mut headers: HeaderMap) -> Result<HeaderMap, BadBinary> {
         if !name.as_str().ends_with("-bin") {
             continue;
         }
-        let bad = |value: &HeaderValue| BadBinary {
-            name: name.to_string(),
-            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        };
-        let raw = LENIENT.decode(value.as_bytes()).map_err(|_| bad(value))?;
-        *value = HeaderValue::try_from(STANDARD.encode(raw)).map_err(|_| bad(value))?;
+        let raw = LENIENT
+            .decode(value.as_bytes())
+            .map_err(|_| BadBinary::of(name, value))?;
+        *value = HeaderValue::try_from(STANDARD.encode(raw)).map_err(|_| BadBinary::of(name, value))?;
     }
     Ok(headers)
 }
@@ -254,7 +267,7 @@ mod tests {
         let error = from_grpc(map(&[("x-bin", "*")])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "malformed binary metadata \"*\" in header \"x-bin\": illegal base64 data"
+            "malformed binary metadata \"*\" in header \"x-bin\": illegal base64 data at input byte 0"
         );
     }
 

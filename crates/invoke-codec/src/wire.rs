@@ -4,6 +4,16 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::DecodeError;
 
+/// Bytes that are no message, in the words of Go's library of protobuf.
+fn malformed() -> DecodeError {
+    DecodeError::Malformed("proto: cannot parse invalid wire-format data")
+}
+
+/// A string that is none.
+pub(crate) fn not_utf8() -> DecodeError {
+    DecodeError::Malformed("proto: a string field contains invalid UTF-8")
+}
+
 /// The wire type of numbers.
 pub const VARINT: u32 = 0;
 /// The wire type of strings, bytes and messages.
@@ -94,9 +104,9 @@ impl Iterator for Fields {
 impl Fields {
     fn read(&mut self) -> Result<(u32, Value), DecodeError> {
         let tag = self.varint()?;
-        let field = u32::try_from(tag >> 3).map_err(|_| DecodeError::Malformed("field number"))?;
+        let field = u32::try_from(tag >> 3).map_err(|_| malformed())?;
         if field == 0 {
-            return Err(DecodeError::Malformed("field number"));
+            return Err(malformed());
         }
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
@@ -104,17 +114,17 @@ impl Fields {
             2 => {
                 let len = self.varint()?;
                 let len = usize::try_from(len).ok().filter(|len| *len <= self.rest.len());
-                Value::Len(self.rest.split_to(len.ok_or(DecodeError::Malformed("length"))?))
+                Value::Len(self.rest.split_to(len.ok_or_else(malformed)?))
             }
             5 => self.skip(4)?,
-            _ => return Err(DecodeError::Malformed("wire type")),
+            _ => return Err(malformed()),
         };
         Ok((field, value))
     }
 
     fn skip(&mut self, count: usize) -> Result<Value, DecodeError> {
         if self.rest.len() < count {
-            return Err(DecodeError::Malformed("length"));
+            return Err(malformed());
         }
         self.rest.advance(count);
         Ok(Value::Other)
@@ -129,7 +139,7 @@ impl Fields {
                 return Ok(value);
             }
         }
-        Err(DecodeError::Malformed("varint"))
+        Err(malformed())
     }
 }
 
@@ -183,7 +193,7 @@ pub fn int32_len(value: i32) -> usize {
 
 /// A proto string; `None` when it is empty.
 pub fn text(bytes: &Bytes) -> Result<Option<Box<str>>, DecodeError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed("string"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| not_utf8())?;
     Ok((!text.is_empty()).then(|| text.into()))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Every server and every background task takes a [`Shutdown`] and belongs to a [`Tasks`] owner that waits for
 //! it; who blocks readiness is a [`Latch`] with a name in the [`Readiness`] list behind `/v1.0/healthz`; an API
-//! that is asked to stop the process sends a [`ShutdownRequest`]. What is replaced as a whole while others use it is a
-//! [`Current`]. The composition holds the other ends.
+//! that is asked to stop the process sends a [`ShutdownRequest`]; a start that waits for somebody says so in [`Waiting`].
+//! What is replaced as a whole while others use it is a [`Current`]. The composition holds the other ends.
 //!
 //! This crate knows `tokio` and nothing of Dapr, sockets or protocols.
 
@@ -12,9 +12,11 @@ mod readiness;
 mod requests;
 mod shutdown;
 mod tasks;
+mod waiting;
 
 pub use current::Current;
 pub use readiness::{Latch, Readiness};
 pub use requests::{ShutdownRequest, ShutdownRequests, shutdown_requests};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use tasks::Tasks;
+pub use waiting::Waiting;

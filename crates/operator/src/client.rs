@@ -11,7 +11,7 @@ use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use invoke_core::RpcStatus;
 use invoke_core::error::code;
-use lifecycle::Tasks;
+use lifecycle::{Tasks, Waiting};
 use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use transport::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
@@ -55,12 +55,16 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Connects, and tries again for half a minute; the log tells why.
-    pub async fn connect(settings: Settings) -> Result<Self, OperatorError> {
-        Self::connect_within(settings, CONNECT_TIMEOUT).await
+    /// Connects, and tries again for half a minute; the log tells why, and so does `waiting`.
+    pub async fn connect(settings: Settings, waiting: &Waiting) -> Result<Self, OperatorError> {
+        Self::connect_within(settings, CONNECT_TIMEOUT, waiting).await
     }
 
-    pub(crate) async fn connect_within(settings: Settings, limit: Duration) -> Result<Self, OperatorError> {
+    pub(crate) async fn connect_within(
+        settings: Settings,
+        limit: Duration,
+        waiting: &Waiting,
+    ) -> Result<Self, OperatorError> {
         let config = H2PoolConfig {
             connect_timeout: limit,
             keep_alive: None,
@@ -79,25 +83,35 @@ impl Operator {
             tasks,
         };
         operator.uri("")?;
-        operator.reach(Instant::now() + limit).await?;
+        operator.reach(Instant::now() + limit, waiting).await?;
         Ok(operator)
     }
 
-    async fn reach(&self, deadline: Instant) -> Result<(), OperatorError> {
+    /// Tries until the deadline, up to it: a service that comes late is found.
+    async fn reach(&self, deadline: Instant, waiting: &Waiting) -> Result<(), OperatorError> {
         let (mut pause, longest) = CONNECT_PAUSES;
+        let mut last = "Error while dialing: i/o timeout".to_owned();
+        waiting.because("context canceled");
         loop {
-            let failure = tokio::select! {
+            tokio::select! {
+                biased;
                 connected = self.pool.connect(&self.peer) => match connected {
-                    Ok(()) => return Ok(()),
-                    Err(error) => no_connection(&error),
+                    Ok(()) => {
+                        waiting.over();
+                        return Ok(());
+                    }
+                    Err(error) => last = no_connection(&error),
                 },
-                () = sleep_until(deadline) => "Error while dialing: i/o timeout".to_owned(),
-            };
-            if Instant::now() + pause >= deadline {
-                return Err(OperatorError::Connection(failure));
+                () = sleep_until(deadline) => return Err(OperatorError::Connection(last)),
             }
-            tracing::warn!(target: SCOPE, "No connection to the operator at {}: {failure}", self.address);
-            sleep(pause).await;
+            if Instant::now() >= deadline {
+                return Err(OperatorError::Connection(last));
+            }
+            tracing::warn!(target: SCOPE, "No connection to the operator at {}: {last}", self.address);
+            waiting.because(format!(
+                "context canceled: connection error: desc = \"transport: {last}\""
+            ));
+            sleep_until(deadline.min(Instant::now() + pause)).await;
             pause = (pause * 2).min(longest);
         }
     }
@@ -156,7 +170,7 @@ impl Operator {
             let number = [(RETRY, HeaderValue::from(attempt))];
             let metadata = if attempt == 0 { &[][..] } else { &number };
             let status = match call.call(&self.pool, &self.peer, metadata).await {
-                Ok(answer) => return A::decode(answer).map_err(|error| malformed(&error)),
+                Ok(answer) => return A::decode(answer).map_err(|_| malformed()),
                 Err(status) => RpcStatus::new(status.code, status.message),
             };
             attempt += 1;
@@ -182,9 +196,9 @@ fn is_retried(code: i32) -> bool {
     )
 }
 
-fn malformed(error: &prost::DecodeError) -> OperatorError {
-    let text = format!("grpc: failed to unmarshal the received message: {error}");
-    OperatorError::Refused(RpcStatus::new(code::INTERNAL, text))
+fn malformed() -> OperatorError {
+    let text = "grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data";
+    OperatorError::Refused(RpcStatus::new(code::INTERNAL, text.to_owned()))
 }
 
 fn no_connection(error: &ClientError) -> String {

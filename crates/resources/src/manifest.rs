@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::component::Component;
 use crate::configuration::Layer;
 use crate::yaml::{MAX_FILE, resource_documents};
 
@@ -102,7 +103,7 @@ impl fmt::Display for Unusable {
 
 /// Reads all manifests of one kind. A file or document that cannot be used is told and left out; the others load.
 pub fn load_resources<R: Resource>(folders: &[String], filter: Filter<'_>) -> Result<Loaded<R>, LoadError> {
-    let mut found = Found {
+    let mut found = Collected {
         filter,
         accepted: Vec::new(),
         names: Vec::new(),
@@ -139,7 +140,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
-struct Found<'a, R> {
+struct Collected<'a, R> {
     filter: Filter<'a>,
     accepted: Vec<R>,
     /// The names that were accepted before scopes were looked at, with their log names.
@@ -148,7 +149,7 @@ struct Found<'a, R> {
     warnings: Vec<String>,
 }
 
-impl<R: Resource> Found<'_, R> {
+impl<R: Resource> Collected<'_, R> {
     fn file(&mut self, file: &Path) {
         let extension = file.extension().and_then(|extension| extension.to_str());
         let is_yaml = extension.is_some_and(|extension| {
@@ -171,8 +172,15 @@ impl<R: Resource> Found<'_, R> {
                 .map_err(|error| Unusable(error.to_string()))
                 .and_then(|document| resource::<R>(file, document))
             {
-                Ok(Some(resource)) => self.take(resource),
-                Ok(None) => {}
+                Ok(Found::Wanted(resource)) => self.take(resource),
+                Ok(Found::Foreign) => {}
+                // Every folder is read once for each kind; one of them tells.
+                Ok(Found::Strange(why)) if R::KIND == Component::KIND => {
+                    let shown = file.display();
+                    self.warnings
+                        .push(format!("{shown}: {why}, it will not be loaded"));
+                }
+                Ok(Found::Strange(_)) => {}
                 Err(error) => self.unusable(file, &error),
             }
         }
@@ -223,15 +231,69 @@ fn read(file: &Path) -> Result<String, Unusable> {
     fs::read_to_string(file).map_err(|error| Unusable(error.to_string()))
 }
 
-/// The resource of a document; nothing for one of another kind.
-fn resource<R: Resource>(file: &Path, document: Value) -> Result<Option<R>, Unusable> {
+/// What a document is.
+enum Found<R> {
+    /// A resource of the kind that is looked for.
+    Wanted(R),
+    /// Something that belongs to somebody else.
+    Foreign,
+    /// Something that somebody wrote for a sidecar, and that no sidecar reads; why.
+    Strange(String),
+}
+
+/// The resource of a document.
+fn resource<R: Resource>(file: &Path, document: Value) -> Result<Found<R>, Unusable> {
     let document = lower_keys(document);
-    if document["apiversion"] != API_VERSION || document["kind"] != R::KIND {
-        return Ok(None);
+    if document["apiversion"] == API_VERSION && document["kind"] == R::KIND {
+        let resource = typed(&file.display().to_string(), document).map_err(Unusable)?;
+        return Ok(Found::Wanted(resource));
     }
-    typed(&file.display().to_string(), document)
-        .map(Some)
-        .map_err(Unusable)
+    Ok(strange(&document).map_or(Found::Foreign, Found::Strange))
+}
+
+/// The kinds of resources that Dapr has.
+const KINDS: [&str; 7] = [
+    "Component",
+    "Configuration",
+    "HTTPEndpoint",
+    "MCPServer",
+    "Resiliency",
+    "Subscription",
+    "WorkflowAccessPolicy",
+];
+
+/// Why a document is no resource, although it looks as if it were meant to be one. Dapr's `daprd` says nothing, and
+/// whoever wrote it wonders where it is.
+fn strange(document: &Value) -> Option<String> {
+    let Some(fields) = document.as_object() else {
+        return (!document.is_null()).then(|| "a document has no fields".to_owned());
+    };
+    let text = |key: &str| fields.get(key).and_then(Value::as_str);
+    let cloud = if fields.contains_key("componenttype") {
+        "; this one, with componentType, is that of a cloud"
+    } else {
+        ""
+    };
+    match (text("apiversion"), text("kind")) {
+        (_, None) | (None, _) => Some(format!(
+            "a document is no resource, since it has not both apiVersion and kind (a manifest begins with \
+             \"apiVersion: {API_VERSION}\" and \"kind: Component\"{cloud})"
+        )),
+        (Some(API_VERSION), Some(kind)) if !KINDS.contains(&kind) => {
+            let meant = KINDS.iter().find(|known| known.eq_ignore_ascii_case(kind));
+            let meant = meant.map_or_else(String::new, |known| format!(", but {known} is"));
+            Some(format!("{kind:?} is no kind of resource{meant}"))
+        }
+        // Subscriptions have another version, too; they are none of ours.
+        (Some(version), Some(kind))
+            if version != API_VERSION && version.starts_with("dapr.io/") && kind != "Subscription" =>
+        {
+            Some(format!(
+                "a {kind} is of the version {version:?}, and only {API_VERSION} is read"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// A document whose keys are in lower case as a resource; an error names `origin` and the field.
@@ -300,6 +362,51 @@ mod tests {
 
     fn names(loaded: &Loaded<Component>) -> Vec<String> {
         loaded.resources.iter().map(Resource::log_name).collect()
+    }
+
+    #[test]
+    fn documents_that_no_sidecar_reads() {
+        let missing = |cloud: &str| {
+            format!(
+                "a document is no resource, since it has not both apiVersion and kind (a manifest begins with \
+                 \"apiVersion: dapr.io/v1alpha1\" and \"kind: Component\"{cloud})"
+            )
+        };
+        for (text, wanted) in [
+            (
+                "componentType: state.redis\nversion: v1\n",
+                Some(missing("; this one, with componentType, is that of a cloud")),
+            ),
+            ("metadata: {name: x}\n", Some(missing(""))),
+            ("kind: Component\n", Some(missing(""))),
+            ("just words\n", Some("a document has no fields".to_owned())),
+            (
+                "apiVersion: dapr.io/v1alpha1\nkind: component\n",
+                Some("\"component\" is no kind of resource, but Component is".to_owned()),
+            ),
+            (
+                "apiVersion: dapr.io/v1alpha1\nkind: Sidecar\n",
+                Some("\"Sidecar\" is no kind of resource".to_owned()),
+            ),
+            (
+                "apiVersion: dapr.io/v1\nkind: Component\n",
+                Some(
+                    "a Component is of the version \"dapr.io/v1\", and only dapr.io/v1alpha1 is read"
+                        .to_owned(),
+                ),
+            ),
+            ("apiVersion: dapr.io/v1alpha1\nkind: Resiliency\n", None),
+            ("apiVersion: dapr.io/v2alpha1\nkind: Subscription\n", None),
+            ("apiVersion: apps/v1\nkind: Deployment\n", None),
+        ] {
+            let loaded = load(&[("x.yaml", text)], "").unwrap();
+            let wanted: Vec<_> = wanted
+                .map(|why| format!("DIR/x.yaml: {why}, it will not be loaded"))
+                .into_iter()
+                .collect();
+            assert_eq!(loaded.warnings, wanted, "{text}");
+            assert!(loaded.resources.is_empty());
+        }
     }
 
     #[test]

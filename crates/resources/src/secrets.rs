@@ -8,8 +8,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -274,9 +274,14 @@ impl SecretSource {
 }
 
 fn decoded(value: Option<&str>) -> Result<String, String> {
-    let bytes = STANDARD
-        .decode(value.unwrap_or_default())
-        .map_err(|error| error.to_string())?;
+    let bytes = STANDARD.decode(value.unwrap_or_default()).map_err(|error| {
+        let place = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(length) => length / 4 * 4,
+            DecodeError::InvalidPadding => value.map_or(0, |text| text.len() / 4 * 4),
+        };
+        format!("illegal base64 data at input byte {place}")
+    })?;
     String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())
 }
 

@@ -24,6 +24,7 @@ mod socket;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+mod words;
 mod writes;
 
 pub use descriptors::Descriptors;

@@ -1,7 +1,7 @@
 //! Listeners: TCP and Unix sockets, bound with patience, accepting whatever happens.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, sleep};
 
+use crate::words::system_words;
 use crate::{Descriptors, Socket};
 
 const BACKLOG: i32 = 4096;
@@ -46,10 +47,11 @@ impl BindError {
     fn text(&self) -> String {
         let Self { network, address, .. } = self;
         let words = go_words(&self.source);
-        if self.source.kind() == io::ErrorKind::InvalidInput {
-            format!("listen {network}: address {address}: {words}")
-        } else {
-            format!("listen {network} {address}: {words}")
+        match self.source.kind() {
+            io::ErrorKind::InvalidInput => format!("listen {network}: address {address}: {words}"),
+            // The host has no address, so there is nothing that was tried.
+            io::ErrorKind::HostUnreachable => format!("listen {network}: {words}"),
+            _ => format!("listen {network} {address}: {words}"),
         }
     }
 }
@@ -61,7 +63,10 @@ fn go_words(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "bind: permission denied".to_owned(),
         io::ErrorKind::AddrNotAvailable => "bind: cannot assign requested address".to_owned(),
         io::ErrorKind::NotFound => "bind: no such file or directory".to_owned(),
-        _ => error.to_string(),
+        _ => match system_words(error) {
+            Some(words) => format!("bind: {words}"),
+            None => error.to_string(),
+        },
     }
 }
 
@@ -76,8 +81,9 @@ enum Kind {
 }
 
 impl Listener {
-    /// Binds `host:port`. An empty host means all interfaces, IPv6 and IPv4 (IPv4 alone where there is no IPv6);
-    /// an IPv6 address stands in brackets; a host name takes the first of its addresses.
+    /// Binds `host:port`. An empty host, `0.0.0.0` and `[::]` mean all interfaces, IPv6 and IPv4 (but for `[::]`, IPv4
+    /// alone where there is no IPv6); an IPv6 address stands in brackets; a host name takes the first of its addresses
+    /// of IPv4, or else its first one.
     pub async fn tcp(address: &str, patience: Patience) -> Result<Self, BindError> {
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -196,32 +202,61 @@ fn is_want_of_descriptors(error: &io::Error) -> bool {
 }
 
 fn bind_tcp(address: &str) -> io::Result<TcpListener> {
+    let addresses = resolve(address)?;
+    let [others @ .., last] = addresses.as_slice() else {
+        return Err(no_such_host(address));
+    };
+    for other in others {
+        match bind_socket(*other) {
+            // Somebody else's is no reason to try another family: a client would reach one of two servers.
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
+            other => return other,
+        }
+    }
+    bind_socket(*last)
+}
+
+/// What to bind for `host:port`, as Go's `net.Listen` chooses it: the next one where the host has not the family of
+/// the one before.
+///
+/// Every address that means all interfaces means those of both families, `0.0.0.0`, too: a socket of IPv6 that takes
+/// IPv4 as well. A name means its first address of IPv4, if it has one.
+fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
-    let (host, _) = address
+    let (host, port) = address
         .rsplit_once(':')
         .ok_or_else(|| invalid("missing port in address"))?;
-    if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if literal.is_none() && host.contains(':') {
         return Err(invalid("too many colons in address"));
     }
-    if let Some(port) = address.strip_prefix(':') {
-        let port = port
-            .parse()
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        return match bind_socket(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-                bind_socket(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-            }
-            other => other,
-        };
+    let port: u16 = port.parse().map_err(|_| invalid("invalid port"))?;
+    let host = literal.unwrap_or(host);
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    if host.is_empty() {
+        return Ok(vec![both, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))]);
     }
-    let resolved = match address.parse::<SocketAddr>() {
-        Ok(resolved) => resolved,
-        Err(_) => address
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?,
-    };
-    bind_socket(resolved)
+    match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ok(vec![both, SocketAddr::from((ip, port))]),
+        Ok(ip) => Ok(vec![SocketAddr::from((ip, port))]),
+        Err(_) => {
+            let mut found: Vec<_> = (host, port)
+                .to_socket_addrs()
+                .map_err(|_| no_such_host(address))?
+                .collect();
+            found.sort_by_key(SocketAddr::is_ipv6);
+            found.truncate(1);
+            Ok(found)
+        }
+    }
+}
+
+fn no_such_host(address: &str) -> io::Error {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    io::Error::new(
+        io::ErrorKind::HostUnreachable,
+        format!("lookup {host}: no such host"),
+    )
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
@@ -257,6 +292,7 @@ mod tests {
             ("::1:1", "too many colons in address"),
             ("a:b:1", "too many colons in address"),
             ("localhost", "missing port in address"),
+            ("127.0.0.1:65536", "invalid port"),
         ] {
             let error = Listener::tcp(address, Patience::None).await.unwrap_err();
             assert_eq!(
@@ -264,6 +300,8 @@ mod tests {
                 format!("listen tcp: address {address}: {wanted}")
             );
         }
+        let error = Listener::tcp("no host:1", Patience::None).await.unwrap_err();
+        assert_eq!(error.to_string(), "listen tcp: lookup no host: no such host");
     }
 
     #[tokio::test(start_paused = true)]
@@ -281,11 +319,45 @@ mod tests {
         assert!(waiting.await.unwrap().is_ok());
     }
 
+    #[test]
+    fn what_is_bound() {
+        for (address, wanted) in [
+            (":1", &["[::]:1", "0.0.0.0:1"][..]),
+            ("0.0.0.0:1", &["[::]:1", "0.0.0.0:1"]),
+            ("[::ffff:0.0.0.0]:1", &["[::]:1", "0.0.0.0:1"]),
+            ("[::]:1", &["[::]:1"]),
+            ("[::1]:1", &["[::1]:1"]),
+            ("127.0.0.1:1", &["127.0.0.1:1"]),
+            ("[::ffff:127.0.0.1]:1", &["127.0.0.1:1"]),
+            ("localhost:1", &["127.0.0.1:1"]),
+        ] {
+            let addresses: Vec<_> = resolve(address)
+                .unwrap()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            assert_eq!(addresses, wanted, "{address}");
+        }
+    }
+
     #[tokio::test]
-    async fn the_empty_host_is_all_interfaces() {
-        let listener = Listener::tcp(":0", Patience::None).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok());
+    async fn all_interfaces_are_those_of_both_families() {
+        let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        for address in [":0", "0.0.0.0:0", "[::]:0"] {
+            let Ok(listener) = Listener::tcp(address, Patience::None).await else {
+                assert!(!has_ipv6 && address == "[::]:0", "{address}");
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            for host in ["127.0.0.1", "::1"] {
+                let connected = tokio::net::TcpStream::connect((host, port)).await;
+                assert_eq!(
+                    connected.is_ok(),
+                    has_ipv6 || host == "127.0.0.1",
+                    "{address} {host}"
+                );
+            }
+        }
     }
 
     #[tokio::test]

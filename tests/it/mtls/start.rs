@@ -47,7 +47,10 @@ async fn no_port_is_open_before_the_first_certificate() {
     assert!(absent.log().contains("connection refused"), "{}", absent.log());
     // Somebody who waits can be stopped.
     let exit = absent.stop().await;
-    assert_eq!(exit.code, Some(0), "{}", exit.stdout);
+    assert_eq!(exit.code, Some(1), "{}", exit.stdout);
+    let reason = "Fatal error from runtime: failed to retrieve the initial identity: error establishing connection to \
+                  sentry: context canceled: connection error: desc = ";
+    assert!(exit.stdout.contains(reason), "{}", exit.stdout);
     authority.answer_with(integration_tests::sentry::signed_for(3600));
     silent.await_health().await;
     assert_eq!(silent.stop().await.code, Some(0));

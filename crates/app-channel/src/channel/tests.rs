@@ -15,6 +15,7 @@ async fn listen() -> (TcpListener, HttpChannel, String) {
         protocol: HttpProtocol::Http,
         base: base.clone(),
         tls: None,
+        proxy: None,
         token: Some(HeaderValue::from_static("secret")),
         max_header_bytes: 4096,
     };

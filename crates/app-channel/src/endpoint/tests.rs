@@ -76,7 +76,13 @@ fn endpoint(base: &str, change: impl FnOnce(&mut EndpointSettings)) -> NamedEndp
         ..EndpointSettings::default()
     };
     change(&mut settings);
-    NamedEndpoint::new(settings, None, &SystemTls::default(), &Tasks::new())
+    NamedEndpoint::new(
+        settings,
+        None,
+        &SystemTls::default(),
+        &Way::default(),
+        &Tasks::new(),
+    )
 }
 
 fn call(verb: Verb, method: &str, body: Body) -> Invocation {

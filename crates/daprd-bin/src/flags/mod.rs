@@ -15,8 +15,9 @@ pub const VERSION: &str = match option_env!("DAPRD_VERSION") {
     None => "edge",
 };
 
-/// The commit that `--build-info` prints.
+/// The commit that `--build-info` and the first line of the log print: stamped at build time, else that of the checkout
+/// (see `build.rs`).
 pub const COMMIT: &str = match option_env!("DAPRD_COMMIT") {
     Some(commit) => commit,
-    None => "",
+    None => "unknown",
 };

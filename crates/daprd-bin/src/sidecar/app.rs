@@ -45,6 +45,7 @@ pub(super) fn app_channel(
         protocol,
         base: base(app.protocol, &address),
         tls: app_tls(app.protocol)?,
+        proxy: None,
         token,
         max_header_bytes: app_header_limit(options),
     };
@@ -157,6 +158,7 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
         protocol,
         base: base(app.protocol, &address),
         tls: app_tls(app.protocol)?,
+        proxy: None,
         token: None,
         max_header_bytes: app_header_limit(options),
     };

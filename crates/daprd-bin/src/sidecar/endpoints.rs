@@ -1,12 +1,18 @@
 //! HTTP endpoints: the addresses outside of the mesh that apps call by name.
 
-use app_channel::{External, ExternalSettings};
+use std::time::Duration;
+
+use app_channel::{External, ExternalSettings, NamedEndpoint};
 use lifecycle::Tasks;
 use resources::{HttpEndpoint, SecretSource};
+use transport::client::Proxies;
 
 use crate::flags::{Options, Settings};
 use crate::limits::app_header_limit;
 use crate::scope::SCOPE;
+
+/// How long a server may take to shake hands when it is tried.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Names the endpoints in the log, and puts their secrets and variables in place.
 pub(super) fn process(mut endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
@@ -37,16 +43,42 @@ pub(super) fn external(
     options: &Options,
     connections: &Tasks,
 ) -> External {
+    let (proxies, findings) = Proxies::of(|name| std::env::var(name).ok());
+    for finding in findings {
+        tracing::warn!(target: SCOPE, "{finding}");
+    }
+    for line in proxies.shown() {
+        tracing::info!(target: SCOPE, "{line}");
+    }
     let settings = ExternalSettings {
         max_header_bytes: app_header_limit(options),
         max_concurrency: settings.app.max_concurrency.map(|places| places as usize),
         endpoints: endpoints.iter().map(settings_of).collect(),
+        proxies,
     };
     let (external, errors) = External::new(settings, connections);
     for error in errors {
         tracing::warn!(target: SCOPE, "failed to create HTTP endpoint channel: {error}");
     }
+    for endpoint in external.endpoints() {
+        for finding in endpoint.findings() {
+            tracing::warn!(target: SCOPE, "HTTPEndpoint {}: {finding}", endpoint.name());
+        }
+    }
+    try_handshakes(external.endpoints().cloned().collect(), connections);
     external
+}
+
+/// Looks, beside the start, whether the servers of endpoints and this sidecar can agree about TLS: an operator reads of
+/// an old server, or of an authority that is not trusted, before a caller does.
+fn try_handshakes(endpoints: Vec<NamedEndpoint>, connections: &Tasks) {
+    connections.spawn(async move {
+        for endpoint in endpoints {
+            if let Err(why) = endpoint.shake_hands(HANDSHAKE_LIMIT).await {
+                tracing::warn!(target: SCOPE, "calls will fail as long as this is so: {why}");
+            }
+        }
+    });
 }
 
 fn settings_of(endpoint: &HttpEndpoint) -> app_channel::EndpointSettings {

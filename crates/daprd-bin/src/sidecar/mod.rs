@@ -51,6 +51,7 @@ pub async fn run(
         settings,
         log,
     };
+    let waiting = parts.waiting.clone();
     let started = tokio::select! {
         started = start(given, requests, &mut parts, begun) => Some(started),
         request = signals.next() => {
@@ -59,7 +60,11 @@ pub async fn run(
                 Request::Restart => None,
                 Request::Stop(_) => {
                     parts.end_at_once().await;
-                    return Ok(Some(Ended::Gracefully));
+                    // Without somebody whom it needs a sidecar has not started, whoever ends it.
+                    return match waiting.reason() {
+                        Some(reason) => Err(Fatal::Interrupted(reason)),
+                        None => Ok(Some(Ended::Gracefully)),
+                    };
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use app_channel::AppHealth;
-use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks};
+use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks, Waiting};
 use name_resolution::Built;
 use tokio::sync::mpsc::UnboundedReceiver;
 use transport::Descriptors;
@@ -23,6 +23,8 @@ pub(super) struct Parts {
     pub(super) readiness: Readiness,
     trigger: ShutdownTrigger,
     pub(super) shutdown: Shutdown,
+    /// Whom the start waits for.
+    pub(super) waiting: Waiting,
     pub(super) names: Option<Built>,
     /// The health of the app, once the start is over.
     pub(super) app: Option<AppHealth>,
@@ -41,6 +43,7 @@ impl Parts {
             readiness: Readiness::new(),
             trigger,
             shutdown,
+            waiting: Waiting::default(),
             names: None,
             app: None,
             server_latches: Vec::new(),

@@ -92,7 +92,7 @@ impl Security {
         let is_mutual = flags.is_on("enable-mtls");
         let identity = if needs_identity(flags) {
             let wanted = identity_settings(flags, settings, environment)?;
-            let identity = Identity::obtain(wanted, Arc::clone(&counters)).await?;
+            let identity = Identity::obtain(wanted, Arc::clone(&counters), &parts.waiting).await?;
             parts.connections.spawn(identity.clone().keep_fresh());
             Some(identity)
         } else {

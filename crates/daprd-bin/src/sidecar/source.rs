@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use lifecycle::Waiting;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
 use resources::{
     Component, Configuration, DecodeError, Filter, HttpEndpoint, decode_configuration, decode_resources,
@@ -36,7 +37,12 @@ pub(super) struct Kubernetes {
 
 impl Source {
     /// In Kubernetes the operator must be there before anything else is known.
-    pub(super) async fn of(flags: &Flags, security: &Security, namespace: &str) -> Result<Self, Fatal> {
+    pub(super) async fn of(
+        flags: &Flags,
+        security: &Security,
+        namespace: &str,
+        waiting: &Waiting,
+    ) -> Result<Self, Fatal> {
         if security.is_kubernetes() {
             tracing::info!(target: SCOPE, "Initializing the operator client");
             let settings = OperatorSettings {
@@ -44,7 +50,7 @@ impl Source {
                 tls: security.of_operator()?,
             };
             return Ok(Self::Operator(Box::new(Kubernetes {
-                operator: Operator::connect(settings).await?,
+                operator: Operator::connect(settings, waiting).await?,
                 namespace: namespace.to_owned(),
                 has_secret_store: !flags.is_on("disable-builtin-k8s-secret-store"),
             })));

@@ -132,7 +132,7 @@ impl Place {
             .internal_port
             .unwrap_or_else(|| stable_port(given.settings, &host_name));
         let host_address = host::host_address(environment.host_ip.as_deref())?;
-        let source = Source::of(given.flags, &security, &environment.namespace).await?;
+        let source = Source::of(given.flags, &security, &environment.namespace, &parts.waiting).await?;
         Ok(Self {
             environment,
             security,

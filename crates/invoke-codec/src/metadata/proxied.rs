@@ -17,10 +17,7 @@ pub fn of_proxied(mut headers: HeaderMap) -> Result<HeaderMap, BadBinary> {
     }
     for (name, value) in &headers {
         if name.as_str().ends_with("-bin") && LENIENT.decode(value.as_bytes()).is_err() {
-            return Err(BadBinary {
-                name: name.to_string(),
-                value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            });
+            return Err(BadBinary::of(name, value));
         }
     }
     keep_singular(&mut headers);

@@ -27,7 +27,9 @@ async fn tls(sentry: &Sentry) -> ClientTls {
         token: TokenSource::new(Mode::Standalone, None),
         jwt_audiences: Vec::new(),
     };
-    let identity = Identity::obtain(settings, Arc::default()).await.unwrap();
+    let identity = Identity::obtain(settings, Arc::default(), &Waiting::default())
+        .await
+        .unwrap();
     identity.control_plane_tls("dapr-operator").unwrap()
 }
 
@@ -40,7 +42,7 @@ async fn connected(
         address: fake.address.clone(),
         tls: tls(sentry).await,
     };
-    let operator = Operator::connect(settings).await.unwrap();
+    let operator = Operator::connect(settings, &Waiting::default()).await.unwrap();
     (fake, operator)
 }
 
@@ -126,7 +128,7 @@ async fn only_the_operator_is_believed() {
             address: fake.address.clone(),
             tls: tls.clone(),
         };
-        let error = Operator::connect_within(settings, limit)
+        let error = Operator::connect_within(settings, limit, &Waiting::default())
             .await
             .unwrap_err()
             .to_string();
@@ -144,16 +146,28 @@ async fn an_operator_that_is_not_there() {
             address: address.to_owned(),
             tls: tls.clone(),
         };
-        Operator::connect_within(settings, Duration::from_millis(100))
+        let waiting = Waiting::default();
+        async move {
+            let begun = Instant::now();
+            let connected = Operator::connect_within(settings, Duration::from_millis(700), &waiting).await;
+            (connected, begun.elapsed(), waiting.reason())
+        }
     };
-    let error = of("127.0.0.1:1").await.unwrap_err().to_string();
-    assert!(
-        error.contains("Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"),
-        "{error}"
+    let (connected, elapsed, reason) = of("127.0.0.1:1").await;
+    let error = connected.unwrap_err().to_string();
+    let refused = "Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused";
+    assert!(error.contains(refused), "{error}");
+    assert_eq!(
+        reason,
+        Some(format!(
+            "context canceled: connection error: desc = \"transport: {refused}\""
+        ))
     );
+    // Not before the time is over, although the next pause would end after it.
+    assert!(elapsed >= Duration::from_millis(700), "{elapsed:?}");
     for address in ["", "a b", "/"] {
         assert!(
-            matches!(of(address).await, Err(OperatorError::Address)),
+            matches!(of(address).await.0, Err(OperatorError::Address)),
             "{address:?}"
         );
     }

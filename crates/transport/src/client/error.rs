@@ -79,7 +79,9 @@ pub struct ClientError {
 impl ClientError {
     pub(super) fn connect(error: ConnectError) -> Self {
         let kind = match error {
-            ConnectError::Dial { .. } => ErrorKind::Connect,
+            ConnectError::Dial { .. } | ConnectError::Lookup { .. } | ConnectError::Proxy(_) => {
+                ErrorKind::Connect
+            }
             ConnectError::Handshake(_) => ErrorKind::Handshake,
         };
         Self {

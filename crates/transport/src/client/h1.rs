@@ -33,6 +33,7 @@ use self::sending::{Sending, Sent};
 pub use self::target::RawTarget;
 use super::connect::connect_origin;
 use super::error::{ClientError, ErrorKind};
+use super::proxy::Proxy;
 use crate::BoxError;
 use crate::tls::OriginTls;
 
@@ -53,6 +54,8 @@ pub struct H1Config {
     pub max_header_bytes: usize,
     /// How connections are secured; `None` for clear text.
     pub tls: Option<OriginTls>,
+    /// What connections go through; `None` for straight ones.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for H1Config {
@@ -65,6 +68,7 @@ impl Default for H1Config {
             connect_timeout: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
             tls: None,
+            proxy: None,
         }
     }
 }
@@ -141,7 +145,7 @@ where
     /// Sends a request and waits for the head of the answer. The URI is the request target (path and query),
     /// and a `Host` header must be there. A [`RawTarget`] among the extensions goes out in place of the URI.
     pub async fn send(&self, request: Request<B>) -> Result<Response<PooledBody<B>>, ClientError> {
-        let mut request = request;
+        let mut request = self.0.through_proxy(request);
         let target = request.extensions_mut().remove::<RawTarget>();
         let is_repeatable = is_repeatable(&request);
         loop {
@@ -205,7 +209,7 @@ where
 {
     async fn dial(self: &Arc<Self>) -> Result<Connection<B>, ClientError> {
         let (tls, limit) = (self.config.tls.as_ref(), self.config.connect_timeout);
-        let socket = connect_origin(&self.address, tls, limit)
+        let socket = connect_origin(&self.address, tls, self.config.proxy.as_ref(), limit)
             .await
             .map_err(ClientError::connect)?;
         let (line, watch) = line::share(socket);
@@ -263,6 +267,32 @@ fn copy<B: Default>(request: &Request<B>) -> Request<B> {
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     copy
+}
+
+impl<B> Pool<B> {
+    /// The request as a proxy wants it that is asked for an address in clear text: with the whole address, and with who
+    /// we are (RFC 9112, section 3.2.2; RFC 9110, section 11.7.2).
+    fn through_proxy(&self, mut request: Request<B>) -> Request<B> {
+        let Some(proxy) = &self.config.proxy else {
+            return request;
+        };
+        if self.config.tls.is_some() || !proxy.takes_requests() {
+            return request;
+        }
+        let mut parts = request.uri().clone().into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        let host = request.headers().get(http::header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or(&self.address);
+        parts.authority = host.parse().ok();
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+        if let Some(authorization) = proxy.authorization() {
+            let headers = request.headers_mut();
+            headers.insert(http::header::PROXY_AUTHORIZATION, authorization.clone());
+        }
+        request
+    }
 }
 
 impl<B> Lease<B> {

@@ -8,6 +8,7 @@ mod error;
 mod h1;
 mod h2;
 mod origin;
+mod proxy;
 
 #[cfg(feature = "fuzz")]
 pub(crate) use h1::fuzz;
@@ -19,3 +20,4 @@ pub use error::{ClientError, ErrorKind, Seen};
 pub use h1::{AnswerError, H1Config, H1Pool, PooledBody, RawTarget};
 pub use h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
 pub use origin::H2Origin;
+pub use proxy::{Proxies, Proxy, ProxyError};

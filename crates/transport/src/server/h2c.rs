@@ -1,13 +1,14 @@
 //! HTTP/2 in clear text, on a port that speaks HTTP/1 too: what an HTTP server does with requests and answers beyond
 //! the protocol itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
-use http2::{Config, Linger, RecvBody};
+use http2::{Budget, Config, Linger, RecvBody};
 
 use super::upgrade::KeptBody;
 use super::{Handler, RequestBody, date, vetting};
@@ -26,6 +27,8 @@ pub struct H2Config {
     pub stream_window: u32,
     /// How many bytes of all streams together may be on the way unread.
     pub connection_window: u32,
+    /// What the streams of all connections may hold together.
+    pub budget: Arc<Budget>,
     /// How many bytes the body of a request that asks for `Upgrade: h2c` may have.
     pub max_upgrade_body: usize,
 }
@@ -46,6 +49,7 @@ pub(super) fn bounds(config: &H2Config) -> Config {
         max_header_list: config.max_header_list,
         max_frame: config.max_frame,
         max_streams: config.max_concurrent_streams,
+        budget: Arc::clone(&config.budget),
         max_queued: MAX_QUEUED,
         linger: Some(LINGER),
         reset_reason,

@@ -121,6 +121,7 @@ fn config() -> HttpServerConfig {
             max_frame: 16 * 1024,
             stream_window: 64 * 1024,
             connection_window: 1024 * 1024,
+            budget: Arc::default(),
             max_upgrade_body: 1024,
         }),
         descriptors: Descriptors::default(),

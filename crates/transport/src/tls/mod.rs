@@ -4,8 +4,16 @@
 //! outside; so is the name that a peer's certificate proves. A handshake that does not agree on HTTP/2 is no use
 //! here and ends the connection.
 
+mod anyone;
+mod crypto;
+mod ecdsa;
+mod keys;
 mod origin;
+mod roots;
+mod system;
+mod verify;
 mod words;
+mod x509;
 
 use std::fmt;
 use std::io;
@@ -17,8 +25,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::Socket;
 
+pub use crypto::provider;
 pub use origin::{OriginTls, OriginTlsError, Trust};
+pub use roots::may_sign;
 pub(crate) use words::go_words;
+pub use x509::x509_words;
 
 /// The protocol that both sides must agree on (RFC 9113, section 3.2).
 pub const ALPN_H2: &[u8] = b"h2";

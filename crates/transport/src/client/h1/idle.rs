@@ -40,10 +40,14 @@ impl<B> Pool<B> {
                 return None;
             }
             if age > young {
-                // It stays for requests that may be repeated. That it is still there tells how patient the app is.
-                let watch = last.connection.watch.clone();
+                // It stays for requests that may be repeated. Whether the oldest one is still there tells how patient
+                // the app is.
+                let oldest = idle.front().unwrap_or(last);
+                let (watch, age) = (oldest.connection.watch.clone(), oldest.since.elapsed());
                 drop(idle);
-                self.is_open(&watch, age);
+                if !self.is_open(&watch, age) {
+                    self.forget(&watch);
+                }
                 return None;
             }
             if let Some(Idle { connection, .. }) = idle.pop_back()

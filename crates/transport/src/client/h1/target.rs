@@ -23,9 +23,15 @@ impl RawTarget {
 
     /// What a head begins with, and how many bytes of hyper's it replaces.
     pub(super) fn start_of<B>(&self, request: &Request<B>) -> Option<(usize, Bytes)> {
-        let escaped = request.uri().path_and_query()?.as_str();
+        let uri = request.uri();
+        let escaped = uri.path_and_query()?.as_str();
         let method = request.method().as_str();
-        let start = [method.as_bytes(), b" ", &self.0].concat();
-        Some((method.len() + 1 + escaped.len(), start.into()))
+        // A proxy is told the whole address.
+        let origin = match (uri.scheme_str(), uri.authority()) {
+            (Some(scheme), Some(authority)) => format!("{scheme}://{authority}"),
+            _ => String::new(),
+        };
+        let start = [method.as_bytes(), b" ", origin.as_bytes(), &self.0].concat();
+        Some((method.len() + 1 + origin.len() + escaped.len(), start.into()))
     }
 }
