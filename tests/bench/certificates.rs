@@ -11,7 +11,7 @@ pub(crate) const NAME: &str = "hop";
 pub(crate) const ROOT: &str = "root.pem";
 pub(crate) const LEAF: &str = "leaf.pem";
 pub(crate) const KEY: &str = "key.pem";
-/// The chain and its key in one file, for HAProxy.
+/// The chain and its key in one file, for `HAProxy`.
 pub(crate) const BOTH: &str = "both.pem";
 
 /// Makes an authority and a certificate for both proxies. The keys are of P-256: Envoy knows no Ed25519.

@@ -127,7 +127,7 @@ impl Plan<'_> {
         .await
     }
 
-    /// Starts HAProxy, which speaks HTTP/2 to the next one.
+    /// Starts `HAProxy`, which speaks HTTP/2 to the next one.
     pub(crate) async fn haproxy(&self) -> Result<(Proxy, Duration), String> {
         self.start(|port, folder| {
             let config = folder.join("haproxy.cfg");

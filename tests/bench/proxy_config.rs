@@ -35,7 +35,7 @@ pub(crate) fn nginx(plan: &Plan<'_>, port: u16, folder: &Path) -> String {
     )
 }
 
-/// HAProxy with one frontend and one backend. It changes protocols as our sidecars do: HTTP/1 outside and HTTP/2
+/// `HAProxy` with one frontend and one backend. It changes protocols as our sidecars do: HTTP/1 outside and HTTP/2
 /// between the hops, and for gRPC HTTP/2 all the way.
 pub(crate) fn haproxy(plan: &Plan<'_>, port: u16) -> String {
     let is_grpc = plan.speech == Speech::Grpc;

@@ -88,6 +88,7 @@ fn seen(pieces: &[&[u8]], has_h2c: bool) -> Vec<Seen> {
         max_frame: 16 * 1024,
         stream_window: 64 * 1024,
         connection_window: 64 * 1024,
+        budget: std::sync::Arc::default(),
         max_upgrade_body: 64,
     });
     let config = HttpServerConfig {

@@ -143,7 +143,7 @@ async fn a_body_passes_to_a_sidecar_that_takes_short_messages() {
     let head = "POST /v1.0/invoke/1/method/m HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     streamed.send(head).await;
     for _ in 0..10 {
-        streamed.send(chunk(&[0; 50_000])).await;
+        streamed.send(chunk(&vec![0; 50_000])).await;
     }
     streamed.send(chunk(&[])).await;
     let answer = streamed.receive().await.unwrap();

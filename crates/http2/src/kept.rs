@@ -9,13 +9,17 @@ use crate::stream::Pieces;
 /// Of a longer body nothing is kept.
 const MOST: usize = 64 * 1024;
 
+/// The end of a body that was sent, with its trailers if it had some.
+#[derive(Debug)]
+struct End(Option<HeaderMap>);
+
 /// The beginning of a body that was sent. The peer may refuse a call without having looked at it (RFC 9113, section
 /// 8.7); then it can be sent again, if all that went out is here.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pieces: Pieces,
     length: usize,
-    end: Option<Option<HeaderMap>>,
+    end: Option<End>,
     /// More went out than is kept.
     is_lost: bool,
 }
@@ -38,7 +42,7 @@ impl Kept {
 
     /// The end went out, with these trailers.
     pub(crate) fn end(&mut self, trailers: Option<HeaderMap>) {
-        self.end = Some(trailers);
+        self.end = Some(End(trailers));
     }
 
     /// Whether everything that went out is here.
@@ -64,7 +68,7 @@ impl Kept {
 /// What goes out again.
 pub(crate) struct Again {
     pieces: Pieces,
-    end: Option<Option<HeaderMap>>,
+    end: Option<End>,
 }
 
 impl Iterator for Again {
@@ -72,9 +76,9 @@ impl Iterator for Again {
 
     fn next(&mut self) -> Option<Piece> {
         let Some(piece) = self.pieces.pop() else {
-            return self.end.take().map(Piece::End);
+            return self.end.take().map(|End(trailers)| Piece::End(trailers));
         };
-        let is_end = self.pieces.is_empty() && matches!(self.end, Some(None));
+        let is_end = self.pieces.is_empty() && matches!(self.end, Some(End(None)));
         if is_end {
             self.end = None;
         }
@@ -87,14 +91,14 @@ mod tests {
     use super::*;
 
     /// What of some pieces goes out again: their lengths, and whether the last of them is the end.
-    fn again(lengths: &[usize], end: Option<Option<HeaderMap>>) -> Vec<(usize, bool)> {
+    fn again(lengths: &[usize], end: Option<End>) -> Vec<(usize, bool)> {
         let mut kept = Kept::default();
         for length in lengths {
             if kept.takes(*length) {
                 kept.push(Bytes::from(vec![7; *length]));
             }
         }
-        if let Some(trailers) = end {
+        if let Some(End(trailers)) = end {
             kept.end(trailers);
         }
         assert_eq!(kept.is_whole(), lengths.iter().sum::<usize>() <= MOST);
@@ -110,14 +114,14 @@ mod tests {
 
     #[test]
     fn what_went_out_goes_out_again() {
-        let trailers = Some(Some(HeaderMap::new()));
+        let end = |trailers| Some(End(trailers));
         for (lengths, end, wanted) in [
             (&[][..], None, &[][..]),
-            (&[], Some(None), &[(0, true)]),
+            (&[], end(None), &[(0, true)]),
             (&[3], None, &[(3, false)]),
-            (&[3], Some(None), &[(3, true)]),
-            (&[3, 2000], Some(None), &[(3, false), (2000, true)]),
-            (&[3], trailers, &[(3, false), (0, true)]),
+            (&[3], end(None), &[(3, true)]),
+            (&[3, 2000], end(None), &[(3, false), (2000, true)]),
+            (&[3], end(Some(HeaderMap::new())), &[(3, false), (0, true)]),
             (&[MOST, 1], None, &[]),
         ] {
             assert_eq!(again(lengths, end), wanted, "{lengths:?}");

@@ -61,7 +61,9 @@ pub(crate) fn send_piece(state: &mut State, key: Key, piece: Piece, kept: Option
         (Piece::Data(data, is_end), Some(kept)) => {
             let is_kept = kept.takes(data.len());
             let again = state.send_shared_data(key, data, is_end, is_kept);
-            again.into_iter().for_each(|piece| kept.push(piece));
+            if let Some(piece) = again {
+                kept.push(piece);
+            }
             if is_end {
                 kept.end(None);
             }

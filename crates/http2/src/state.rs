@@ -174,6 +174,10 @@ struct PeerSettings {
 }
 
 /// The state of a connection.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that comes and goes by itself"
+)]
 pub(crate) struct State {
     pub(crate) role: Role,
     pub(crate) config: Config,

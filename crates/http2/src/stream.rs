@@ -30,6 +30,10 @@ pub(crate) struct Stream {
 
 /// The peer's half.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that comes and goes by itself"
+)]
 pub(crate) struct Receiving {
     /// The head of the answer, until it is taken.
     pub(crate) head: Option<Response<()>>,

@@ -173,14 +173,13 @@ impl<R: Resource> Collected<'_, R> {
                 .and_then(|document| resource::<R>(file, document))
             {
                 Ok(Found::Wanted(resource)) => self.take(resource),
-                Ok(Found::Foreign) => {}
                 // Every folder is read once for each kind; one of them tells.
                 Ok(Found::Strange(why)) if R::KIND == Component::KIND => {
                     let shown = file.display();
                     self.warnings
                         .push(format!("{shown}: {why}, it will not be loaded"));
                 }
-                Ok(Found::Strange(_)) => {}
+                Ok(Found::Foreign | Found::Strange(_)) => {}
                 Err(error) => self.unusable(file, &error),
             }
         }

@@ -132,7 +132,7 @@ async fn http_callers_that_never_read() {
         let value = http::HeaderValue::from_static("application/octet-stream");
         answer.headers_mut().insert(http::header::CONTENT_TYPE, value);
         tokio::spawn(async move {
-            let piece = Bytes::from_static(&[7; 64 * 1024]);
+            let piece = Bytes::from(vec![7; 64 * 1024]);
             for _ in 0..LARGE / piece.len() {
                 if sender.send_data(piece.clone()).await.is_err() {
                     return;

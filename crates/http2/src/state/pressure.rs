@@ -255,7 +255,9 @@ impl State {
     fn wake_senders(&mut self) {
         let is_full = |(key, stream): (Key, &mut Stream)| stream.sending.is_full.then_some(key);
         let full: Vec<Key> = self.streams.iter_mut().filter_map(is_full).collect();
-        full.into_iter().for_each(|key| self.wake_sender(key));
+        for key in full {
+            self.wake_sender(key);
+        }
     }
 
     /// Something moved on a stream.
@@ -341,7 +343,9 @@ impl State {
             .iter_mut()
             .max_by_key(|(_, stream)| held(stream))
             .map(|(key, _)| key);
-        largest.into_iter().for_each(|key| self.discard(key));
+        if let Some(key) = largest {
+            self.discard(key);
+        }
     }
 
     /// Throws away what a stream holds. It looks broken, even if all of it had come.

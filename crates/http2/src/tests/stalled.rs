@@ -18,7 +18,8 @@ const STALLED: usize = 2000;
 
 /// Without end, in pieces as those between sidecars.
 fn endless() -> Body {
-    let frame = || Ok::<_, crate::BoxError>(http_body::Frame::data(Bytes::from_static(&[7; 32 * 1024])));
+    let piece = Bytes::from(vec![7; 32 * 1024]);
+    let frame = move || Ok::<_, crate::BoxError>(http_body::Frame::data(piece.clone()));
     http_body_util::StreamBody::new(futures_util::stream::iter(std::iter::repeat_with(frame))).boxed_unsync()
 }
 

@@ -85,7 +85,7 @@ fn what_the_pool_holds_is_trusted_itself() {
     }));
     let usage = |usage| {
         own(with(params("server"), |params| {
-            params.extended_key_usages = vec![usage]
+            params.extended_key_usages = vec![usage];
         }))
         .pem
     };
