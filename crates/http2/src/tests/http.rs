@@ -84,8 +84,9 @@ async fn an_answered_upload_may_end_by_itself() {
     served.peer.send(headers(0, 1, POST)).await;
     assert!(served.peer.next(&[kind::HEADERS]).await.is_end());
     // More than the window that the stream had at first.
-    served.peer.send(data(0, 1, vec![0; 60_000])).await;
-    served.peer.send(data(0, 1, vec![0; 30_000])).await;
+    for _ in 0..6 {
+        served.peer.send(data(0, 1, vec![0; 15_000])).await;
+    }
     let seen = served.peer.sync().await;
     assert!(
         seen.iter().all(|frame| frame.kind != kind::RST_STREAM),
