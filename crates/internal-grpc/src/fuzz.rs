@@ -54,7 +54,9 @@ fn same_head(again: Option<&Head>, head: &Head) {
     let Some(again) = again else { return };
     assert_eq!(again.method, head.method);
     assert_eq!(again.verb, head.verb);
-    assert_eq!(again.query, head.query);
+    if std::str::from_utf8(&head.query).is_ok() {
+        assert_eq!(again.query, head.query);
+    }
     assert_eq!(again.type_url, head.type_url);
 }
 
@@ -100,5 +102,14 @@ pub fn response_stream(message: &Bytes) -> bool {
 fn same_reply(again: Option<&Reply>, reply: &Reply) {
     let Some(again) = again else { return };
     assert_eq!(again.status, reply.status);
-    assert_eq!(again.content_type, reply.content_type);
+    let content_type = |reply: &Reply| reply.content_type.as_ref().map(|value| as_utf8(value.as_bytes()));
+    assert_eq!(content_type(again), content_type(reply));
+}
+
+/// What is no UTF-8 travels as the characters that it has in ISO 8859-1, see `invoke_codec::text`.
+fn as_utf8(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.to_owned(),
+        Err(_) => value.iter().copied().map(char::from).collect(),
+    }
 }
