@@ -195,13 +195,13 @@ async fn an_http_call() {
     caller.done.send(()).unwrap();
     callee.done.send(()).unwrap();
     at_most(
-        29.0,
+        19.0,
         "the caller's sidecar, HTTP",
         caller.thread.join().unwrap(),
         CALLS,
     );
     at_most(
-        33.0,
+        23.0,
         "the callee's sidecar, HTTP",
         callee.thread.join().unwrap(),
         CALLS,

@@ -51,7 +51,10 @@ fn resolved(path: &[u8]) -> Vec<u8> {
     let mut rooted = Vec::with_capacity(path.len() + 1);
     rooted.push(b'/');
     rooted.extend_from_slice(path);
-    clean_path(&rooted)
+    match clean_path(&rooted) {
+        Cow::Owned(cleaned) => cleaned,
+        Cow::Borrowed(_) => rooted,
+    }
 }
 
 /// The path decoded once; `None` if that changes nothing.

@@ -135,7 +135,7 @@ fn read(call: &str) -> (Vec<u8>, Verb) {
             rest = after;
         }
     }
-    (clean_path(&decoded), verb)
+    (clean_path(&decoded).into_owned(), verb)
 }
 
 fn decision(policy: &Policy, name: &str, call: &str) -> &'static str {

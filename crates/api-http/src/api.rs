@@ -82,7 +82,9 @@ impl<I: Invoke, O: Observe> Api<I, O> {
 
     async fn answer(&self, mut request: Request<RequestBody>) -> (Response<Body>, bool) {
         let inner = &*self.0;
-        let routing = routes::routing_path(request.uri().path()).into_owned();
+        // Shares the text, which the route borrows while the request goes on.
+        let uri = request.uri().clone();
+        let routing = routes::routing_path(uri.path());
         let route = routes::route(request.method(), &routing, &inner.access);
         let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
         let mut marks = Marks::default();

@@ -7,5 +7,5 @@ use crate::target;
 /// The target and the method of a request, whose path was decoded once.
 pub fn target(headers: &HeaderMap, path: &[u8]) -> Option<(String, Vec<u8>)> {
     let found = target::find(headers, path)?;
-    Some((found.target, found.method.to_vec()))
+    Some((found.target.into_owned(), found.method.to_vec()))
 }

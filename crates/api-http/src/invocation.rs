@@ -1,5 +1,7 @@
 //! A request that is an invocation.
 
+use std::borrow::Cow;
+
 use http::header;
 use http::{Method, Request, Response};
 use invoke_core::{
@@ -29,7 +31,7 @@ where
     B::Error: Into<invoke_core::BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let path: Vec<u8> = percent_decode_str(parts.uri.path()).collect();
+    let path = Cow::from(percent_decode_str(parts.uri.path()));
     let Found {
         target,
         method,

@@ -1,5 +1,7 @@
 //! Which app a request is for, and which method: three forms, tried in order.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -8,9 +10,9 @@ use invoke_core::{clean_path, headers::DAPR_APP_ID};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct Found<'a> {
     /// The target as the caller wrote it.
-    pub(crate) target: String,
+    pub(crate) target: Cow<'a, str>,
     /// The method path, cleaned but not yet judged.
     pub(crate) method: Bytes,
     /// Whether the `dapr-app-id` header named the target; it is not passed on then.
@@ -22,18 +24,18 @@ pub(crate) struct Found {
 /// 1. The header `dapr-app-id` names the target, and the whole path is the method.
 /// 2. So does the user `dapr-app-id` of a basic authorization, whose password is the target.
 /// 3. `/v1.0/invoke/TARGET/method/METHOD`.
-pub(crate) fn find(headers: &HeaderMap, path: &[u8]) -> Option<Found> {
+pub(crate) fn find<'a>(headers: &HeaderMap, path: &'a [u8]) -> Option<Found<'a>> {
     if let Some(id) = headers.get(DAPR_APP_ID).filter(|id| !id.is_empty()) {
         let target = String::from_utf8_lossy(id.as_bytes()).into_owned();
         return Some(Found {
-            target,
+            target: target.into(),
             method: whole(path),
             by_header: true,
         });
     }
     if let Some(target) = basic(headers).filter(|target| !target.is_empty()) {
         return Some(Found {
-            target,
+            target: target.into(),
             method: whole(path),
             by_header: false,
         });
@@ -44,8 +46,8 @@ pub(crate) fn find(headers: &HeaderMap, path: &[u8]) -> Option<Found> {
         .position(|window| window == METHOD)
         .filter(|at| *at > 0)?;
     let method = match clean_path(&rest[at + METHOD.len()..]) {
-        root if root == b"." => Bytes::new(),
-        method => method.into(),
+        root if *root == *b"." => Bytes::new(),
+        method => Bytes::copy_from_slice(&method),
     };
     Some(Found {
         target: unescape(&rest[..at]),
@@ -91,12 +93,14 @@ fn slashes(path: &[u8]) -> Option<&[u8]> {
 }
 
 /// A target is unescaped once more, as the value of a query is; one that cannot be is taken as it is.
-fn unescape(target: &[u8]) -> String {
-    let raw = || String::from_utf8_lossy(target).into_owned();
+fn unescape(target: &[u8]) -> Cow<'_, str> {
+    let raw = || String::from_utf8_lossy(target);
     if !target.iter().any(|byte| matches!(byte, b'%' | b'+')) {
         return raw();
     }
-    query_unescape(target).map_or_else(raw, |decoded| String::from_utf8_lossy(&decoded).into_owned())
+    query_unescape(target).map_or_else(raw, |decoded| {
+        String::from_utf8_lossy(&decoded).into_owned().into()
+    })
 }
 
 /// Decodes `%XX` and `+`; `None` for a percent sign that begins no escape.
@@ -131,8 +135,12 @@ mod tests {
     use super::*;
 
     fn by_path(path: &str) -> Option<(String, String)> {
-        find(&HeaderMap::new(), path.as_bytes())
-            .map(|found| (found.target, String::from_utf8(found.method.to_vec()).unwrap()))
+        find(&HeaderMap::new(), path.as_bytes()).map(|found| {
+            (
+                found.target.into_owned(),
+                String::from_utf8(found.method.to_vec()).unwrap(),
+            )
+        })
     }
 
     #[test]
@@ -176,7 +184,7 @@ mod tests {
         ] {
             let found = find(&headers, path.as_bytes()).unwrap();
             assert_eq!(
-                (found.target.as_str(), &*found.method, found.by_header),
+                (&*found.target, &*found.method, found.by_header),
                 ("app", wanted.as_bytes(), true)
             );
         }

@@ -42,6 +42,12 @@ pub(crate) struct Frames {
     error: Option<ErrorSlot>,
 }
 
+/// How long the first frame may get, for a head that takes so many bytes: all of it is then made in one place.
+pub(crate) fn first_frame(head: usize, body: &Body) -> usize {
+    let joined = body.as_full().map_or(0, <[u8]>::len);
+    HEADS + head + if joined <= JOINED { joined } else { 0 }
+}
+
 /// What comes after the last message.
 #[derive(Debug)]
 enum End {

@@ -21,11 +21,13 @@ pub const API_TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
 
 /// What a trace carries along (W3C Baggage): a list.
 pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+/// The addresses that a call came through, each added by the sidecar there.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The hosts that a call came through, each added by the sidecar there.
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,

@@ -4,6 +4,7 @@
 //! [`MethodPath::parse`] once at each trust boundary: at the door of the caller's sidecar and where the
 //! callee's sidecar takes the call in. See the page "How a call travels" of the documentation.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -44,7 +45,7 @@ impl MethodPath {
             return Ok(Self(path));
         }
         let cleaned = clean_path(&path);
-        let mut rest = cleaned.as_slice();
+        let mut rest = &*cleaned;
         while let Some(after) = rest.strip_prefix(b"../") {
             rest = after;
         }
@@ -112,8 +113,15 @@ fn is_clean(path: &[u8]) -> bool {
 /// Cleans a slash-separated path lexically, with the results of Go's `path.Clean`.
 ///
 /// Runs of slashes become one, `.` segments go, `x/..` goes with what it undoes, a rooted `/..` is `/`, the
-/// trailing slash goes, and an empty result is `.`. Percent signs mean nothing here.
-pub fn clean_path(path: &[u8]) -> Vec<u8> {
+/// trailing slash goes, and an empty result is `.`. Percent signs mean nothing here. A path that is clean is not copied.
+pub fn clean_path(path: &[u8]) -> Cow<'_, [u8]> {
+    if !path.is_empty() && is_clean(path) {
+        return Cow::Borrowed(path);
+    }
+    Cow::Owned(cleaned(path))
+}
+
+fn cleaned(path: &[u8]) -> Vec<u8> {
     let rooted = path.first() == Some(&b'/');
     let mut kept: Vec<&[u8]> = Vec::new();
     for segment in path.split(|byte| *byte == b'/') {
@@ -203,7 +211,7 @@ mod tests {
             ("abc/../../././../def", "../../def"),
             ("abc/./../def", "def"),
         ] {
-            assert_eq!(clean_path(path.as_bytes()), wanted.as_bytes(), "{path:?}");
+            assert_eq!(*clean_path(path.as_bytes()), *wanted.as_bytes(), "{path:?}");
         }
     }
 

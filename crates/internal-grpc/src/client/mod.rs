@@ -25,7 +25,7 @@ use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
 use transport::grpc::{Encoding, GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest, format_timeout};
 
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
-use crate::frames::{ErrorSlot, Frames};
+use crate::frames::{ErrorSlot, Frames, first_frame};
 use crate::limit::{MessageLimit, Telling};
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
 
@@ -105,7 +105,7 @@ impl Client {
         head: &Head,
         body: Body,
     ) -> Result<Reply, InvokeError> {
-        let mut first = BytesMut::with_capacity(512);
+        let mut first = BytesMut::with_capacity(first_frame(512, &body));
         begin_message(&mut first);
         encode_request_stream(head, &mut first).map_err(unmarshallable)?;
         let (frames, slot) = Frames::of_client(first, body, MessageLimit::of(endpoint));

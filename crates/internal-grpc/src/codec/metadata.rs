@@ -110,6 +110,8 @@ fn put_canonical(out: &mut BytesMut, name: &str) {
 /// What a map entry adds to the headers.
 pub(super) struct Entries<'a> {
     pub(super) headers: &'a mut HeaderMap,
+    /// How many headers there is room for at first: to grow is to allocate anew.
+    pub(super) usual: usize,
     pub(super) authority: &'a mut Option<HeaderValue>,
     /// Whether there was an entry at all.
     pub(super) any: &'a mut bool,
@@ -133,7 +135,8 @@ impl Entries<'_> {
         if key.first() == Some(&b':') {
             return self.pseudo(&key, &list);
         }
-        let name = HeaderName::from_bytes(&key)
+        let name = known(&key)
+            .map_or_else(|| HeaderName::from_bytes(&key), Ok)
             .map_err(|_| DecodeError::HeaderName(String::from_utf8_lossy(&key).into_owned()))?;
         if key == "content-type".as_bytes() {
             *self.is_grpc = first_value(&list)?.is_some_and(|value| value.starts_with(b"application/grpc"));
@@ -145,12 +148,12 @@ impl Entries<'_> {
                 let value = HeaderValue::from_maybe_shared(value)
                     .map_err(|_| DecodeError::HeaderValue(name.as_str().to_owned()))?;
                 if let Some(earlier) = last.replace(value) {
-                    append(self.headers, name.clone(), earlier)?;
+                    self.append(name.clone(), earlier)?;
                 }
             }
         }
         match last {
-            Some(value) => append(self.headers, name, value),
+            Some(value) => self.append(name, value),
             None => Ok(()),
         }
     }
@@ -172,17 +175,37 @@ impl Entries<'_> {
             b":path" => "dapr-path",
             _ => return Ok(()),
         };
-        append(self.headers, HeaderName::from_static(renamed), value)
+        self.append(HeaderName::from_static(renamed), value)
+    }
+
+    /// Adds a header, unless there are too many: a message has room for more than a map.
+    fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
+        if self.headers.keys_len() >= MOST_HEADERS {
+            return Err(DecodeError::Malformed("too many headers"));
+        }
+        if self.headers.is_empty() {
+            self.headers.reserve(self.usual);
+        }
+        self.headers.append(name, value);
+        Ok(())
     }
 }
 
-/// Adds a header, unless there are too many: a message has room for more than a map.
-fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
-    if headers.keys_len() >= MOST_HEADERS {
-        return Err(DecodeError::Malformed("too many headers"));
-    }
-    headers.append(name, value);
-    Ok(())
+/// The names beyond the standard ones that sidecars add to most calls: to make them from text is to allocate.
+static KNOWN: [HeaderName; 8] = [
+    headers::CALLER_APP_ID,
+    headers::CALLER_NAMESPACE,
+    headers::CALLEE_APP_ID,
+    headers::DESTINATION_APP_ID,
+    headers::FORWARDED_FOR,
+    headers::FORWARDED_HOST,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+fn known(key: &[u8]) -> Option<HeaderName> {
+    let is_it = |name: &&HeaderName| name.as_str().as_bytes().eq_ignore_ascii_case(key);
+    KNOWN.iter().find(is_it).cloned()
 }
 
 fn first_value(list: &Bytes) -> Result<Option<Bytes>, DecodeError> {

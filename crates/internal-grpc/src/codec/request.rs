@@ -11,6 +11,8 @@ use super::{DecodeError, EncodeError, Payload, decode_payload};
 
 const METADATA: MapField = MapField(2);
 const V1: u64 = 1;
+/// Room for the caller's own headers, the seven that its sidecar adds, and what is added here.
+const USUAL_HEADERS: usize = 24;
 
 /// A message of a request stream, or a unary request.
 #[derive(Debug)]
@@ -108,6 +110,7 @@ pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeEr
             (1, Value::Varint(version)) => decoded.version = version,
             (2, Value::Len(entry)) => Entries {
                 headers: &mut headers,
+                usual: USUAL_HEADERS,
                 authority: &mut authority,
                 any: &mut any,
                 is_grpc: &mut is_grpc,

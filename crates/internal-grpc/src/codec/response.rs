@@ -12,6 +12,9 @@ use super::{DecodeError, EncodeError, Payload, decode_payload};
 
 const HEADERS: MapField = MapField(2);
 const TRAILERS: MapField = MapField(3);
+/// Room for the headers of most answers and for what is added here. The connection to the caller keeps the map for its
+/// next request, which then has room for what is added to that.
+const USUAL_HEADERS: usize = 12;
 
 /// A message of a response stream, or a unary response.
 #[derive(Debug)]
@@ -113,9 +116,9 @@ pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, Decod
             (1, Value::Len(bytes)) => status.add(bytes),
             (2, Value::Len(entry)) => {
                 has_head = true;
-                read_entry(&entry, &mut reply.headers)?;
+                read_entry(&entry, &mut reply.headers, USUAL_HEADERS)?;
             }
-            (3, Value::Len(entry)) => read_entry(&entry, &mut reply.trailers)?,
+            (3, Value::Len(entry)) => read_entry(&entry, &mut reply.trailers, 1)?,
             (4, Value::Len(bytes)) => {
                 has_head = true;
                 message.add(bytes);
@@ -138,9 +141,10 @@ pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, Decod
     })
 }
 
-fn read_entry(entry: &Bytes, headers: &mut HeaderMap) -> Result<(), DecodeError> {
+fn read_entry(entry: &Bytes, headers: &mut HeaderMap, usual: usize) -> Result<(), DecodeError> {
     Entries {
         headers,
+        usual,
         authority: &mut None,
         any: &mut false,
         is_grpc: &mut false,

@@ -22,7 +22,7 @@ use transport::server::{Handler, RequestBody};
 use transport::tls::PeerIdentity;
 
 use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
-use crate::frames::Frames;
+use crate::frames::{Frames, first_frame};
 use crate::limit::{MessageLimit, Telling};
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM, SERVICE};
 
@@ -191,7 +191,7 @@ impl<R: Receive> Server<R> {
 /// The head of the answer goes out at once; the body follows as it comes.
 fn stream(mut reply: Reply, limit: MessageLimit) -> Result<Frames, GrpcStatus> {
     let body = std::mem::take(&mut reply.body);
-    let mut message = BytesMut::with_capacity(256);
+    let mut message = BytesMut::with_capacity(first_frame(256, &body));
     begin_message(&mut message);
     encode_response_stream(&reply, true, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
     Ok(Frames::of_server(message, body, limit, false))

@@ -72,6 +72,9 @@ pub enum MessageError {
 pub struct MessageReader<B> {
     body: B,
     max: usize,
+    /// The frame that is read; empty when nothing is buffered.
+    frame: Bytes,
+    /// Those after it. Most bodies come in one frame, which needs no list.
     frames: VecDeque<Bytes>,
     buffered: usize,
     head: Option<MessageHead>,
@@ -89,6 +92,7 @@ where
         Self {
             body,
             max,
+            frame: Bytes::new(),
             frames: VecDeque::new(),
             buffered: 0,
             head: None,
@@ -113,9 +117,7 @@ where
             if self.ended {
                 let is_truncated = self.head.is_some() || self.buffered > 0;
                 if is_truncated {
-                    self.head = None;
-                    self.frames.clear();
-                    self.buffered = 0;
+                    self.forget();
                 }
                 return Poll::Ready(is_truncated.then_some(Err(MessageError::Truncated)));
             }
@@ -123,16 +125,18 @@ where
                 None => self.ended = true,
                 Some(Err(error)) => {
                     self.ended = true;
-                    self.head = None;
-                    self.frames.clear();
-                    self.buffered = 0;
+                    self.forget();
                     return Poll::Ready(Some(Err(MessageError::Body(error.into()))));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => {
                         self.buffered += data.len();
-                        self.frames.push_back(data);
+                        if self.frame.is_empty() {
+                            self.frame = data;
+                        } else {
+                            self.frames.push_back(data);
+                        }
                     }
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
@@ -182,27 +186,31 @@ where
         if count == 0 {
             return Bytes::new();
         }
-        if let Some(first) = self.frames.front_mut()
-            && first.len() >= count
-        {
-            let piece = first.split_to(count);
-            if first.is_empty() {
-                self.frames.pop_front();
-            }
-            return piece;
+        if self.frame.len() >= count {
+            return self.take_from_frame(count);
         }
         let mut joined = BytesMut::with_capacity(count);
-        while joined.len() < count {
-            let Some(mut frame) = self.frames.pop_front() else {
-                break;
-            };
-            let piece = frame.split_to(frame.len().min(count - joined.len()));
+        while joined.len() < count && !self.frame.is_empty() {
+            let piece = self.take_from_frame(self.frame.len().min(count - joined.len()));
             joined.extend_from_slice(&piece);
-            if !frame.is_empty() {
-                self.frames.push_front(frame);
-            }
         }
         joined.freeze()
+    }
+
+    fn take_from_frame(&mut self, count: usize) -> Bytes {
+        let piece = self.frame.split_to(count);
+        if self.frame.is_empty() {
+            self.frame = self.frames.pop_front().unwrap_or_default();
+        }
+        piece
+    }
+
+    /// Throws away what is buffered.
+    fn forget(&mut self) {
+        self.head = None;
+        self.frame = Bytes::new();
+        self.frames.clear();
+        self.buffered = 0;
     }
 }
 
