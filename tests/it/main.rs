@@ -19,6 +19,7 @@ mod descriptors;
 mod doors;
 mod early;
 mod endpoints;
+mod examples;
 mod grpc;
 mod kubernetes;
 mod lifecycle;

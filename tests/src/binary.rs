@@ -1,4 +1,4 @@
-//! Where the `daprd` binary is.
+//! Where the `daprd` binary and the examples of the crates are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 static BINARY: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("DAPRD_BIN") {
     Some(given) => given.into(),
-    None => build(),
+    None => build("daprd-bin", "--bin", "daprd"),
 });
 
 /// The binary under test: what `DAPRD_BIN` names, else the workspace's own, built in the profile of the tests.
@@ -14,10 +14,18 @@ pub fn daprd_binary() -> &'static Path {
     &BINARY
 }
 
-fn build() -> PathBuf {
+/// An example of a crate, built in the profile of the tests.
+///
+/// # Panics
+/// When it does not build.
+pub fn example(package: &str, name: &str) -> PathBuf {
+    build(package, "--example", name)
+}
+
+fn build(package: &str, kind: &str, name: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "daprd-bin", "--bin", "daprd"]);
+    command.args(["build", "--quiet", "--package", package, kind, name]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -33,7 +41,7 @@ fn build() -> PathBuf {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "daprd does not build");
+    assert!(status.success(), "{name} does not build");
     // Tests run from `<target>/<profile>/deps/`, programs from `<target>/<profile>/`.
     let this = std::env::current_exe().expect("the path of the test or program");
     let folder = this.parent().expect("the folder of the program");
@@ -42,5 +50,10 @@ fn build() -> PathBuf {
     } else {
         folder
     };
-    profile.join(format!("daprd{}", std::env::consts::EXE_SUFFIX))
+    let folder = if kind == "--example" {
+        profile.join("examples")
+    } else {
+        profile.to_owned()
+    };
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
