@@ -138,5 +138,5 @@ fn balancing_among_very_many() {
     });
     // The set, the map, and what belongs to the one endpoint that is new (what calls learn about it, too): nothing for
     // each of the others.
-    at_most(9.0, "a set of 10,000 of which one is new", told, 1);
+    at_most(8.0, "a set of 10,000 of which one is new", told, 1);
 }

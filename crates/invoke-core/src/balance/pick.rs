@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn fail(set: &Set, slot: usize) {
-        set.slots[slot].state.fail();
+        set.slots[slot].state().fail();
     }
 
     fn address(picked: &Picked) -> &str {
@@ -159,7 +159,7 @@ mod tests {
         fail(&set, 0);
         tokio::time::advance(Duration::from_millis(1001)).await;
         assert!(set.slots[0].is_out(), "the second failure in a row counts double");
-        set.slots[0].state.succeed();
+        set.slots[0].state().succeed();
         assert!(!set.slots[0].is_out());
     }
 

@@ -11,57 +11,75 @@ use super::Endpoint;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// One endpoint of a set.
+/// One endpoint of a set. What a look at a candidate needs stands first, and shares a line of the cache: with very many
+/// endpoints each look fetches one from memory.
 #[derive(Debug)]
+#[repr(C, align(32))]
 pub(super) struct Slot {
+    /// The slot that has the state, when this is the same address with something new said of it.
+    first: Option<Arc<Slot>>,
+    state: State,
     pub(super) endpoint: Endpoint,
-    pub(super) state: Arc<State>,
 }
 
 /// The load and the recent failures of an address, which outlive the set that it is in. All of it is atomic: picking
 /// takes no lock.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct State {
-    epoch: Instant,
     in_flight: AtomicUsize,
-    failures: AtomicU32,
     /// Milliseconds after `epoch` until which the endpoint is left out.
     out_until: AtomicU64,
+    failures: AtomicU32,
+    epoch: Instant,
 }
 
 impl Slot {
     pub(super) fn new(endpoint: Endpoint, epoch: Instant) -> Arc<Self> {
-        let state = Arc::new(State {
-            epoch,
-            in_flight: AtomicUsize::new(0),
-            failures: AtomicU32::new(0),
-            out_until: AtomicU64::new(0),
-        });
-        Arc::new(Self { endpoint, state })
+        Self::with(None, endpoint, epoch)
     }
 
     /// The same address, of which the resolver says something new.
-    pub(super) fn renewed(&self, endpoint: Endpoint) -> Arc<Self> {
+    pub(super) fn renewed(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Self> {
+        let first = self.first.as_ref().unwrap_or(self);
+        let endpoint = self.endpoint.renewed(endpoint);
+        Self::with(Some(Arc::clone(first)), endpoint, self.state.epoch)
+    }
+
+    fn with(first: Option<Arc<Self>>, endpoint: Endpoint, epoch: Instant) -> Arc<Self> {
+        let state = State {
+            in_flight: AtomicUsize::new(0),
+            out_until: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            epoch,
+        };
         Arc::new(Self {
-            endpoint: self.endpoint.renewed(endpoint),
-            state: Arc::clone(&self.state),
+            first,
+            state,
+            endpoint,
         })
     }
 
+    /// What is known of the address.
+    pub(super) fn state(&self) -> &State {
+        self.first.as_deref().map_or(&self.state, |first| &first.state)
+    }
+
     pub(super) fn load(&self) -> usize {
-        self.state.in_flight.load(Ordering::Relaxed)
+        self.state().in_flight.load(Ordering::Relaxed)
     }
 
     /// Whether the endpoint failed lately. Costs no look at the clock for one that never did.
     pub(super) fn is_out(&self) -> bool {
-        let until = self.state.out_until.load(Ordering::Relaxed);
-        until != 0 && self.state.now() < until
+        let state = self.state();
+        let until = state.out_until.load(Ordering::Relaxed);
+        until != 0 && state.now() < until
     }
 
     pub(super) fn is_among(&self, tried: &[Picked]) -> bool {
         tried
             .iter()
-            .any(|picked| Arc::ptr_eq(&picked.0.0.state, &self.state))
+            .any(|picked| std::ptr::eq(picked.0.0.state(), self.state()))
     }
 }
 
@@ -96,7 +114,7 @@ pub struct InFlight(Arc<Slot>);
 
 impl Picked {
     pub(super) fn new(slot: &Arc<Slot>) -> Self {
-        slot.state.in_flight.fetch_add(1, Ordering::Relaxed);
+        slot.state().in_flight.fetch_add(1, Ordering::Relaxed);
         Self(InFlight(Arc::clone(slot)))
     }
 
@@ -107,18 +125,53 @@ impl Picked {
 
     /// The attempt reached the endpoint; the count goes on with what is returned.
     pub fn succeeded(self) -> InFlight {
-        self.0.0.state.succeed();
+        self.0.0.state().succeed();
         self.0
     }
 
     /// The endpoint could not be reached: it is left out for a while.
     pub(crate) fn failed(&self) {
-        self.0.0.state.fail();
+        self.0.0.state().fail();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.state().in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// A slot begins at a multiple of 32 bytes, so these never lie on two lines of 64.
+    #[test]
+    fn what_a_look_needs_is_in_one_line_of_the_cache() {
+        let needed = [
+            offset_of!(Slot, first) + size_of::<Option<Arc<Slot>>>(),
+            offset_of!(Slot, state) + offset_of!(State, in_flight) + size_of::<AtomicUsize>(),
+            offset_of!(Slot, state) + offset_of!(State, out_until) + size_of::<AtomicU64>(),
+        ];
+        assert!(needed.iter().all(|end| *end <= align_of::<Slot>()), "{needed:?}");
+    }
+
+    #[test]
+    fn what_is_known_goes_on_however_often_the_endpoint_is_told_anew() {
+        let endpoint = || Endpoint::new("127.0.0.1:1");
+        let first = Slot::new(endpoint(), Instant::now());
+        let second = first.renewed(endpoint().in_zone("a"));
+        let third = second.renewed(endpoint().in_zone("b"));
+        let held = Picked::new(&second);
+        assert_eq!([&first, &second, &third].map(|slot| slot.load()), [1; 3]);
+        assert!(third.is_among(std::slice::from_ref(&held)));
+        held.failed();
+        assert!(first.is_out() && third.is_out());
+        drop(held);
+        assert_eq!(third.load(), 0);
+        // One that is gone is kept for its state alone, and no chain of them grows.
+        assert!(Arc::ptr_eq(third.first.as_ref().unwrap(), &first));
     }
 }
