@@ -61,7 +61,7 @@ pub fn api_limits(options: &Options, h2c: bool, descriptors: Descriptors) -> Htt
         max_header_list: header_list,
         max_concurrent_streams: 250,
         max_frame: 16 << 10,
-        stream_window: 1 << 20,
+        stream_window: 256 << 10,
         connection_window: 16 << 20,
         budget: Arc::default(),
         max_upgrade_body: options

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
@@ -14,6 +15,9 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is read of a first line to find out whether it is one of HTTP/1.
 const LONGEST_LINE: usize = 1024;
+
+/// As much as is read at once of HTTP/1: most heads are shorter.
+const WHOLE_HEAD: usize = 4 * 1024;
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,13 @@ where
         }
     });
     let spoken = spoken.await??;
+    if spoken == Spoken::Http1 {
+        // What else has come is read with it: targets are looked at whole where they can be.
+        first.reserve(WHOLE_HEAD);
+        if let Some(read) = io.read_buf(&mut first).now_or_never() {
+            read?;
+        }
+    }
     let first = first.freeze();
     Ok((spoken, Rewound { first, io }))
 }

@@ -46,6 +46,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
         let count = this.first.len().min(buf.remaining());
         buf.put_slice(&this.first[..count]);
         this.first.advance(count);
+        if this.first.is_empty() {
+            // An empty piece would keep its buffer as long as the connection lasts.
+            this.first = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
