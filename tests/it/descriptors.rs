@@ -73,7 +73,9 @@ async fn callers_are_served_when_others_hold_all_that_there_is() {
     let url = sidecar.invoke_url("few", "m");
     let calls = join_all((0..20).map(|_| reqwest::get(&url)));
     for answer in soon("calls at once", calls).await {
-        assert_eq!(answer.unwrap().status(), 200);
+        let answer = answer.unwrap();
+        let status = answer.status();
+        assert_eq!(status, 200, "{}", answer.text().await.unwrap());
     }
     // So are those who watch the sidecar.
     let metrics = format!("http://127.0.0.1:{}/", sidecar.metrics_port);

@@ -1,7 +1,6 @@
 //! What the process needs of the operating system, and what it says when something in it breaks.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use transport::Descriptors;
 
 const SCOPE: &str = "dapr.runtime";
 
@@ -38,9 +37,4 @@ fn raise_open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::debug!(target: SCOPE, "the limit of open files stays as it is: {error}");
     }
-}
-
-/// How many files the process may have open, for those who share them out.
-pub fn descriptors() -> Descriptors {
-    Descriptors::new(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
 }

@@ -4,11 +4,14 @@
 //! that are there cannot be passed on. So servers leave some alone, and close connections without a call before they
 //! let new ones in.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout};
 
@@ -65,6 +68,14 @@ impl Default for Descriptors {
 }
 
 impl Descriptors {
+    /// Those of this process, with its soft limit when this is called first. Whoever connects waits for these, so
+    /// servers in whose calls connections are made share them, too.
+    pub fn of_process() -> Self {
+        static PROCESS: LazyLock<Descriptors> =
+            LazyLock::new(|| Descriptors::new(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)));
+        PROCESS.clone()
+    }
+
     /// Of a process that may have `limit` of them open.
     pub fn new(limit: u64) -> Self {
         let reserve = (limit / 4).clamp(LEAST_RESERVE, MOST_RESERVE);
@@ -96,13 +107,17 @@ impl Descriptors {
     pub(crate) async fn room<F: AsFd>(&self, of: &F) {
         while self.0.are_scarce.load(Ordering::Relaxed) {
             // The number of a copy is the lowest that is free.
-            let copy = of.as_fd().try_clone_to_owned();
-            if copy.as_ref().is_ok_and(|copy| !self.is_scarce(copy)) {
+            let copy = || of.as_fd().try_clone_to_owned().ok();
+            let Some(free) = copy().filter(|copy| !self.is_scarce(copy)) else {
+                self.make_room().await;
+                continue;
+            };
+            // If that was the last one, whoever comes next has to wait again.
+            if copy().is_some_and(|next| !self.is_scarce(&next)) {
                 self.0.are_scarce.store(false, Ordering::Relaxed);
-                return;
             }
-            drop(copy);
-            self.make_room().await;
+            drop(free);
+            return;
         }
     }
 
@@ -163,6 +178,13 @@ impl Descriptors {
     fn members(&self) -> MutexGuard<'_, Members> {
         self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the process, or the system, has too many files open.
+pub(crate) fn is_want_of_descriptors(error: &io::Error) -> bool {
+    let (process, system) = (Errno::MFILE, Errno::NFILE);
+    let number = error.raw_os_error();
+    number == Some(process.raw_os_error()) || number == Some(system.raw_os_error())
 }
 
 /// A connection among those that take descriptors. Dropping it gives its own back, if the socket goes first.

@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, sleep};
 
+use crate::descriptors::is_want_of_descriptors;
 use crate::words::system_words;
 use crate::{Descriptors, Socket};
 
@@ -192,13 +193,6 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-/// Whether the process, or the system, has too many files open.
-fn is_want_of_descriptors(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 fn bind_tcp(address: &str) -> io::Result<TcpListener> {

@@ -10,7 +10,6 @@ use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
 use crate::flags::{Settings, go};
-use crate::process;
 use crate::scope::SCOPE;
 use crate::signals::Signals;
 
@@ -47,7 +46,7 @@ impl Parts {
             names: None,
             app: None,
             server_latches: Vec::new(),
-            descriptors: process::descriptors(),
+            descriptors: Descriptors::of_process(),
         }
     }
 

@@ -10,9 +10,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::proxy::{self, Proxy};
-use crate::Socket;
+use crate::descriptors::is_want_of_descriptors;
 use crate::tls::{self, ClientTls, OriginTls};
 use crate::words::system_words;
+use crate::{Descriptors, Socket};
 
 /// A connection that could not be made.
 #[derive(Clone, Debug, Error)]
@@ -71,7 +72,8 @@ fn go_words(error: &io::Error) -> String {
     }
 }
 
-/// Connects to `host:port`, trying every address that the host has. A failure is that of the first one.
+/// Connects to `host:port`, trying every address that the host has. A failure is that of the first one. While the
+/// process can have no further socket, connections of callers without a call make room for it.
 pub(super) async fn connect(address: &str, limit: Duration) -> Result<Socket, ConnectError> {
     let failed = |address: String, source: io::Error| ConnectError::Dial {
         address,
@@ -103,7 +105,12 @@ pub(super) async fn connect(address: &str, limit: Duration) -> Result<Socket, Co
 }
 
 async fn straight(address: SocketAddr) -> io::Result<Socket> {
-    let stream = TcpStream::connect(address).await?;
+    let stream = loop {
+        match TcpStream::connect(address).await {
+            Err(error) if is_want_of_descriptors(&error) => Descriptors::of_process().make_room().await,
+            tried => break tried?,
+        }
+    };
     stream.set_nodelay(true)?;
     Ok(Socket::Tcp(stream))
 }
