@@ -5,6 +5,7 @@ mod form;
 mod framing;
 mod idle;
 mod keeping;
+mod lease;
 mod line;
 mod sending;
 mod target;
@@ -22,12 +23,13 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use lifecycle::Tasks;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
 pub use self::body::{AnswerError, PooledBody};
 use self::idle::Idle;
 use self::keeping::Keeping;
+use self::lease::Lease;
 use self::line::Watch;
 use self::sending::{Sending, Sent};
 pub use self::target::RawTarget;
@@ -77,7 +79,8 @@ impl Default for H1Config {
 ///
 /// A connection comes back when the body of its answer was read to the end; a body that is dropped before
 /// closes its connection, which is how a call is cancelled, and so does an answer that is over before its
-/// request. A request that failed on a *reused* connection before anything of it was written is sent again on
+/// request. A request that finds none waits for a new one or for one that comes back, whichever is there first.
+/// A request that failed on a *reused* connection before anything of it was written is sent again on
 /// another one, and so is one without a body whose method is idempotent (RFC 9110, section 9.2.2) when the
 /// connection ended without an answer: the app closed the idle connection just as it was used. Any other request
 /// is lost then, so it gets a connection that the app will keep for a while yet, or a new one.
@@ -95,7 +98,12 @@ struct Pool<B> {
     address: String,
     config: H1Config,
     tasks: Tasks,
+    /// Of connections in use.
     places: Arc<Semaphore>,
+    /// Turns to make a connection.
+    dials: Arc<Semaphore>,
+    /// Told when a connection comes back.
+    freed: Notify,
     /// Most recently used last.
     idle: Mutex<VecDeque<Idle<B>>>,
     keeping: Keeping,
@@ -110,15 +118,6 @@ struct Connection<B> {
     wrong: oneshot::Receiver<String>,
 }
 
-/// A connection in use, with its place among the connections.
-struct Lease<B> {
-    pool: Arc<Pool<B>>,
-    connection: Connection<B>,
-    /// How long it was idle; `None` if it is new.
-    idle: Option<Duration>,
-    _place: OwnedSemaphorePermit,
-}
-
 impl<B> H1Pool<B>
 where
     B: Body<Data = Bytes> + Default + Send + 'static,
@@ -126,12 +125,14 @@ where
 {
     /// A pool without connections; the first call makes one. `tasks` owns the connections.
     pub fn new(address: impl Into<String>, config: H1Config, tasks: Tasks) -> Self {
-        let places = Arc::new(Semaphore::new(config.max_connections));
+        let [places, dials] = [(); 2].map(|()| Arc::new(Semaphore::new(config.max_connections)));
         Self(Arc::new(Pool {
             address: address.into(),
             config,
             tasks,
             places,
+            dials,
+            freed: Notify::new(),
             idle: Mutex::default(),
             keeping: Keeping::new(),
         }))
@@ -173,32 +174,6 @@ where
                 _ => return Err(lease.explain(error).await),
             }
         }
-    }
-
-    async fn lease(&self, is_repeatable: bool) -> Result<Lease<B>, ClientError> {
-        let pool = &self.0;
-        #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-        let place = Arc::clone(&pool.places)
-            .acquire_owned()
-            .await
-            .expect("never closed");
-        while let Some((mut connection, idle)) = pool.take_idle(is_repeatable) {
-            if pool.is_open(&connection.watch, idle) && connection.sender.ready().await.is_ok() {
-                return Ok(Lease {
-                    pool: Arc::clone(pool),
-                    connection,
-                    idle: Some(idle),
-                    _place: place,
-                });
-            }
-        }
-        Ok(Lease {
-            pool: Arc::clone(pool),
-            // Rare, and large: a call must not carry room for it.
-            connection: Box::pin(pool.dial()).await?,
-            idle: None,
-            _place: place,
-        })
     }
 }
 

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
 
-use super::Lease;
+use super::lease::Lease;
 use super::sending::Sent;
 
 /// An answer that broke off.

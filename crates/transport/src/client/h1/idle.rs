@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Idle<B> {
     connection: Connection<B>,
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 impl<B> Pool<B> {
@@ -96,5 +96,7 @@ impl<B> Pool<B> {
         {
             idle.pop_front();
         }
+        drop(idle);
+        self.freed.notify_one();
     }
 }

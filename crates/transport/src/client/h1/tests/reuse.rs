@@ -1,8 +1,10 @@
 //! When a connection serves another call.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::client::Proxies;
 use crate::testing::{accept, read_rest};
 
 /// A client that has one idle connection to an app.
@@ -282,4 +284,55 @@ async fn idle_connections_are_closed_with_the_pool() {
     drop(pool);
     assert_eq!(read_rest(&mut app).await, "");
     soon(tasks.wait()).await;
+}
+
+/// A client behind a SOCKS proxy, which the test plays: connections are made when it says so.
+fn behind_proxy(address: &str) -> Client {
+    let (proxies, _) = Proxies::of(|name| (name == "HTTP_PROXY").then(|| format!("socks5://{address}")));
+    let config = H1Config {
+        proxy: proxies.before(false, "app.test").unwrap(),
+        ..H1Config::default()
+    };
+    Client::with("app.test:80", config)
+}
+
+/// Lets a client of the proxy through, to the app that the test plays, too.
+async fn let_through(socket: &mut TcpStream) {
+    let mut methods = [0; 3];
+    soon(socket.read_exact(&mut methods)).await.unwrap();
+    socket.write_all(&[5, 0]).await.unwrap();
+    let mut wanted = [0; 5 + "app.test".len() + 2];
+    soon(socket.read_exact(&mut wanted)).await.unwrap();
+    socket.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_new_connection_takes_one_that_comes_back() {
+    let (listener, address) = listen().await;
+    let client = behind_proxy(&address);
+    let first = async {
+        let mut app = accept(&listener).await;
+        let_through(&mut app).await;
+        answer(&mut app, &ok("1")).await;
+        app
+    };
+    let (one, mut app) = tokio::join!(client.send(get()), first);
+    let mut two = Box::pin(client.pool.send(get()));
+    assert!(is_pending(&mut two).await);
+    let mut late = accept(&listener).await;
+    assert!(is_pending(&mut two).await, "the new connection is not there yet");
+    let answers = async {
+        assert_eq!(text(one.unwrap()).await.unwrap(), "1");
+        text(soon(two).await.unwrap()).await.unwrap()
+    };
+    let (second, third) = (ok("2"), ok("3"));
+    let (two, _) = tokio::join!(answers, answer(&mut app, &second));
+    assert_eq!((two.as_str(), client.idle()), ("2", 1));
+    // The new one comes too late for that call, and is there for the next.
+    let_through(&mut late).await;
+    while client.idle() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let (three, _) = tokio::join!(client.get(), answer(&mut late, &third));
+    assert_eq!(three, "3");
 }

@@ -1,0 +1,151 @@
+//! How a request comes to a connection: to one that has nothing to do or to a new one, whichever is there first.
+//!
+//! An app whose queue of new connections is short lets some of a burst wait for seconds, while those that it has taken
+//! serve one request after the other. So a request that waits for its new connection takes any that comes back, and
+//! the new one serves somebody else when it is there.
+
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
+
+use super::{Connection, H1Pool, Pool};
+use crate::BoxError;
+use crate::client::error::ClientError;
+
+/// A connection in use.
+pub(super) struct Lease<B> {
+    pub(super) pool: Arc<Pool<B>>,
+    pub(super) connection: Connection<B>,
+    /// How long it was idle; `None` if it is new.
+    pub(super) idle: Option<Duration>,
+    /// Its place among those that are in use.
+    _place: OwnedSemaphorePermit,
+}
+
+impl<B> H1Pool<B>
+where
+    B: Body<Data = Bytes> + Default + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    pub(super) async fn lease(&self, is_repeatable: bool) -> Result<Lease<B>, ClientError> {
+        let pool = &self.0;
+        #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+        let place = Arc::clone(&pool.places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        let (connection, idle) = match self.idle(is_repeatable).await {
+            Some((connection, idle)) => (connection, Some(idle)),
+            // Rare, and large: a call must not carry room for it.
+            None => Box::pin(self.next(is_repeatable)).await?,
+        };
+        Ok(Lease {
+            pool: Arc::clone(pool),
+            connection,
+            idle,
+            _place: place,
+        })
+    }
+
+    /// A connection that has nothing to do, and how long that has been so.
+    async fn idle(&self, is_repeatable: bool) -> Option<(Connection<B>, Duration)> {
+        let pool = &self.0;
+        while let Some((mut connection, idle)) = pool.take_idle(is_repeatable) {
+            if pool.is_open(&connection.watch, idle) && connection.sender.ready().await.is_ok() {
+                return Some((connection, idle));
+            }
+        }
+        None
+    }
+
+    /// The next connection that there is, and how long it was idle if it is not new.
+    async fn next(&self, is_repeatable: bool) -> Result<(Connection<B>, Option<Duration>), ClientError> {
+        let pool = &self.0;
+        let begun = Instant::now();
+        let mut dial = None;
+        loop {
+            let mut freed = pin!(pool.freed.notified());
+            // What comes back from here on is heard of.
+            freed.as_mut().enable();
+            if pool.came_back_since(begun)
+                && let Some((connection, idle)) = self.idle(is_repeatable).await
+            {
+                return Ok((connection, Some(idle)));
+            }
+            let is_dialling = dial.is_some();
+            let dialled = async {
+                match &mut dial {
+                    Some(dial) => Dial::wait(dial).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                dialled = dialled => return dialled.map(|connection| (connection, None)),
+                () = freed => {}
+                // The semaphore is never closed.
+                Ok(turn) = Arc::clone(&pool.dials).acquire_owned(), if !is_dialling => {
+                    dial = Some(Dial::begin(pool, turn));
+                }
+            }
+        }
+    }
+}
+
+impl<B> Pool<B> {
+    /// Whether there is a connection that had something to do at that time. Others were looked at already.
+    fn came_back_since(&self, time: Instant) -> bool {
+        self.idle().back().is_some_and(|last| last.since >= time)
+    }
+}
+
+/// A connection that is being made. If nobody waits for it any more it is made all the same, for whoever comes next.
+struct Dial<B> {
+    pool: Arc<Pool<B>>,
+    made: oneshot::Receiver<Result<Connection<B>, ClientError>>,
+}
+
+impl<B> Dial<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn begin(pool: &Arc<Pool<B>>, turn: OwnedSemaphorePermit) -> Self {
+        let (tell, made) = oneshot::channel();
+        let dialling = Arc::clone(pool);
+        pool.tasks.spawn(async move {
+            let made = dialling.dial().await;
+            drop(turn);
+            if let Err(Ok(unwanted)) = tell.send(made) {
+                dialling.put_idle(unwanted);
+            }
+        });
+        Self {
+            pool: Arc::clone(pool),
+            made,
+        }
+    }
+
+    async fn wait(&mut self) -> Result<Connection<B>, ClientError> {
+        match (&mut self.made).await {
+            Ok(made) => made,
+            // The sidecar is at its end, and so is this call.
+            Err(_) => pending().await,
+        }
+    }
+}
+
+impl<B> Drop for Dial<B> {
+    fn drop(&mut self) {
+        self.made.close();
+        if let Ok(Ok(unwanted)) = self.made.try_recv() {
+            self.pool.put_idle(unwanted);
+        }
+    }
+}
