@@ -11,7 +11,7 @@ use super::{Connection, Pool};
 
 /// A connection that came back so short a time ago is not looked at before it is used again: that would be a system
 /// call for every call of a busy app.
-const FRESH: Duration = Duration::from_millis(1);
+const FRESH: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(super) struct Idle<B> {

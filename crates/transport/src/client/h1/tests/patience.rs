@@ -136,7 +136,7 @@ async fn a_connection_is_looked_at_before_it_is_used() {
     let (listener, app, client) = idle_connection("").await;
     drop(app);
     // The reactor does not run meanwhile.
-    std::thread::sleep(Duration::from_millis(5));
+    std::thread::sleep(Duration::from_millis(20));
     let app = async {
         let mut app = accept(&listener).await;
         let head = read_head(&mut app).await;
@@ -154,7 +154,7 @@ async fn a_connection_that_talks_is_not_used() {
     let (listener, mut app, client) = idle_connection("").await;
     let stray = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray";
     socket2::SockRef::from(&app).send(stray.as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(5));
+    std::thread::sleep(Duration::from_millis(20));
     let next = async {
         let mut app = accept(&listener).await;
         answer(&mut app, &ok("new")).await;
