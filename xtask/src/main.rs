@@ -13,6 +13,7 @@ mod ci;
 mod demo;
 mod dist;
 mod docs;
+mod interop;
 mod pgo;
 mod run;
 mod sdk;
@@ -30,8 +31,9 @@ cargo xtask COMMAND
   test [FILTER]                 unit tests
   it [FILTER] [--keep-logs]     integration tests: real daprd processes
   sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
+  interop [--peer NAME=PATH]    h2spec, gRPC for Go, nghttp2 against sidecars; Go builds the first two
   fuzz [FILTER] [--seconds N]   fuzz targets: 1,000 inputs each, or N seconds each
-  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, fuzz, it
+  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, fuzz, it, interop
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
   bench --plot FILE.json        a picture of what was measured
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         "it" => test::integration(rest),
         "fuzz" => test::fuzz(rest),
         "sdk" => sdk::run(rest),
+        "interop" => interop::run(rest),
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(rest),
