@@ -38,3 +38,4 @@ mod requests;
 mod stage;
 mod streaming;
 mod targets;
+mod unread_logs;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::binary::daprd_binary;
@@ -27,8 +27,21 @@ pub struct DaprdBuilder {
     env: Vec<(String, String)>,
     /// How many files the process may have open.
     open_files: Option<u32>,
+    log_reader: LogReader,
     /// Whether the test waits for `/v1.0/healthz` before it goes on.
     await_health: bool,
+}
+
+/// What becomes of what a sidecar prints on standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogReader {
+    /// It is read, and [`Daprd::log`] has it.
+    #[default]
+    Reads,
+    /// Nobody reads it, until [`Daprd::read_log`].
+    Stalls,
+    /// Whoever was to read it is gone.
+    Closes,
 }
 
 impl DaprdBuilder {
@@ -42,6 +55,7 @@ impl DaprdBuilder {
             args: Vec::new(),
             env: Vec::new(),
             open_files: None,
+            log_reader: LogReader::default(),
             await_health: true,
         }
     }
@@ -85,6 +99,13 @@ impl DaprdBuilder {
     #[must_use]
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
+        self
+    }
+
+    /// How standard output is read.
+    #[must_use]
+    pub fn log_reader(mut self, reader: LogReader) -> Self {
+        self.log_reader = reader;
         self
     }
 
@@ -137,6 +158,8 @@ pub struct Daprd {
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+    /// Standard output, while nobody reads it.
+    unread: Option<ChildStdout>,
 }
 
 impl Daprd {
@@ -177,10 +200,15 @@ impl Daprd {
             .kill_on_drop(true);
         let mut child = command.spawn().expect("daprd starts");
         let (stdout, stderr) = (Arc::default(), Arc::default());
-        let readers = vec![
-            collect(child.stdout.take().expect("piped"), Arc::clone(&stdout)),
-            collect(child.stderr.take().expect("piped"), Arc::clone(&stderr)),
-        ];
+        let mut readers = vec![collect(child.stderr.take().expect("piped"), Arc::clone(&stderr))];
+        let mut unread = child.stdout.take();
+        match builder.log_reader {
+            LogReader::Reads => {
+                readers.extend(unread.take().map(|output| collect(output, Arc::clone(&stdout))));
+            }
+            LogReader::Closes => unread = None,
+            LogReader::Stalls => {}
+        }
         let app_id = builder.app_id.clone();
         Self {
             app_id,
@@ -193,7 +221,15 @@ impl Daprd {
             stdout,
             stderr,
             readers,
+            unread,
         }
+    }
+
+    /// Begins to read what nobody read so far.
+    pub fn read_log(&mut self) {
+        let output = self.unread.take();
+        self.readers
+            .extend(output.map(|output| collect(output, Arc::clone(&self.stdout))));
     }
 
     /// The URL of a path of the HTTP API.

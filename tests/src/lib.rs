@@ -31,7 +31,7 @@ mod tls_app;
 
 pub use app::{BodySender, HttpApp, Protocol, Request, Response, stream, text};
 pub use binary::{daprd_binary, example};
-pub use daprd::{Daprd, DaprdBuilder, Exit, run_daprd};
+pub use daprd::{Daprd, DaprdBuilder, Exit, LogReader, run_daprd};
 pub use h2::H2Client;
 pub use mesh::Mesh;
 pub use ports::free_port;

@@ -2,6 +2,7 @@
 
 mod format;
 mod layer;
+mod queue;
 mod writer;
 
 use std::fs::OpenOptions;

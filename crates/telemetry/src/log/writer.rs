@@ -1,48 +1,59 @@
 //! One thread that writes the log.
 
-use std::io::{BufWriter, Write};
+use std::io::{ErrorKind, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::format::{Constant, Format, Record, Value, line};
+use super::queue::{Batch, Queue, Worth};
 
-/// How many lines may wait. Whoever logs more waits for the writer: no line is ever lost.
-const QUEUE: usize = 8192;
+/// How long the end of the process waits for whoever reads the log, each time that nothing is read.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause after an output said that it takes nothing now: pipes may be set so by those who read them.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The log of the process. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Log {
-    lines: SyncSender<Message>,
-    format: Format,
-    constant: Arc<Constant>,
+    queue: Arc<Queue>,
+    form: Arc<Form>,
 }
 
+/// How lines look.
 #[derive(Debug)]
-enum Message {
-    Line(String),
-    Flush(SyncSender<()>),
+struct Form {
+    format: Format,
+    constant: Constant,
+}
+
+impl Form {
+    fn line(&self, record: Record<'_>) -> String {
+        line(self.format, &self.constant, record)
+    }
 }
 
 impl Log {
     pub(super) fn start(output: Box<dyn Write + Send>, format: Format, constant: Constant) -> Self {
-        let (lines, queue) = sync_channel(QUEUE);
+        let log = Self {
+            queue: Arc::default(),
+            form: Arc::new(Form { format, constant }),
+        };
+        let (queue, form) = (Arc::clone(&log.queue), Arc::clone(&log.form));
         // The thread lives as long as the process; `flush` is how its work is waited for.
         let _ = thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write(output, &queue));
-        Self {
-            lines,
-            format,
-            constant: Arc::new(constant),
-        }
+            .spawn(move || write(output, &queue, &form));
+        log
     }
 
     pub(super) fn write(&self, record: Record<'_>) {
-        let _ = self
-            .lines
-            .send(Message::Line(line(self.format, &self.constant, record)));
+        let worth = match record.level {
+            "debug" => Worth::Debug,
+            "fatal" => Worth::Fatal,
+            _ => Worth::Usual,
+        };
+        self.queue.push(worth, self.form.line(record));
     }
 
     /// Prints a line at the level `fatal`, which `tracing` does not have.
@@ -79,12 +90,10 @@ impl Log {
         });
     }
 
-    /// Waits until everything logged so far is written.
+    /// Waits until everything logged so far is written. A reader who reads nothing for five seconds is not waited for:
+    /// the process must be able to end.
     pub fn flush(&self) {
-        let (done, wait) = sync_channel(1);
-        if self.lines.send(Message::Flush(done)).is_ok() {
-            let _ = wait.recv();
-        }
+        self.queue.flush(PATIENCE);
     }
 }
 
@@ -108,45 +117,62 @@ pub struct ApiCall<'a> {
 }
 
 /// Writes until the process ends; a closed output is no reason to stop anything.
-fn write(output: Box<dyn Write + Send>, queue: &Receiver<Message>) {
-    let mut output = BufWriter::with_capacity(64 * 1024, output);
-    let mut next = queue.recv().ok();
-    while let Some(message) = next {
-        match message {
-            Message::Line(line) => {
-                let _ = output.write_all(line.as_bytes());
-            }
-            Message::Flush(done) => {
-                let _ = output.flush();
-                let _ = done.send(());
-            }
+fn write(mut output: Box<dyn Write + Send>, queue: &Queue, form: &Form) {
+    let mut batch = Batch::default();
+    loop {
+        queue.take(&mut batch);
+        if batch.lost > 0 {
+            let message = format!(
+                "{} lines of the log are lost here: whoever reads it is too slow",
+                batch.lost
+            );
+            let told = form.line(Record {
+                time: SystemTime::now(),
+                level: "warning",
+                scope: "dapr.runtime",
+                message: &message,
+                fields: Vec::new(),
+            });
+            put(&mut output, told.as_bytes());
         }
-        next = match queue.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) => {
-                let _ = output.flush();
-                queue.recv().ok()
-            }
-        };
+        put(&mut output, batch.text.as_bytes());
+        let _ = output.flush();
+    }
+}
+
+/// Writes all of it, unless the output is closed.
+fn put(output: &mut impl Write, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match output.write(bytes) {
+            Ok(0) => return,
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(_) => return,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{self, Read};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
+
+    fn constant() -> Constant {
+        Constant {
+            app_id: String::new(),
+            instance: "h".into(),
+            version: "edge",
+        }
+    }
 
     #[test]
     fn what_was_logged_is_there_after_a_flush() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let constant = Constant {
-            app_id: String::new(),
-            instance: "h".into(),
-            version: "edge",
-        };
-        let log = Log::start(Box::new(file.reopen().unwrap()), Format::Text, constant);
+        let log = Log::start(Box::new(file.reopen().unwrap()), Format::Text, constant());
         for index in 0..10_000 {
             log.fatal("dapr.runtime", &format!("line{index}"));
         }
@@ -170,5 +196,92 @@ mod tests {
             ),
             "{last}"
         );
+        // What is written already is not waited for.
+        log.flush();
+    }
+
+    /// An output that takes nothing until it is told to, and then says once that it takes nothing now.
+    struct Stalled {
+        go: Receiver<()>,
+        written: Sender<Vec<u8>>,
+        has_refused: bool,
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.go.recv();
+            if !std::mem::replace(&mut self.has_refused, true) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
+        let ((goes, go), (written, lines)) = (channel(), channel());
+        let output = Stalled {
+            go,
+            written,
+            has_refused: false,
+        };
+        let log = Log::start(Box::new(output), Format::Text, constant());
+        for index in 0..100_000 {
+            log.write(Record {
+                time: SystemTime::now(),
+                level: if index % 2 == 0 { "debug" } else { "info" },
+                scope: "dapr.runtime",
+                message: &format!("line{index}"),
+                fields: Vec::new(),
+            });
+        }
+        log.fatal("dapr.runtime", "the end");
+        log.queue.flush(Duration::from_millis(100));
+        drop(goes);
+        log.flush();
+        drop(log);
+        let written: Vec<u8> = lines.try_iter().flatten().collect();
+        let text = String::from_utf8(written).unwrap();
+        let mut lost = 0;
+        for line in text
+            .lines()
+            .filter(|line| line.contains("lines of the log are lost"))
+        {
+            let count = line
+                .split("msg=\"")
+                .nth(1)
+                .and_then(|rest| rest.split(' ').next());
+            lost += count.unwrap().parse::<usize>().unwrap();
+        }
+        let told = text.matches("lines of the log are lost").count();
+        assert_eq!(
+            text.lines().count() - told + lost,
+            100_001,
+            "each is there or told of"
+        );
+        assert!(
+            text.contains("msg=line99999") && lost > 50_000,
+            "the latest are there"
+        );
+        assert!(text.lines().last().unwrap().contains("msg=\"the end\""));
+    }
+
+    #[test]
+    fn a_closed_output_stops_nothing() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let log = Log::start(Box::new(writer), Format::Text, constant());
+        log.fatal("dapr.runtime", "first");
+        let mut first = [0; 10];
+        reader.read_exact(&mut first).unwrap();
+        drop(reader);
+        for _ in 0..20_000 {
+            log.fatal("dapr.runtime", "nobody reads this");
+        }
+        log.flush();
     }
 }
