@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, sleep};
 
 use crate::descriptors::is_want_of_descriptors;
+use crate::socket::keep_alive;
 use crate::words::system_words;
 use crate::{Descriptors, Socket};
 
@@ -161,9 +162,13 @@ impl Listener {
     async fn try_accept(&self) -> io::Result<Socket> {
         match &self.0 {
             Kind::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 // Without it small answers wait for the peer's delayed acknowledgement.
                 let _ = stream.set_nodelay(true);
+                // This host does not vanish without us.
+                if !peer.ip().to_canonical().is_loopback() {
+                    keep_alive(&stream);
+                }
                 Ok(Socket::Tcp(stream))
             }
             Kind::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),

@@ -4,10 +4,28 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
+
+/// A connection on which nothing comes for so long is asked whether the other side is still there, this often, and so
+/// many times. A host that has vanished says nothing by itself, and calls would wait for it for ever.
+const QUIET: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_secs(5);
+const PROBES: u32 = 6;
+
+/// Lets the system find out whether the other side is still there (RFC 9293, section 3.8.4).
+pub(crate) fn keep_alive(tcp: &TcpStream) {
+    let keep_alive = TcpKeepalive::new()
+        .with_time(QUIET)
+        .with_interval(INTERVAL)
+        .with_retries(PROBES);
+    // A system that cannot do it is no reason to have no connection.
+    let _ = SockRef::from(tcp).set_tcp_keepalive(&keep_alive);
+}
 
 /// A connected byte stream.
 #[derive(Debug)]

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::proxy::{self, Proxy};
+use super::race::{in_order, race};
 use crate::descriptors::is_want_of_descriptors;
+use crate::socket::keep_alive;
 use crate::tls::{self, ClientTls, OriginTls};
 use crate::words::system_words;
 use crate::{Descriptors, Socket};
@@ -46,6 +48,9 @@ pub enum ConnectError {
 
 /// The resolver of the system has no kinds of errors, only texts; those of glibc and of musl for a name that is none.
 fn lookup_words(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return "i/o timeout".to_owned();
+    }
     let text = error.to_string();
     let text = text
         .strip_prefix("failed to lookup address information: ")
@@ -72,35 +77,51 @@ fn go_words(error: &io::Error) -> String {
     }
 }
 
-/// Connects to `host:port`, trying every address that the host has. A failure is that of the first one. While the
-/// process can have no further socket, connections of callers without a call make room for it.
+/// Connects to `host:port`, to whichever address of the host answers first. A failure is that of the first one. While
+/// the process can have no further socket, connections of callers without a call make room for it. The limit bounds all
+/// of it, the look-up included.
 pub(super) async fn connect(address: &str, limit: Duration) -> Result<Socket, ConnectError> {
-    let failed = |address: String, source: io::Error| ConnectError::Dial {
-        address,
-        source: Arc::new(source),
-    };
-    let mut first = None;
-    let connecting = async {
-        // A literal address is not looked up.
-        let found = lookup_host(address).await.map_err(|error| ConnectError::Lookup {
+    let deadline = Instant::now() + limit;
+    // A literal address is not looked up.
+    let found = timeout_at(deadline, lookup_host(address)).await;
+    let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let addresses = in_order(found.map_err(|error| {
+        ConnectError::Lookup {
             host: address
                 .rsplit_once(':')
                 .map_or(address, |(host, _)| host)
                 .to_owned(),
             source: Arc::new(error),
-        })?;
-        for found in found {
-            match straight(found).await {
-                Ok(socket) => return Ok(socket),
-                Err(error) => first = first.take().or(Some(failed(found.to_string(), error))),
-            }
         }
-        let nobody = || failed(address.to_owned(), io::ErrorKind::AddrNotAvailable.into());
-        Err(first.take().unwrap_or_else(nobody))
+    })?);
+    let mut failures = Vec::new();
+    let racing = race(&addresses, straight, |address, error| {
+        failures.push((address, error))
+    });
+    match timeout_at(deadline, racing).await {
+        Ok(Some(socket)) => Ok(socket),
+        lost => Err(failure(&addresses, failures, lost.is_err(), address)),
+    }
+}
+
+/// What is told of addresses that cannot be connected to: what became of the first.
+fn failure(
+    addresses: &[SocketAddr],
+    failures: Vec<(SocketAddr, io::Error)>,
+    is_late: bool,
+    wanted: &str,
+) -> ConnectError {
+    let of_first = failures
+        .into_iter()
+        .find(|(address, _)| Some(address) == addresses.first());
+    let (address, source) = match (of_first, addresses.first()) {
+        (Some((address, error)), _) => (address.to_string(), error),
+        (None, Some(first)) if is_late => (first.to_string(), io::ErrorKind::TimedOut.into()),
+        (None, _) => (wanted.to_owned(), io::ErrorKind::AddrNotAvailable.into()),
     };
-    match timeout(limit, connecting).await {
-        Ok(connected) => connected,
-        Err(_) => Err(failed(address.to_owned(), io::ErrorKind::TimedOut.into())),
+    ConnectError::Dial {
+        address,
+        source: Arc::new(source),
     }
 }
 
@@ -112,6 +133,7 @@ async fn straight(address: SocketAddr) -> io::Result<Socket> {
         }
     };
     stream.set_nodelay(true)?;
+    keep_alive(&stream);
     Ok(Socket::Tcp(stream))
 }
 
@@ -175,4 +197,52 @@ pub async fn probe(
     limit: Duration,
 ) -> Result<(), ConnectError> {
     connect_origin(address, tls, proxy, limit).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_notices_when_the_other_host_vanishes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let socket = connect(&address, Duration::from_secs(10)).await.unwrap();
+        let socket = SockRef::from(socket.tcp().unwrap());
+        assert!(socket.keepalive().unwrap());
+        let quiet = socket.tcp_keepalive_time().unwrap();
+        let asked = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        assert!(quiet + asked <= Duration::from_secs(60), "{quiet:?} {asked:?}");
+    }
+
+    #[test]
+    fn a_failure_is_that_of_the_first_address() {
+        let addresses: Vec<SocketAddr> = ["10.0.0.1:80", "[::2]:80"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let refused = |address: usize| (addresses[address], io::ErrorKind::ConnectionRefused.into());
+        let unreachable = |address: usize| (addresses[address], io::ErrorKind::NetworkUnreachable.into());
+        for (failures, is_late, wanted) in [
+            (
+                vec![unreachable(1), refused(0)],
+                false,
+                "dial tcp 10.0.0.1:80: connect: connection refused",
+            ),
+            (
+                vec![refused(0)],
+                true,
+                "dial tcp 10.0.0.1:80: connect: connection refused",
+            ),
+            (vec![unreachable(1)], true, "dial tcp 10.0.0.1:80: i/o timeout"),
+            (vec![], true, "dial tcp 10.0.0.1:80: i/o timeout"),
+        ] {
+            assert_eq!(
+                failure(&addresses, failures, is_late, "host:80").to_string(),
+                wanted
+            );
+        }
+    }
 }

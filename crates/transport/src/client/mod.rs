@@ -9,6 +9,7 @@ mod h1;
 mod h2;
 mod origin;
 mod proxy;
+mod race;
 
 #[cfg(feature = "fuzz")]
 pub(crate) use h1::fuzz;
