@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use integration_tests::{HttpApp, Protocol, RawClient, Request, text};
 
-use crate::stage::Pair;
+use crate::stage::{Pair, head, soon};
 
 const SIZE: usize = 1 << 20;
 
@@ -69,4 +70,52 @@ async fn a_caller_that_does_not_read_costs_little() {
         assert!(growth < 60 << 20, "{} grew by {growth}", sidecar.app_id);
         drop(clients);
     }
+}
+
+/// What must still work, and how much the sidecars may grow for it.
+async fn others_are_served(pair: &Pair, before: [u64; 2]) {
+    let client = reqwest::Client::new();
+    for _ in 0..5 {
+        let calls = (0..20).map(|_| {
+            let call = client.get(pair.url("small")).send();
+            async { call.await.unwrap().text().await.unwrap() }
+        });
+        for text in soon("calls beside those that stand still", join_all(calls)).await {
+            assert_eq!(text, "small");
+        }
+    }
+    for (sidecar, before) in [&pair.caller, &pair.callee].into_iter().zip(before) {
+        let growth = sidecar.peak_resident_bytes().saturating_sub(before);
+        println!("{} grew by {} MiB", sidecar.app_id, growth >> 20);
+        assert!(growth < 160 << 20, "{} grew by {growth}", sidecar.app_id);
+    }
+}
+
+async fn stage() -> (HttpApp, Pair, [u64; 2]) {
+    let app = app().await;
+    let pair = Pair::with(app.port, |sidecar| sidecar.log_level("info")).await;
+    reqwest::get(pair.url("small")).await.unwrap();
+    let before = [pair.caller.resident_bytes(), pair.callee.resident_bytes()];
+    (app, pair, before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_answers_that_nobody_reads_hold_nobody_up() {
+    let (_app, pair, before) = stage().await;
+    let clients = deaf_clients(pair.caller.http_port, 16, 250).await;
+    others_are_served(&pair, before).await;
+    drop(clients);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_callers_of_http_1_that_do_not_read_hold_nobody_up() {
+    let (_app, pair, before) = stage().await;
+    let mut clients = Vec::new();
+    for _ in 0..2000 {
+        let mut client = RawClient::connect(pair.caller.http_port).await;
+        client.send(format!("{}\r\n", head("GET", "large"))).await;
+        clients.push(client);
+    }
+    others_are_served(&pair, before).await;
+    drop(clients);
 }

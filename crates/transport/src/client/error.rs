@@ -28,6 +28,8 @@ pub enum Seen {
 pub enum ErrorKind {
     /// No connection could be made.
     Connect,
+    /// All connections are in use, and no further call may wait, or it has waited for too long.
+    Busy,
     /// A connection was made, but the TLS handshake failed.
     Handshake,
     /// The connection ended before an answer came.
@@ -86,6 +88,16 @@ impl ClientError {
         };
         Self {
             kind,
+            seen: Seen::No,
+            is_greeted: true,
+            source: error.into(),
+        }
+    }
+
+    /// A call that got no connection, because others had them all.
+    pub(super) fn busy(error: impl Into<BoxError>) -> Self {
+        Self {
+            kind: ErrorKind::Busy,
             seen: Seen::No,
             is_greeted: true,
             source: error.into(),

@@ -7,11 +7,13 @@ mod idle;
 mod keeping;
 mod lease;
 mod line;
+mod places;
 mod sending;
 mod target;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,12 +27,14 @@ use lifecycle::Tasks;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
 
 pub use self::body::{AnswerError, PooledBody};
 use self::idle::Idle;
 use self::keeping::Keeping;
 use self::lease::Lease;
 use self::line::Watch;
+use self::places::Places;
 use self::sending::{Sending, Sent};
 pub use self::target::RawTarget;
 use super::connect::connect_origin;
@@ -44,6 +48,10 @@ use crate::tls::OriginTls;
 pub struct H1Config {
     /// How many connections there may be; further requests wait for one.
     pub max_connections: usize,
+    /// How many requests may wait at once.
+    pub max_waiting: usize,
+    /// How long a request may wait.
+    pub wait_timeout: Duration,
     /// How many idle connections are kept for long.
     pub max_idle: usize,
     /// How long more than those are kept: calls that come in bursts need not connect anew each time.
@@ -64,6 +72,8 @@ impl Default for H1Config {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            max_waiting: 8192,
+            wait_timeout: Duration::from_secs(60),
             max_idle: 64,
             surplus_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(90),
@@ -99,7 +109,7 @@ struct Pool<B> {
     config: H1Config,
     tasks: Tasks,
     /// Of connections in use.
-    places: Arc<Semaphore>,
+    places: Places,
     /// Turns to make a connection.
     dials: Arc<Semaphore>,
     /// Told when a connection comes back.
@@ -125,7 +135,8 @@ where
 {
     /// A pool without connections; the first call makes one. `tasks` owns the connections.
     pub fn new(address: impl Into<String>, config: H1Config, tasks: Tasks) -> Self {
-        let [places, dials] = [(); 2].map(|()| Arc::new(Semaphore::new(config.max_connections)));
+        let places = Places::new(config.max_connections, config.max_waiting, config.wait_timeout);
+        let dials = Arc::new(Semaphore::new(config.max_connections));
         Self(Arc::new(Pool {
             address: address.into(),
             config,
@@ -202,8 +213,18 @@ where
             .map_err(|error| ClientError::from_hyper(error, true))?;
         let (tell, wrong) = oneshot::channel();
         let (pool, idle) = (Arc::downgrade(self), watch.clone());
+        // Each connection closes those that are idle for too long, so that they go although nobody calls.
+        let pause = self.config.idle_timeout / 8;
         let task = self.tasks.spawn(async move {
-            let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+            let mut look = pin!(sleep(pause));
+            let ended = poll_fn(|cx| {
+                while look.as_mut().poll(cx).is_ready() {
+                    look.as_mut().reset(Instant::now() + pause);
+                    pool.upgrade().inspect(|pool| pool.sweep());
+                }
+                connection.poll_without_shutdown(cx)
+            })
+            .await;
             if let Err(error) = &ended {
                 tracing::trace!(target: "dapr.runtime", "connection to the app ended: {error}");
             }
@@ -217,6 +238,7 @@ where
                 let _ = parts.io.into_inner().shutdown().await;
             }
         });
+        self.places.add(&watch, task.clone());
         Ok(Connection {
             sender,
             task,
@@ -297,6 +319,7 @@ impl<B> Lease<B> {
     }
 
     fn give_back(self, sent: &Sent, is_last: bool) {
+        let _place = self.place.end();
         if !sent.is_over() {
             // Whoever came next would wait until the rest of the request is gone.
             self.connection.task.abort();

@@ -13,17 +13,32 @@ use super::sending::Sent;
 
 /// An answer that broke off.
 #[derive(Debug, Error)]
-#[error("{source}")]
-pub struct AnswerError {
-    pub(super) source: hyper::Error,
-    ended_at_once: bool,
+#[non_exhaustive]
+pub enum AnswerError {
+    /// The connection broke, or what came on it is not HTTP.
+    #[error("{source}")]
+    Broken {
+        /// What happened.
+        source: hyper::Error,
+        /// See [`Self::ended_at_once`].
+        ended_at_once: bool,
+    },
+    /// Nobody read it, while other calls waited for a connection.
+    #[error("the answer was not read while other calls waited for a connection")]
+    Unread,
 }
 
 impl AnswerError {
     /// Whether all of the answer that there is came in one read, head and body, and the end of the connection in good
     /// order right behind it: the app did not stop in the middle, it had no more to say.
     pub fn ended_at_once(&self) -> bool {
-        self.ended_at_once
+        matches!(
+            self,
+            Self::Broken {
+                ended_at_once: true,
+                ..
+            }
+        )
     }
 }
 
@@ -45,6 +60,7 @@ impl<B> PooledBody<B> {
             is_last,
         };
         pooled.give_back_at_end();
+        pooled.has_some();
         pooled
     }
 
@@ -60,9 +76,23 @@ impl<B> PooledBody<B> {
         }
     }
 
+    /// The reader has what there was, and has not asked for more.
+    fn has_some(&self) {
+        if let Some(lease) = &self.lease {
+            lease.connection.watch.reading().has_some();
+        }
+    }
+
+    /// The reader asks for more; `false` if the answer was given up.
+    fn asks(&self) -> bool {
+        self.lease
+            .as_ref()
+            .is_none_or(|lease| lease.connection.watch.reading().asks())
+    }
+
     fn broken(&mut self, source: hyper::Error) -> AnswerError {
         let lease = self.lease.take();
-        AnswerError {
+        AnswerError::Broken {
             source,
             ended_at_once: lease.is_some_and(|lease| lease.connection.watch.ended_at_once()),
         }
@@ -80,6 +110,10 @@ impl<B> Body for PooledBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if !self.asks() {
+            self.lease = None;
+            return Poll::Ready(Some(Err(AnswerError::Unread)));
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match frame {
             None => {
@@ -88,6 +122,7 @@ impl<B> Body for PooledBody<B> {
             }
             Some(Ok(frame)) => {
                 self.give_back_at_end();
+                self.has_some();
                 Some(Ok(frame))
             }
             Some(Err(error)) => Some(Err(self.broken(error))),

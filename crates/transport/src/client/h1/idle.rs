@@ -88,6 +88,22 @@ impl<B> Pool<B> {
             connection,
             since: Instant::now(),
         });
+        self.drop_surplus(&mut idle);
+        drop(idle);
+        self.freed.notify_one();
+    }
+
+    /// Closes connections that were idle for too long, although nobody calls.
+    pub(super) fn sweep(&self) {
+        let mut idle = self.idle();
+        let limit = self.config.idle_timeout;
+        while idle.front().is_some_and(|oldest| oldest.since.elapsed() >= limit) {
+            idle.pop_front();
+        }
+        self.drop_surplus(&mut idle);
+    }
+
+    fn drop_surplus(&self, idle: &mut VecDeque<Idle<B>>) {
         let surplus_timeout = self.config.surplus_timeout;
         while idle.len() > self.config.max_idle
             && idle
@@ -96,7 +112,5 @@ impl<B> Pool<B> {
         {
             idle.pop_front();
         }
-        drop(idle);
-        self.freed.notify_one();
     }
 }

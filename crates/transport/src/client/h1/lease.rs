@@ -14,6 +14,7 @@ use http_body::Body;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
+use super::places::Place;
 use super::{Connection, H1Pool, Pool};
 use crate::BoxError;
 use crate::client::error::ClientError;
@@ -25,7 +26,7 @@ pub(super) struct Lease<B> {
     /// How long it was idle; `None` if it is new.
     pub(super) idle: Option<Duration>,
     /// Its place among those that are in use.
-    _place: OwnedSemaphorePermit,
+    pub(super) place: Place,
 }
 
 impl<B> H1Pool<B>
@@ -35,11 +36,7 @@ where
 {
     pub(super) async fn lease(&self, is_repeatable: bool) -> Result<Lease<B>, ClientError> {
         let pool = &self.0;
-        #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-        let place = Arc::clone(&pool.places)
-            .acquire_owned()
-            .await
-            .expect("never closed");
+        let place = pool.places.enter().await.map_err(ClientError::busy)?;
         let (connection, idle) = match self.idle(is_repeatable).await {
             Some((connection, idle)) => (connection, Some(idle)),
             // Rare, and large: a call must not carry room for it.
@@ -47,9 +44,9 @@ where
         };
         Ok(Lease {
             pool: Arc::clone(pool),
+            place: Place::new(place, &connection.watch),
             connection,
             idle,
-            _place: place,
         })
     }
 

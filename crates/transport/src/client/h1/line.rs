@@ -6,7 +6,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::form;
+use super::places::Reading;
 use crate::Socket;
 
 /// How long after an answer the end of its connection still counts as having come with it. Apps write and close in
@@ -24,11 +25,18 @@ const MOMENT: Duration = Duration::from_millis(250);
 
 /// hyper's end: dropping it closes the socket.
 #[derive(Debug)]
-pub(super) struct Line(Arc<Mutex<State>>);
+pub(super) struct Line(Arc<Shared>);
 
 /// The pool's end. It keeps no socket open.
 #[derive(Clone, Debug)]
-pub(super) struct Watch(Arc<Mutex<State>>);
+pub(super) struct Watch(Arc<Shared>);
+
+/// What both have.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) reading: Reading,
+}
 
 #[derive(Debug)]
 struct State {
@@ -65,19 +73,23 @@ pub(super) enum Sight {
 
 /// Divides a socket between hyper and the pool.
 pub(super) fn share(socket: Socket) -> (Line, Watch) {
-    let state = Arc::new(Mutex::new(State {
+    let state = Mutex::new(State {
         socket: Some(socket),
         reads: 0,
         first_read: None,
         ended_at_once: false,
         deaf: None,
         target: None,
-    }));
-    (Line(Arc::clone(&state)), Watch(state))
+    });
+    let shared = Arc::new(Shared {
+        state,
+        reading: Reading::default(),
+    });
+    (Line(Arc::clone(&shared)), Watch(shared))
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch {
@@ -97,6 +109,15 @@ impl Watch {
     /// Whether this is the same connection.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether the answer is read.
+    pub(super) fn reading(&self) -> &Reading {
+        &self.0.reading
+    }
+
+    pub(super) fn weak(&self) -> Weak<Shared> {
+        Arc::downgrade(&self.0)
     }
 
     /// Whether all that came since the request began came in one read, and the end of the connection in good order

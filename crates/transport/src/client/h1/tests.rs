@@ -5,6 +5,7 @@ mod cancel;
 mod failures;
 mod forms;
 mod patience;
+mod places;
 mod reuse;
 mod targets;
 

@@ -59,7 +59,8 @@ async fn a_truncated_answer_is_never_complete() {
         };
         assert!(whole.as_bytes().starts_with(&read), "{bytes:?}");
         assert!(
-            error.source.is_incomplete_message() || is_eof(&error),
+            matches!(&error, AnswerError::Broken { source, .. } if source.is_incomplete_message())
+                || is_eof(&error),
             "{error:?}"
         );
         assert_eq!(client.idle(), 0, "{bytes:?}");
