@@ -1,7 +1,6 @@
 //! Listeners and servers, with the log lines and the errors by which Dapr knows them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use http_body_util::Full;
 use lifecycle::{Shutdown, Tasks};
 use transport::Descriptors;
 use transport::listen::{Listener, Patience};
-use transport::server::{H2Config, Handler, HttpServerConfig, RequestBody, serve_http};
+use transport::server::{Budget, H2Config, Handler, HttpServerConfig, RequestBody, serve_http};
 
 use crate::fatal::Fatal;
 use crate::flags::{Options, Settings};
@@ -53,6 +52,9 @@ pub fn tell_unusable(flag: &str, error: &dyn std::error::Error) {
     tracing::error!(target: SCOPE, "{error} (chosen by --{flag})");
 }
 
+/// What the HTTP/2 streams of the API port may hold together, in bytes.
+const STREAMS: usize = 32 << 20;
+
 /// The limits of the API port.
 pub fn api_limits(options: &Options, h2c: bool, descriptors: Descriptors) -> HttpServerConfig {
     let read_buffer = options.read_buffer.unwrap_or(GO_HEADER_DEFAULT);
@@ -63,7 +65,7 @@ pub fn api_limits(options: &Options, h2c: bool, descriptors: Descriptors) -> Htt
         max_frame: 16 << 10,
         stream_window: 256 << 10,
         connection_window: 16 << 20,
-        budget: Arc::default(),
+        budget: Budget::new(STREAMS),
         max_upgrade_body: options
             .max_body
             .and_then(|max| usize::try_from(max).ok())

@@ -203,6 +203,7 @@ where
         builder
             .title_case_headers(true)
             .max_header_size(self.config.max_header_bytes)
+            .max_buf_size(self.config.max_header_bytes.max(self.places.buffer()))
             // What Go's client reads, too, and what nobody can take for something else (RFC 9112, sections 5.1
             // and 5.2, which tell a proxy how to pass it on).
             .allow_obsolete_multiline_headers_in_responses(true)

@@ -23,6 +23,8 @@ use super::error::{ClientError, ErrorKind};
 use crate::tls::ClientTls;
 use crate::{BoxError, Socket, reset_reason};
 
+/// What the streams to all peers of a pool may hold together, in bytes.
+const STREAMS: usize = 64 << 20;
 /// How often a call that the peer certainly did nothing for is sent again.
 const MOST_RESENT: u32 = 3;
 /// The same for calls that a peer refuses which carries as many as it takes: some count calls for a moment that are
@@ -87,7 +89,7 @@ impl Default for H2PoolConfig {
             keep_alive: Some((Duration::from_secs(10), Duration::from_secs(5))),
             stream_window: 256 * 1024,
             connection_window: 16 * 1024 * 1024,
-            budget: Arc::default(),
+            budget: Budget::new(STREAMS),
             max_header_list: 4 * 1024 * 1024,
             tls: None,
         }

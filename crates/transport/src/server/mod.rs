@@ -36,7 +36,7 @@ pub use h2c::H2Config;
 #[cfg(feature = "fuzz")]
 pub use http::serve_one;
 pub use http::{HttpServerConfig, serve_http};
-pub use http2::RawQuery;
+pub use http2::{Budget, RawQuery};
 pub use unread::Http1Body;
 
 use crate::BoxError;

@@ -70,6 +70,7 @@ impl Reading {
 #[derive(Debug)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
+    count: usize,
     most_waiting: usize,
     patience: Duration,
     waiting: AtomicUsize,
@@ -98,6 +99,7 @@ impl Places {
     pub(super) fn new(count: usize, most_waiting: usize, patience: Duration) -> Self {
         Self {
             free: Arc::new(Semaphore::new(count)),
+            count,
             most_waiting,
             patience,
             waiting: AtomicUsize::new(0),
@@ -127,6 +129,17 @@ impl Places {
             }
         }
         Err(NoPlace::TooLong(self.patience))
+    }
+
+    /// How much of an answer is read at once on one more connection. With many of them each gets less, since their
+    /// answers may all be unread at once.
+    pub(super) fn buffer(&self) -> usize {
+        match self.count.saturating_sub(self.free.available_permits()) {
+            0..32 => 256 * 1024,
+            32..128 => 64 * 1024,
+            128..512 => 16 * 1024,
+            _ => 8 * 1024,
+        }
     }
 
     /// One more connection.
