@@ -47,9 +47,12 @@ impl Replies {
     ///
     /// Clients wait for their replies alone, not for what calls send: if both sides waited for each other to read,
     /// neither would.
-    fn hold_up(&self, state: &State, writing: &Writing) -> bool {
+    fn hold_up(&self, state: &mut State, writing: &Writing) -> bool {
         let is_flooded = state.role == Role::Server && writing.left() + state.output.len() > UNWRITTEN;
-        is_flooded || self.waiting + self.in_writing > REPLIES || state.is_crowded()
+        is_flooded
+            || self.waiting + self.in_writing > REPLIES
+            || state.is_crowded()
+            || state.churn.pause().is_some()
     }
 }
 
@@ -65,6 +68,8 @@ pub(crate) struct Driver<IO> {
     alive: Option<Alive>,
     /// Until when no call begins, if that is so.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Until when nothing is read, if the peer resets streams too fast.
+    rest: Option<Pin<Box<Sleep>>>,
     begun: Vec<(Key, Request<()>)>,
     /// Nothing is read for now, so that nothing tells when there is more to be read.
     is_held_up: bool,
@@ -87,6 +92,7 @@ impl<IO> Driver<IO> {
             gather: Gather::default(),
             alive,
             pause: None,
+            rest: None,
             begun: Vec::new(),
             is_held_up: false,
             is_idle: true,
@@ -160,8 +166,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
     ) -> Poll<Result<(), Error>> {
         let mut state = self.shared.lock();
         state.begin_turn(cx);
-        self.is_held_up = self.replies.hold_up(&state, &self.writing);
+        self.is_held_up = self.replies.hold_up(&mut state, &self.writing);
+        let rest = state.churn.pause();
         drop(state);
+        self.rest_for(rest, cx);
         let is_read = self.poll_read(cx);
         // A connection that was upgraded has a call before the client has shown that it goes on in HTTP/2.
         if self.reader.has_begun() {
@@ -208,7 +216,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         if state.is_done() {
             return Poll::Ready(Ok(()));
         }
-        if self.is_held_up && is_written.is_ready() && !state.is_crowded() {
+        if self.is_held_up && is_written.is_ready() && !state.is_crowded() && self.rest.is_none() {
             // What held reading up is written. The socket does not know that we want to read.
             cx.waker().wake_by_ref();
         }
@@ -252,9 +260,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 return Poll::Ready(Err(Error::GoAway { reason, by: Side::Us }));
             }
             keep_living(&mut self.begun, &mut state);
-            self.is_held_up = self.replies.hold_up(&state, &self.writing);
+            self.is_held_up = self.replies.hold_up(&mut state, &self.writing);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Comes back when there is to be read again.
+    fn rest_for(&mut self, rest: Option<Duration>, cx: &mut Context<'_>) {
+        self.rest = rest.map(|rest| Box::pin(sleep(rest)));
+        if let Some(rest) = &mut self.rest {
+            // It is not over yet.
+            let _ = rest.as_mut().poll(cx);
+        }
     }
 
     /// Whether the calls that are about to run go first, so that what they send shares a write with what is there.

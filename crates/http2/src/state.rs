@@ -33,7 +33,7 @@ pub(crate) use line::Ticket;
 pub(crate) use linger::Lingering;
 use pressure::{Fresh, Pressure};
 pub(crate) use receive::Received;
-use resets::Resets;
+use resets::{Churn, Resets};
 
 /// The ping whose answer tells that the peer knows of our leaving.
 const LEAVING: [u8; 8] = *b"leaving.";
@@ -206,6 +206,7 @@ pub(crate) struct State {
     /// The last stream of the peer that was not ignored because we were going.
     taken_id: u32,
     resets: Resets,
+    pub(crate) churn: Churn,
     visits: usize,
     /// We have told the peer that we are about to go, and wait until it has heard.
     is_leaving: bool,
@@ -282,6 +283,7 @@ impl State {
             last_peer_id: 0,
             taken_id: 0,
             resets: Resets::default(),
+            churn: Churn::new(),
             visits: VISITS,
             is_leaving: false,
             going: None,

@@ -219,6 +219,11 @@ impl State {
         }
         // Servers that are at their limit may count calls for a moment whose answers are here already.
         self.hesitates |= self.role == Role::Client && reason == Reason::REFUSED_STREAM;
+        let stream = self.streams.get(key).filter(|stream| !stream.is_over());
+        let is_unanswered = stream.is_some_and(|stream| stream.sending.end.is_open());
+        if is_unanswered && self.role == Role::Server {
+            self.churn.resets();
+        }
         let is_ended = self
             .streams
             .get(key)

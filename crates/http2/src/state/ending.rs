@@ -31,6 +31,9 @@ impl State {
             stream.sending.waker.take().into_iter().for_each(Waker::wake);
         }
         if was_counted {
+            if stream.broken.is_none() {
+                self.churn.answers();
+            }
             self.active -= 1;
             self.call_next();
         }

@@ -173,6 +173,48 @@ async fn streams_that_are_opened_and_reset_in_haste_wait_for_those_that_began() 
     assert_eq!(served.shared.lock().left().active, 1);
 }
 
+/// How long it takes until so many calls are begun and reset, of which each `answered`-th one is answered before.
+async fn time_of_resets(count: u32, answered: u32) -> Duration {
+    let begun = tokio::time::Instant::now();
+    let mut served = served_with(Config::default(), &[], 1 << 16, |request| async move {
+        if request.uri().path() == "/never" {
+            std::future::pending::<()>().await;
+        }
+        http::Response::new(empty())
+    })
+    .await;
+    for number in 0..count {
+        let id = 2 * number + 1;
+        let is_answered = answered > 0 && number.is_multiple_of(answered);
+        let path: &[u8] = if is_answered { &[0x84] } else { b"\x04\x06/never" };
+        served
+            .peer
+            .send(headers(END, id, [&[0x82, 0x86], path].concat()))
+            .await;
+        if is_answered {
+            served.peer.next(&[kind::HEADERS]).await;
+        } else {
+            served.peer.send(reset(id, Reason::CANCEL)).await;
+        }
+    }
+    served.peer.sync().await;
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_are_reset_before_they_are_answered_have_a_rate() {
+    let time = time_of_resets(10_000, 0).await;
+    let seconds = 2.5..=5.0;
+    assert!(seconds.contains(&time.as_secs_f64()), "{time:?}");
+    let time = time_of_resets(3000, 0).await;
+    assert!(time < Duration::from_secs(1), "a burst is nothing: {time:?}");
+    let time = time_of_resets(10_000, 2).await;
+    assert!(
+        time < Duration::from_secs(1),
+        "half of the calls are answered: {time:?}"
+    );
+}
+
 #[tokio::test]
 async fn crowds_are_not_read_until_they_are_gone() {
     // A service that keeps what it is to let go, until it is told.

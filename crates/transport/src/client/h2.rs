@@ -24,7 +24,7 @@ use crate::tls::ClientTls;
 use crate::{BoxError, Socket, reset_reason};
 
 /// What the streams to all peers of a pool may hold together, in bytes.
-const STREAMS: usize = 64 << 20;
+const STREAMS: usize = 48 << 20;
 /// How often a call that the peer certainly did nothing for is sent again.
 const MOST_RESENT: u32 = 3;
 /// The same for calls that a peer refuses which carries as many as it takes: some count calls for a moment that are
