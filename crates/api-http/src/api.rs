@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api_core::baggage::{self, BAGGAGE};
 use api_core::{ApiLists, ApiToken, Metadata};
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use invoke_core::observe::{self, Exchange, OpenExchange};
@@ -265,6 +265,12 @@ impl Marks {
 
 impl<I: Invoke, O: Observe> Handler for Api<I, O> {
     type Body = Body;
+
+    fn takes_upgrade(&self, headers: &HeaderMap) -> bool {
+        // What comes with an upgrade is kept here, and whoever has no token is to leave nothing.
+        let token = self.0.settings.token.as_ref();
+        token.is_none_or(|token| token.is_shown(headers).is_ok())
+    }
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Body> {
         let door = Exchange::Door(observe::Request {

@@ -229,7 +229,8 @@ fn post(path: PathAndQuery, headers: HeaderMap, body: Outgoing) -> Request<Outgo
 
 /// Whether a connection that was there gave a call back: the app refused it, or went away without having taken it.
 fn was_given_back(error: &ClientError) -> bool {
-    error.seen() == transport::client::Seen::No && error.kind() != ErrorKind::Connect
+    let is_given_back = !matches!(error.kind(), ErrorKind::Connect | ErrorKind::Busy);
+    error.seen() == transport::client::Seen::No && is_given_back
 }
 
 /// The body in the pieces in which it came; `None` for one of more than `max` bytes, which is not read to its end.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use thiserror::Error;
+use transport::tls::Withdrawals;
 
 use crate::SCOPE;
 use crate::certificate::{Validity, validity};
@@ -123,6 +124,7 @@ pub(crate) struct AnchorStore {
     current: Arc<ArcSwap<Anchors>>,
     value: Vec<Anchor>,
     file: Option<PathBuf>,
+    withdrawals: Withdrawals,
 }
 
 impl AnchorStore {
@@ -143,7 +145,13 @@ impl AnchorStore {
             current: Arc::new(ArcSwap::from_pointee(Anchors::of(all))),
             value,
             file: source.file.clone(),
+            withdrawals: Withdrawals::default(),
         })
+    }
+
+    /// Counts the anchors that are not trusted any more.
+    pub(crate) fn withdrawals(&self) -> &Withdrawals {
+        &self.withdrawals
     }
 
     /// The anchors of this moment.
@@ -166,7 +174,7 @@ impl AnchorStore {
         merge(&mut all, read(path).await?);
         let before = self.current.load_full();
         let mut retired = 0;
-        let mut is_changed = false;
+        let (mut is_changed, mut is_withdrawn) = (false, false);
         for old in &before.all {
             if all.iter().any(|anchor| anchor.der == old.der) {
                 is_changed |= old.retired.is_some();
@@ -181,7 +189,7 @@ impl AnchorStore {
                     ..old.clone()
                 });
             } else {
-                is_changed = true;
+                (is_changed, is_withdrawn) = (true, true);
             }
         }
         is_changed |= all.len() != before.all.len();
@@ -192,6 +200,13 @@ impl AnchorStore {
                 all.len()
             );
             self.current.store(Arc::new(Anchors::of(all)));
+        }
+        if is_withdrawn {
+            tracing::info!(
+                target: SCOPE,
+                "A trust anchor is trusted no more: connections that were made before are made anew"
+            );
+            self.withdrawals.withdraw();
         }
         Ok(is_changed)
     }
@@ -294,8 +309,9 @@ mod tests {
         assert_eq!((usable(now), usable(now + 100), usable(now + 101)), (3, 3, 2));
         assert!(!store.reload(now + 1, now + 200).await.unwrap());
         assert_eq!((usable(now + 100), usable(now + 101)), (3, 2));
+        assert_eq!(store.withdrawals().count(), 0, "it is still trusted");
         assert!(store.reload(now + 101, now + 300).await.unwrap());
-        assert_eq!(store.current().len(), 2);
+        assert_eq!((store.current().len(), store.withdrawals().count()), (2, 1));
         for broken in ["", "not PEM"] {
             std::fs::write(&path, broken).unwrap();
             store.reload(now + 102, now + 300).await.unwrap_err();

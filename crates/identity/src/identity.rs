@@ -154,13 +154,15 @@ impl Identity {
         ServerTls::new(Arc::clone(&self.server), |leaf: &CertificateDer<'_>| {
             certificate::leaf(leaf).ok().map(|leaf| leaf.id.to_shared())
         })
+        .until(self.authority.anchors.withdrawals().clone())
     }
 
     /// How a client of other sidecars secures its connections. The identity that it expects is the path of a
     /// SPIFFE id, `/ns/<namespace>/<app id>`.
     pub fn peer_tls(&self) -> ClientTls {
         let identity = self.clone();
-        ClientTls::new(move |path| identity.client_for(Expected::Path(path.into())))
+        let withdrawals = self.authority.anchors.withdrawals().clone();
+        ClientTls::new(move |path| identity.client_for(Expected::Path(path.into()))).until(withdrawals)
     }
 
     /// How a client of a service of the control plane, such as `dapr-operator`, secures its connections. The

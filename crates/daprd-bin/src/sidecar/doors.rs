@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use lifecycle::Current;
 use transport::server::{Handler, RequestBody};
@@ -33,6 +33,10 @@ impl<G, H> Clone for Door<G, H> {
 
 impl<G: Send + Sync + 'static, H: Handler> Handler for Door<G, H> {
     type Body = Kept<G, H::Body>;
+
+    fn takes_upgrade(&self, headers: &HeaderMap) -> bool {
+        (self.handler)(&self.current.take()).takes_upgrade(headers)
+    }
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Self::Body> {
         let generation = self.current.take();

@@ -187,6 +187,7 @@ impl ClientError {
     /// Whether the other side is there, but refused the call for now (RFC 9113, section 8.7).
     pub fn is_refusal(&self) -> bool {
         self.kind == ErrorKind::StreamReset(http2::Reason::REFUSED_STREAM.into())
+            || self.kind == ErrorKind::Busy
     }
 
     /// The transport's own error.

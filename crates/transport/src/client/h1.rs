@@ -73,7 +73,7 @@ impl Default for H1Config {
         Self {
             max_connections: 1024,
             max_waiting: 8192,
-            wait_timeout: Duration::from_secs(60),
+            wait_timeout: Duration::from_secs(300),
             max_idle: 64,
             surplus_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(90),

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http2::client::{Call, Opened};
+use http2::client::{Call, Opened, Sender};
 use http2::{Budget, Config, KeepAlive, RecvBody};
 use lifecycle::Tasks;
+use thiserror::Error;
+use tokio::time::Instant;
 
 use self::peer::{Connection, Peer, User};
 use super::connect::{ConnectError, connect, connect_tls};
@@ -61,7 +63,10 @@ pub struct H2PoolConfig {
     /// A connection that carries as many calls as the peer takes, none of which ended for so long, is not waited for:
     /// they may go on for ever. Short calls are waited for, as the peer wants it.
     pub patience: Duration,
-    /// How many peers are known at once; beyond, one without calls is let go.
+    /// How long a call waits until the peer takes one more stream.
+    pub wait_timeout: Duration,
+    /// How many peers are known at once; beyond, one without calls is let go. When all have calls no further one is
+    /// called.
     pub max_peers: usize,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
@@ -84,6 +89,7 @@ impl Default for H2PoolConfig {
         Self {
             max_users: 2048,
             patience: Duration::from_secs(1),
+            wait_timeout: Duration::from_secs(300),
             max_peers: 4096,
             connect_timeout: Duration::from_secs(20),
             keep_alive: Some((Duration::from_secs(10), Duration::from_secs(5))),
@@ -139,12 +145,13 @@ impl H2Pool {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let peer = self.peer(key);
+        let peer = self.peer(key)?;
         let mut call = Call::new(request);
-        let (mut resent, mut turns, mut is_stuck) = (0, 0, false);
+        let (mut resent, mut turns, mut is_stuck, mut waits_since) = (0, 0, false, None);
         loop {
             let (connection, user) = self.connection(&peer, key, is_stuck).await?;
-            let Some(opened) = open(&connection, &mut call, &peer, self.config.patience).await else {
+            let opening = open(&connection, &mut call, &peer, &self.config, &mut waits_since);
+            let Some(opened) = opening.await? else {
                 is_stuck = true;
                 continue;
             };
@@ -185,7 +192,8 @@ impl H2Pool {
 
     /// Makes a connection if there is none, so that time limits of calls need not cover that.
     pub async fn connect(&self, key: &PeerKey) -> Result<(), ClientError> {
-        self.connection(&self.peer(key), key, false).await.map(drop)
+        let peer = self.peer(key)?;
+        self.connection(&peer, key, false).await.map(drop)
     }
 
     /// Closes connections that had no call for `max_idle`.
@@ -213,21 +221,23 @@ impl H2Pool {
             .remove(key);
     }
 
-    fn peer(&self, key: &PeerKey) -> Arc<Peer> {
+    fn peer(&self, key: &PeerKey) -> Result<Arc<Peer>, ClientError> {
         if let Some(peer) = self.peers.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            return Arc::clone(peer);
+            return Ok(Arc::clone(peer));
         }
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if peers.len() >= self.config.max_peers {
+        let most = self.config.max_peers;
+        if peers.len() >= most && !peers.contains_key(key) {
             let idle = peers
                 .iter()
                 .find(|(_, peer)| !peer.has_calls())
                 .map(|(key, _)| key.clone());
-            if let Some(idle) = idle {
-                peers.remove(&idle);
-            }
+            match idle {
+                Some(idle) => peers.remove(&idle),
+                None => return Err(ClientError::busy(Wait::TooManyPeers(most))),
+            };
         }
-        Arc::clone(peers.entry(key.clone()).or_default())
+        Ok(Arc::clone(peers.entry(key.clone()).or_default()))
     }
 
     /// A connection for one more call: one that is free, else one to wait for, else another. With `is_stuck` waiting
@@ -272,6 +282,9 @@ impl H2Pool {
         if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
             return Err(ClientError::connect(error));
         }
+        // Counted before the handshake: what is withdrawn meanwhile concerns it, too.
+        let tls = self.config.tls.as_ref().filter(|_| key.identity.is_some());
+        let trust = tls.map(|tls| (tls.withdrawals().count(), tls.withdrawals().clone()));
         let socket = match self.dial(key).await {
             Ok(socket) => socket,
             Err(error) => {
@@ -279,7 +292,7 @@ impl H2Pool {
                 return Err(ClientError::connect(error));
             }
         };
-        let connection = Arc::new(self.begin(key, socket));
+        let connection = Arc::new(Connection::new(self.begin(key, socket), trust));
         peer.keep(&connection);
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
@@ -295,7 +308,7 @@ impl H2Pool {
     }
 
     /// Begins to speak HTTP/2. Whether the peer does is seen when it answers.
-    fn begin(&self, key: &PeerKey, socket: Socket) -> Connection {
+    fn begin(&self, key: &PeerKey, socket: Socket) -> Sender {
         let scheme = if key.identity.is_some() {
             Scheme::HTTPS
         } else {
@@ -324,32 +337,47 @@ impl H2Pool {
                 tracing::trace!(target: "dapr.runtime.grpc.manager", "connection ended: {error}");
             }
         });
-        Connection::new(sender)
+        sender
     }
 }
 
+/// Why a call does not go out.
+#[derive(Clone, Copy, Debug, Error)]
+enum Wait {
+    #[error("{0} peers are called already")]
+    TooManyPeers(usize),
+    #[error("the peer took no further stream for {} s", .0.as_secs())]
+    TooLong(Duration),
+}
+
 /// Opens a call on a connection, when the peer takes one more; `None` when that may never be and there may be another
-/// connection.
+/// connection. It may have waited for others before.
 async fn open<B>(
     connection: &Connection,
     call: &mut Call<B>,
     peer: &Peer,
-    patience: Duration,
-) -> Option<Result<Opened, http2::Error>>
+    config: &H2PoolConfig,
+    waits_since: &mut Option<Instant>,
+) -> Result<Option<Result<Opened, http2::Error>>, ClientError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
     let mut opening = pin!(connection.sender.open(call));
     if let Poll::Ready(opened) = poll_fn(|cx| Poll::Ready(opening.as_mut().poll(cx))).await {
-        return Some(opened);
+        return Ok(Some(opened));
     }
     // Those that wait are few, and a timer for each call would be dear.
     let patient = async {
+        let begun = *waits_since.get_or_insert_with(Instant::now);
+        let patience = config.patience.min(config.wait_timeout);
         loop {
             match tokio::time::timeout(patience, opening.as_mut()).await {
-                Ok(opened) => return Some(opened),
-                Err(_) if connection.is_stuck(patience) && peer.may_have_more() => return None,
+                Ok(opened) => return Ok(Some(opened)),
+                Err(_) if begun.elapsed() >= config.wait_timeout => {
+                    return Err(ClientError::busy(Wait::TooLong(config.wait_timeout)));
+                }
+                Err(_) if connection.is_stuck(config.patience) && peer.may_have_more() => return Ok(None),
                 Err(_) => {}
             }
         }

@@ -146,7 +146,10 @@ impl Relay {
                     }
                     _ => GrpcStatus::of_failure(&error),
                 };
-                let is_lost = !matches!(error.kind(), ErrorKind::Connect | ErrorKind::StreamReset(_));
+                let is_lost = !matches!(
+                    error.kind(),
+                    ErrorKind::Connect | ErrorKind::Busy | ErrorKind::StreamReset(_)
+                );
                 let failure = self.fails(status, error.seen(), is_lost);
                 Err(RelayFailure {
                     is_refusal: error.is_refusal(),

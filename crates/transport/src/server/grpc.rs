@@ -1,5 +1,6 @@
 //! HTTP/2 alone, for gRPC.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,10 @@ pub async fn serve_grpc<H: Handler>(
         let (config, handler, shutdown) = (Arc::clone(&config), handler.clone(), shutdown.clone());
         connections.spawn(async move {
             let limit = Instant::now() + config.handshake_timeout;
+            let trust = config
+                .tls
+                .as_ref()
+                .map(|tls| (tls.withdrawals().clone(), tls.withdrawals().count()));
             let Some((socket, peer)) = secured(socket, config.tls.as_ref(), limit, &shutdown).await else {
                 return;
             };
@@ -88,7 +93,13 @@ pub async fn serve_grpc<H: Handler>(
                 }
             });
             let connection = http2::server::serve(io, bounds(&config), service);
-            drive(connection, member, shutdown).await;
+            let withdrawn = async {
+                match trust {
+                    Some((withdrawals, count)) => withdrawals.after(count).await,
+                    None => pending().await,
+                }
+            };
+            drive(connection, member, shutdown, withdrawn).await;
         });
     }
     drop(listener);

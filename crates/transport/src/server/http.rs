@@ -1,6 +1,6 @@
 //! HTTP/1.0, HTTP/1.1 and cleartext HTTP/2 on one listener.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -152,7 +152,7 @@ impl<H: Handler> Server<H> {
             Some(Kept { settings, request }) => connection.upgraded(&settings, request),
         };
         match connection {
-            Ok(connection) => drive(connection, member, self.shutdown.clone()).await,
+            Ok(connection) => drive(connection, member, self.shutdown.clone(), pending()).await,
             Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
         }
     }
@@ -181,6 +181,7 @@ impl<H: Handler> Server<H> {
                 is_last |= matches!(verdict, Verdict::PassAndClose);
                 if let Some(h2c) = &self.config.h2c
                     && upgrade::is_asked_for(request.headers())
+                    && self.handler.takes_upgrade(request.headers())
                 {
                     // No head of HTTP/1 follows, so nothing is to be watched.
                     let answer = match Box::pin(upgrade::accept(request, h2c.max_upgrade_body)).await {

@@ -23,7 +23,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use ::http::{Request, Response};
+use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
 use http2::RecvBody;
 use http2::server::Connection;
@@ -50,14 +50,24 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of the answers.
     type Body: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static;
 
+    /// Whether a request that asks for HTTP/2 on its connection gets it. Else it is answered as any other, before its
+    /// body is read.
+    fn takes_upgrade(&self, _headers: &HeaderMap) -> bool {
+        true
+    }
+
     /// Answers one request.
     fn call(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
-/// Drives a connection of HTTP/2 to its end: told to finish at the drain, or when its descriptor is wanted and it has no
-/// call; dropped when waiting is over.
-async fn drive<IO, S, F, B>(connection: Connection<IO, S>, mut member: Member, shutdown: Shutdown)
-where
+/// Drives a connection of HTTP/2 to its end: told to finish at the drain, when `withdrawn` is ready, or when its
+/// descriptor is wanted and it has no call; dropped when waiting is over.
+async fn drive<IO, S, F, B>(
+    connection: Connection<IO, S>,
+    mut member: Member,
+    shutdown: Shutdown,
+    withdrawn: impl Future<Output = ()>,
+) where
     IO: AsyncRead + AsyncWrite + Unpin,
     S: Fn(Request<RecvBody>) -> F,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -74,6 +84,7 @@ where
     let ended = tokio::select! {
         ended = served => ended,
         () = shutdown.draining() => None,
+        () = withdrawn => None,
     };
     let ended = if let Some(ended) = ended {
         ended

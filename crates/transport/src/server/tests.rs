@@ -56,6 +56,10 @@ impl Drop for Guard {
 impl Handler for App {
     type Body = UnsyncBoxBody<Bytes, BoxError>;
 
+    fn takes_upgrade(&self, headers: &HeaderMap) -> bool {
+        !headers.contains_key("unknown")
+    }
+
     async fn call(&self, request: Request<RequestBody>) -> Response<Self::Body> {
         let path = request.uri().path().to_owned();
         let _ = self.seen.send(path.clone());

@@ -12,6 +12,7 @@ mod origin;
 mod roots;
 mod system;
 mod verify;
+mod withdrawal;
 mod words;
 mod x509;
 
@@ -28,6 +29,7 @@ use crate::Socket;
 pub use crypto::provider;
 pub use origin::{OriginTls, OriginTlsError, Trust};
 pub use roots::may_sign;
+pub use withdrawal::Withdrawals;
 pub(crate) use words::go_words;
 pub use x509::x509_words;
 
@@ -46,6 +48,7 @@ type Identify = dyn Fn(&CertificateDer<'_>) -> Option<Arc<str>> + Send + Sync;
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     identify: Arc<Identify>,
+    withdrawals: Withdrawals,
 }
 
 impl ServerTls {
@@ -58,7 +61,18 @@ impl ServerTls {
         Self {
             config,
             identify: Arc::new(identify),
+            withdrawals: Withdrawals::default(),
         }
+    }
+
+    /// The same; connections drain when trust is withdrawn.
+    #[must_use]
+    pub fn until(self, withdrawals: Withdrawals) -> Self {
+        Self { withdrawals, ..self }
+    }
+
+    pub(crate) fn withdrawals(&self) -> &Withdrawals {
+        &self.withdrawals
     }
 
     /// The handshake. The caller bounds its time.
@@ -89,17 +103,33 @@ type ConfigFor = dyn Fn(&str) -> Arc<ClientConfig> + Send + Sync;
 
 /// How a client secures its connections, by the identity that it expects of the peer. Cloning shares it.
 #[derive(Clone)]
-pub struct ClientTls(Arc<ConfigFor>);
+pub struct ClientTls {
+    config_for: Arc<ConfigFor>,
+    withdrawals: Withdrawals,
+}
 
 impl ClientTls {
     /// `config_for` is asked once per connection; its configuration must verify that the peer has this identity.
     pub fn new(config_for: impl Fn(&str) -> Arc<ClientConfig> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(config_for))
+        Self {
+            config_for: Arc::new(config_for),
+            withdrawals: Withdrawals::default(),
+        }
+    }
+
+    /// The same; connections drain when trust is withdrawn.
+    #[must_use]
+    pub fn until(self, withdrawals: Withdrawals) -> Self {
+        Self { withdrawals, ..self }
+    }
+
+    pub(crate) fn withdrawals(&self) -> &Withdrawals {
+        &self.withdrawals
     }
 
     /// The handshake. The caller bounds its time. `host` is sent to the server if it is a name.
     pub(crate) async fn connect(&self, socket: Socket, host: &str, identity: &str) -> io::Result<Socket> {
-        let connector = TlsConnector::from((self.0)(identity));
+        let connector = TlsConnector::from((self.config_for)(identity));
         let stream = connector.connect(server_name(host), socket).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
             return Err(io::Error::other(

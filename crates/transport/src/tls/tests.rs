@@ -1,6 +1,7 @@
 //! Both ends over loopback, with a certificate authority of the test.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -255,5 +256,46 @@ fn server_names() {
         ("", "0.0.0.0"),
     ] {
         assert_eq!(server_name(host).to_str(), wanted, "{host:?}");
+    }
+}
+
+/// Trust is withdrawn while calls go on: none of them fails, and both sides are verified anew.
+#[tokio::test]
+async fn connections_drain_when_trust_is_withdrawn() {
+    let pki = Pki::new();
+    for is_server in [true, false] {
+        let (withdrawals, handshakes) = (Withdrawals::default(), Arc::new(AtomicUsize::new(0)));
+        let mut server = pki.server(someone);
+        let (config, count) = (pki.client_config(true, ALPN_H2), Arc::clone(&handshakes));
+        let mut client = ClientTls::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Arc::clone(&config)
+        });
+        if is_server {
+            server = server.until(withdrawals.clone());
+        } else {
+            client = client.until(withdrawals.clone());
+        }
+        let (address, _trigger) = serve(Some(server)).await;
+        let (pool, key) = (Arc::new(pool(Some(client))), key(&address, Some("x")));
+        let made = || handshakes.load(Ordering::Relaxed);
+        for round in 1..4 {
+            let calls = (0..50).map(|_| {
+                let (pool, key) = (Arc::clone(&pool), key.clone());
+                tokio::spawn(async move { ask(&pool, &key).await })
+            });
+            let calls: Vec<_> = calls.collect();
+            tokio::task::yield_now().await;
+            withdrawals.withdraw();
+            for call in calls {
+                assert_eq!(soon(call).await.unwrap().unwrap(), "someone", "round {round}");
+            }
+        }
+        let before = made();
+        assert!(before >= 2, "{before}");
+        ask(&pool, &key).await.unwrap();
+        let after = made();
+        ask(&pool, &key).await.unwrap();
+        assert_eq!(made(), after, "what was made since is used");
     }
 }

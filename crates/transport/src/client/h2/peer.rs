@@ -8,6 +8,7 @@ use http2::client::Sender;
 use tokio::time::Instant;
 
 use crate::client::connect::ConnectError;
+use crate::tls::Withdrawals;
 
 /// How many connections there are to one peer on account of calls that wait.
 const MOST_CONNECTIONS: usize = 8;
@@ -44,6 +45,8 @@ pub(super) struct Failure {
 pub(super) struct Connection {
     pub(super) sender: Sender,
     pub(super) usage: Arc<Usage>,
+    /// How often trust had been withdrawn when it was made, and whoever counts that.
+    trust: Option<(u64, Withdrawals)>,
 }
 
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl Failure {
 }
 
 impl Connection {
-    pub(super) fn new(sender: Sender) -> Self {
+    pub(super) fn new(sender: Sender, trust: Option<(u64, Withdrawals)>) -> Self {
         let usage = Usage {
             epoch: Instant::now(),
             users: AtomicUsize::new(0),
@@ -87,7 +90,17 @@ impl Connection {
         Self {
             sender,
             usage: Arc::new(usage),
+            trust,
         }
+    }
+
+    /// Whether it takes no more calls: it is over, or the other side must prove anew who it is.
+    fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+            || self
+                .trust
+                .as_ref()
+                .is_some_and(|(count, trust)| trust.count() > *count)
     }
 
     /// How many calls it carries at once.
@@ -142,7 +155,7 @@ impl Peer {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
         connections
             .iter()
-            .filter(|connection| !connection.sender.is_closed() && !connection.sender.is_clogged(BLOCKED))
+            .filter(|connection| !connection.is_closed() && !connection.sender.is_clogged(BLOCKED))
             .find_map(|connection| {
                 let user = User::enter(&connection.usage, connection.limit(max_users))?;
                 Some((Arc::clone(connection), user))
@@ -157,7 +170,7 @@ impl Peer {
         let users = |connection: &Connection| connection.usage.users.load(Ordering::Relaxed);
         let least = connections
             .iter()
-            .filter(|connection| !connection.sender.is_closed() && users(connection) < max_users)
+            .filter(|connection| !connection.is_closed() && users(connection) < max_users)
             .filter(|connection| !may_have_more || !connection.sender.is_clogged(BLOCKED))
             .min_by_key(|connection| users(connection))?;
         let user = User::enter(&least.usage, max_users)?;
@@ -167,15 +180,13 @@ impl Peer {
     /// Whether there may be one more connection on account of calls that wait.
     pub(super) fn may_have_more(&self) -> bool {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
-        let open = connections
-            .iter()
-            .filter(|connection| !connection.sender.is_closed());
+        let open = connections.iter().filter(|connection| !connection.is_closed());
         open.count() < MOST_CONNECTIONS
     }
 
     pub(super) fn keep(&self, connection: &Arc<Connection>) {
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|known| !known.sender.is_closed());
+        connections.retain(|known| !known.is_closed());
         connections.push(Arc::clone(connection));
     }
 
@@ -189,7 +200,7 @@ impl Peer {
         let before = connections.len();
         connections.retain(|connection| {
             let usage = &connection.usage;
-            usage.users.load(Ordering::Acquire) > 0 || usage.idle_for() < max_idle
+            usage.users.load(Ordering::Acquire) > 0 || !connection.is_closed() && usage.idle_for() < max_idle
         });
         before - connections.len()
     }

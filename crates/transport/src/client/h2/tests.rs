@@ -56,7 +56,13 @@ impl Client {
 
     /// How many connections to the peer are kept.
     fn connections(&self) -> usize {
-        self.pool.peer(&self.key).connections.read().unwrap().len()
+        self.pool
+            .peer(&self.key)
+            .unwrap()
+            .connections
+            .read()
+            .unwrap()
+            .len()
     }
 }
 

@@ -209,3 +209,16 @@ async fn an_upgraded_connection_drains() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_may_not_switch_is_answered_before_the_body_is_read() {
+    let server = Server::http(config()).await;
+    let mut client = server.connect().await;
+    // The body never comes.
+    let rest = "Unknown: yes\r\nContent-Length: 1000\r\n\r\n";
+    write(&mut client, request("POST /a", rest)).await;
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    drop(client);
+    assert_eq!(server.stop().await, ["/a"]);
+}

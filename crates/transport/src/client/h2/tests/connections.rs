@@ -149,3 +149,24 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Seen::Maybe));
     soon(client.tasks.wait()).await;
 }
+
+#[tokio::test]
+async fn when_all_peers_have_calls_no_further_one_is_called() {
+    let config = H2PoolConfig {
+        max_peers: 1,
+        ..H2PoolConfig::default()
+    };
+    let (listener, address) = listen().await;
+    let client = Client::with(&address, config);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    let other = PeerKey::new(address.replace("127.0.0.1", "localhost"));
+    let error = soon(client.pool.send(&other, get())).await.map(drop).unwrap_err();
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Busy, Seen::No));
+    assert_eq!(error.to_string(), "1 peers are called already");
+    // The one that is known is called on.
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    assert_eq!(client.pool.peers.read().unwrap().len(), 1);
+}

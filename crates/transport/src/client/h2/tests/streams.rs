@@ -244,7 +244,7 @@ async fn a_window_that_is_not_given_back_is_gone_round() {
     }
     // It is seen that nothing comes.
     soon(async {
-        while client.pool.peer(&client.key).free(1000).is_some() {
+        while client.pool.peer(&client.key).unwrap().free(1000).is_some() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
@@ -258,4 +258,31 @@ async fn a_window_that_is_not_given_back_is_gone_round() {
         .await;
     peer.answer(1).await;
     assert_eq!(ended(call).await.unwrap(), 200);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_no_streams_is_not_waited_for_for_ever() {
+    let (listener, address) = listen().await;
+    let config = H2PoolConfig {
+        wait_timeout: Duration::from_millis(300),
+        ..H2PoolConfig::default()
+    };
+    let client = Client::with(&address, config);
+    // One goes out before the peer has told that it takes none.
+    let first = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[(MAX_CONCURRENT_STREAMS, 0)]).await;
+    let stream = peer.request().await;
+    let error = ended(client.spawn(get())).await.unwrap_err();
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Busy, Seen::No));
+    assert!(error.is_refusal(), "the peer is there");
+    assert_eq!(error.to_string(), "the peer took no further stream for 0 s");
+    // Nobody is left in the line.
+    peer.answer(stream).await;
+    assert_eq!(ended(first).await.unwrap(), 200);
+    peer.settings(&[(MAX_CONCURRENT_STREAMS, 1)]).await;
+    let call = client.spawn(get());
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    assert_eq!(client.connections(), 1);
 }
