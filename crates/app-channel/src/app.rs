@@ -69,7 +69,7 @@ impl AppChannel for App {
             return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
         // The app is at work until its answer has ended.
-        let place = Limit::place(self.limit.as_ref()).await;
+        let place = Limit::place(self.limit.as_ref()).await?;
         let reply = match &self.http {
             Some(http) => http.invoke(head, body).await?,
             None => self.grpc.invoke(head, body).await?,

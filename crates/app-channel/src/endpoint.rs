@@ -109,7 +109,7 @@ impl NamedEndpoint {
     pub(crate) async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match &*self.0 {
             Ok(ready) => {
-                let place = Limit::place(ready.limit.as_ref()).await;
+                let place = Limit::place(ready.limit.as_ref()).await?;
                 Ok(limit::Place::until_end_of(place, ready.send(head, body).await?))
             }
             Err(error) => Err(InvokeError::unsent(

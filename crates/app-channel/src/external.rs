@@ -124,7 +124,7 @@ impl AppChannel for ExternalChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match self {
             Self::Url(channel, limit) => {
-                let place = Limit::place(limit.as_ref()).await;
+                let place = Limit::place(limit.as_ref()).await?;
                 Ok(Place::until_end_of(place, channel.invoke(head, body).await?))
             }
             Self::Named(endpoint) => endpoint.invoke(head, body).await,

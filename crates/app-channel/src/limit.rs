@@ -1,30 +1,38 @@
 //! How many calls an app gets at once.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use invoke_core::Reply;
-use tokio::time::Instant;
+use invoke_core::{Cause, Fault, InvokeError, Reply};
+use thiserror::Error;
+use tokio::time::{Instant, timeout};
 
 /// How long calls may have been waiting without a pause before the newest is let in first.
 const OVERLOADED: Duration = Duration::from_millis(100);
+
+/// How many calls wait at most.
+const MOST_WAITING: usize = 8192;
+/// How long one waits at most.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Lets so many calls in at once (`--app-max-concurrency`); the others wait. Cloning shares the places.
 ///
 /// Calls are let in in the order in which they came, as long as the queue empties now and then. An app that is
 /// offered more than it can do has a queue that never empties, and whoever stands first in it has waited longest
 /// and is about to give up: serving it is work for nobody. So then the newest call is let in first. A call that is
-/// dropped while it waits leaves the queue, and one that is dropped later gives its place back.
+/// dropped while it waits leaves the queue, and one that is dropped later gives its place back. The queue has a bound:
+/// beyond it the call that has waited for longest fails.
 #[derive(Clone, Debug)]
 pub struct Limit(Arc<Mutex<Queue>>);
 
 #[derive(Debug)]
 struct Queue {
     free: usize,
+    most_waiting: usize,
     waiting: VecDeque<Arc<Ticket>>,
     /// Since when somebody has been waiting.
     busy_since: Instant,
@@ -36,8 +44,44 @@ struct Ticket(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    is_let_in: bool,
+    turn: Turn,
     waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Awaited,
+    Come,
+    Lost,
+}
+
+impl Ticket {
+    /// Tells whoever waits what became of it.
+    fn tell(&self, turn: Turn) -> Option<Waker> {
+        let mut state = lock(&self.0);
+        state.turn = turn;
+        state.waker.take()
+    }
+}
+
+/// Why a call gets no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NoPlace {
+    /// So many wait already.
+    #[error("more than {0} calls wait for the app")]
+    TooMany(usize),
+    /// It waited for so long.
+    #[error("the app took no further call for {} s", .0.as_secs())]
+    TooLong(Duration),
+}
+
+impl From<NoPlace> for InvokeError {
+    fn from(error: NoPlace) -> Self {
+        let text = error.to_string();
+        let source = Some(error.into());
+        Self::unsent(Fault::App, Cause::App { text, source })
+    }
 }
 
 /// A place among the calls that an app has; dropping it lets the next one in.
@@ -59,24 +103,32 @@ impl Limit {
     pub fn new(places: usize) -> Self {
         Self(Arc::new(Mutex::new(Queue {
             free: places,
+            most_waiting: MOST_WAITING,
             waiting: VecDeque::new(),
             busy_since: Instant::now(),
         })))
     }
 
     /// Waits for a place.
-    pub fn enter(&self) -> impl Future<Output = Place> + Send {
-        Entering {
+    pub async fn enter(&self) -> Result<Place, NoPlace> {
+        let mut entering = Entering {
             limit: self.clone(),
             ticket: None,
+        };
+        let entered = poll_fn(|cx| Poll::Ready(Pin::new(&mut entering).poll(cx))).await;
+        if let Poll::Ready(entered) = entered {
+            return entered;
         }
+        // A call that need not wait must not carry room for a timer.
+        let patient = Box::pin(timeout(PATIENCE, entering));
+        patient.await.unwrap_or(Err(NoPlace::TooLong(PATIENCE)))
     }
 
     /// Waits for a place, if there is a limit.
-    pub(crate) async fn place(limit: Option<&Self>) -> Option<Place> {
+    pub(crate) async fn place(limit: Option<&Self>) -> Result<Option<Place>, InvokeError> {
         match limit {
-            Some(limit) => Some(limit.enter().await),
-            None => None,
+            Some(limit) => Ok(Some(limit.enter().await?)),
+            None => Ok(None),
         }
     }
 
@@ -95,11 +147,7 @@ impl Limit {
         };
         match next {
             Some(ticket) => {
-                let waker = {
-                    let mut state = lock(&ticket.0);
-                    state.is_let_in = true;
-                    state.waker.take()
-                };
+                let waker = ticket.tell(Turn::Come);
                 drop(queue);
                 if let Some(waker) = waker {
                     waker.wake();
@@ -122,35 +170,47 @@ struct Entering {
 }
 
 impl Future for Entering {
-    type Output = Place;
+    type Output = Result<Place, NoPlace>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Place> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(ticket) = &this.ticket {
             let mut state = lock(&ticket.0);
-            if !state.is_let_in {
+            let turn = state.turn;
+            if turn == Turn::Awaited {
                 state.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             drop(state);
             this.ticket = None;
-            return Poll::Ready(Place(this.limit.clone()));
+            return Poll::Ready(if turn == Turn::Come {
+                Ok(Place(this.limit.clone()))
+            } else {
+                Err(NoPlace::TooMany(this.limit.queue().most_waiting))
+            });
         }
         let mut queue = this.limit.queue();
         if queue.free > 0 {
             queue.free -= 1;
             drop(queue);
-            return Poll::Ready(Place(this.limit.clone()));
+            return Poll::Ready(Ok(Place(this.limit.clone())));
         }
         if queue.waiting.is_empty() {
             queue.busy_since = Instant::now();
         }
         let ticket = Arc::new(Ticket(Mutex::new(State {
-            is_let_in: false,
+            turn: Turn::Awaited,
             waker: Some(cx.waker().clone()),
         })));
         queue.waiting.push_back(Arc::clone(&ticket));
+        let loser = if queue.waiting.len() > queue.most_waiting {
+            queue.waiting.pop_front()
+        } else {
+            None
+        };
         drop(queue);
+        let waker = loser.and_then(|loser| loser.tell(Turn::Lost));
+        waker.into_iter().for_each(Waker::wake);
         this.ticket = Some(ticket);
         Poll::Pending
     }
@@ -169,8 +229,10 @@ impl Drop for Entering {
             return;
         }
         drop(queue);
-        // It was let in, but nobody took the place.
-        self.limit.release();
+        if lock(&ticket.0).turn == Turn::Come {
+            // It was let in, but nobody took the place.
+            self.limit.release();
+        }
     }
 }
 
@@ -190,7 +252,7 @@ mod tests {
     fn call(limit: &Limit, number: usize, order: &Order) -> JoinHandle<()> {
         let (limit, order) = (limit.clone(), Arc::clone(order));
         tokio::spawn(async move {
-            let _place = limit.enter().await;
+            let _place = limit.enter().await.unwrap();
             lock(&order).push(number);
         })
     }
@@ -207,7 +269,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn first_come_first_served() {
         let (limit, order) = (Limit::new(1), Order::default());
-        let place = limit.enter().await;
+        let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 4, &order).await;
         assert!(lock(&order).is_empty());
         drop(place);
@@ -221,7 +283,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_newest_first_when_the_queue_never_empties() {
         let (limit, order) = (Limit::new(1), Order::default());
-        let place = limit.enter().await;
+        let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 3, &order).await;
         tokio::time::advance(OVERLOADED * 2).await;
         drop(place);
@@ -230,7 +292,7 @@ mod tests {
         }
         assert_eq!(*lock(&order), [2, 1, 0]);
         // An emptied queue is fair again.
-        let place = limit.enter().await;
+        let place = limit.enter().await.unwrap();
         let calls = self::calls(&limit, 2, &order).await;
         drop(place);
         for call in calls {
@@ -242,7 +304,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_gives_up_takes_no_place() {
         let (limit, order) = (Limit::new(1), Order::default());
-        let place = limit.enter().await;
+        let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 3, &order).await;
         calls[0].abort();
         calls[1].abort();
@@ -259,7 +321,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_that_nobody_takes_goes_on() {
         let limit = Limit::new(1);
-        let place = limit.enter().await;
+        let place = limit.enter().await.unwrap();
         let mut first = Box::pin(limit.enter());
         let mut second = Box::pin(limit.enter());
         for waiting in [&mut first, &mut second] {
@@ -268,7 +330,29 @@ mod tests {
         }
         drop(place);
         drop(first);
-        let _place = second.await;
+        let _place = second.await.unwrap();
         assert_eq!(limit.queue().free, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_has_an_end() {
+        let limit = Limit::new(1);
+        limit.queue().most_waiting = 2;
+        let place = limit.enter().await.unwrap();
+        let waiting = (0..3).map(|_| {
+            let limit = limit.clone();
+            tokio::spawn(async move { limit.enter().await.map(drop) })
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        let first = waiting.remove(0).await.unwrap();
+        assert_eq!(first, Err(NoPlace::TooMany(2)), "it has waited for longest");
+        // Nobody waits for ever either.
+        let begun = Instant::now();
+        assert_eq!(waiting.remove(0).await.unwrap(), Err(NoPlace::TooLong(PATIENCE)));
+        assert!(begun.elapsed() >= PATIENCE);
+        drop(waiting.remove(0).await);
+        assert!(limit.queue().waiting.is_empty());
+        drop(place);
+        assert_eq!(limit.queue().free, 1);
     }
 }

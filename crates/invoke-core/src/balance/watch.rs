@@ -197,6 +197,11 @@ impl EndpointWatch {
         self.told.changed().await.is_ok()
     }
 
+    /// Whether the resolver has not answered yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        matches!(&**self.known.resolution.load(), Resolution::Pending)
+    }
+
     /// Whether what is known can be relied on to be up to date.
     pub fn is_alive(&self) -> bool {
         self.told.has_changed().is_ok() || self.known.is_final.load(Ordering::Acquire)

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use http::Response;
 use http::header::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use crate::attempts::{Outcome, Run, Verdict};
 use crate::balance::{Endpoint, InFlight, Picked};
@@ -19,6 +19,11 @@ use crate::ports::{AppChannel, Authorize, Peers, Resolver};
 use crate::reply::Reply;
 use crate::targets::Peer;
 use crate::{Head, ProxiedHead};
+
+/// How many endpoints of an app one attempt tries that cannot be reached.
+const MOST_TRIED: usize = 32;
+/// So long after the first failure no further one is tried. Each may take as long as a connection may take to be made.
+const LONGEST_SEARCH: Duration = Duration::from_secs(30);
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -180,6 +185,7 @@ where
 {
     let mut picked = peer.pick(resolver).await?;
     let mut tried: Vec<Picked> = Vec::new();
+    let mut fails_since = None;
     loop {
         let error = match send(&picked, replay.attempt()).await {
             Ok(sent) => return Ok((sent, picked.succeeded())),
@@ -196,7 +202,9 @@ where
             return Err(error);
         }
         tried.push(picked);
-        match peer.pick_other(&tried) {
+        let since = *fails_since.get_or_insert_with(Instant::now);
+        let is_enough = tried.len() >= MOST_TRIED || since.elapsed() >= LONGEST_SEARCH;
+        match peer.pick_other(&tried).filter(|_| !is_enough) {
             Some(other) => picked = other,
             None => return Err(error),
         }

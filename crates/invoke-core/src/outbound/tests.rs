@@ -355,3 +355,15 @@ async fn a_peer_reaches_only_the_own_app() {
     assert_eq!(code, code::INVALID_ARGUMENT);
     assert!(text.starts_with("invalid method: "), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_attempt_does_not_walk_through_all_endpoints_of_a_large_app() {
+    let addresses: Vec<&'static str> = (0..500).map(|n| &*format!("10.0.0.1:{n}").leak()).collect();
+    let (sidecar, script) = sidecar(None, addresses);
+    let refused = (0..500).map(|_| Err(unavailable(Seen::No)));
+    script.answers.lock().unwrap().extend(refused);
+    let error = sidecar.invoke("you", call("x")).await.map(drop).unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+    // Each of the attempts of the built-in retry has its own.
+    assert_eq!(places(&script).len(), 4 * 32);
+}

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use tokio::time::{Duration, timeout};
+
 use crate::balance::{EndpointWatch, Picked, Resolution};
 use crate::error::{Fault, InvokeError, ResolveError};
 use crate::headers::Callee;
@@ -55,8 +57,12 @@ impl Peer {
 
     async fn first(&self, resolver: &dyn Resolver) -> Result<Picked, InvokeError> {
         let watch = self.watched(resolver);
-        let failure = match watch.first().await {
+        let first = timeout(PATIENCE, watch.first()).await;
+        let failure = match first.unwrap_or(Resolution::Pending) {
             Resolution::Failed(error) => error,
+            Resolution::Pending if watch.is_pending() => {
+                ResolveError::new(format!("timeout waiting for address for app id {}", self.app.id))
+            }
             Resolution::Pending | Resolution::Endpoints(_) => match watch.pick(&[]) {
                 Some(picked) => return Ok(picked),
                 None => ResolveError::new(format!("resolver returned empty address for app id {}", self.app)),
@@ -91,6 +97,10 @@ impl Peer {
         resolver.unreachable(&self.app, picked.endpoint());
     }
 }
+
+/// How long the first answer of a resolver is waited for. Each of them has its own, shorter limit; this one is for
+/// those that forget it.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -147,6 +157,16 @@ mod tests {
             assert_eq!(task.await.unwrap().unwrap(), Endpoint::new("127.0.0.1:1"));
         }
         assert_eq!(resolver.watches(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_says_nothing_is_not_waited_for_for_ever() {
+        let (resolver, peer) = peer();
+        let error = peer.pick(&*resolver).await.unwrap_err();
+        assert_eq!(error.to_string(), "timeout waiting for address for app id a");
+        // The next call asks anew.
+        peer.watched(&*resolver);
+        assert_eq!(resolver.watches(), 2);
     }
 
     #[tokio::test]
