@@ -96,7 +96,7 @@ pub(super) async fn connect(address: &str, limit: Duration) -> Result<Socket, Co
     })?);
     let mut failures = Vec::new();
     let racing = race(&addresses, straight, |address, error| {
-        failures.push((address, error))
+        failures.push((address, error));
     });
     match timeout_at(deadline, racing).await {
         Ok(Some(socket)) => Ok(socket),

@@ -1,5 +1,6 @@
 //! A pool of HTTP/2 connections to many peers.
 
+mod dial;
 mod peer;
 
 use std::collections::HashMap;
@@ -10,20 +11,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use http2::client::{Call, Opened, Sender};
-use http2::{Budget, Config, KeepAlive, RecvBody};
+use http2::client::{Call, Opened};
+use http2::{Budget, RecvBody};
 use lifecycle::Tasks;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use self::peer::{Connection, Peer, User};
-use super::connect::{ConnectError, connect, connect_tls};
+use self::dial::Dialler;
+use self::peer::{Connection, MOST_CONNECTIONS, Peer, User};
 use super::error::{ClientError, ErrorKind};
+use crate::BoxError;
 use crate::tls::ClientTls;
-use crate::{BoxError, Socket, reset_reason};
 
 /// What the streams to all peers of a pool may hold together, in bytes.
 const STREAMS: usize = 48 << 20;
@@ -60,6 +60,8 @@ impl PeerKey {
 pub struct H2PoolConfig {
     /// How many calls one connection carries before a second one is made.
     pub max_users: usize,
+    /// How many connections to one peer share the work when there are many calls: the threads that there are to do it.
+    pub max_spread: usize,
     /// A connection that carries as many calls as the peer takes, none of which ended for so long, is not waited for:
     /// they may go on for ever. Short calls are waited for, as the peer wants it.
     pub patience: Duration,
@@ -70,6 +72,8 @@ pub struct H2PoolConfig {
     pub max_peers: usize,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
+    /// How long a connection may be without a call; `None` if [`H2Pool::purge`] looks after that.
+    pub idle_timeout: Option<Duration>,
     /// A ping after so long without traffic, and how long its answer may take.
     pub keep_alive: Option<(Duration, Duration)>,
     /// How many bytes of one stream may be on the way unread.
@@ -88,10 +92,12 @@ impl Default for H2PoolConfig {
     fn default() -> Self {
         Self {
             max_users: 2048,
+            max_spread: workers().min(MOST_CONNECTIONS),
             patience: Duration::from_secs(1),
             wait_timeout: Duration::from_secs(300),
             max_peers: 4096,
             connect_timeout: Duration::from_secs(20),
+            idle_timeout: None,
             keep_alive: Some((Duration::from_secs(10), Duration::from_secs(5))),
             stream_window: 256 * 1024,
             connection_window: 16 * 1024 * 1024,
@@ -100,6 +106,12 @@ impl Default for H2PoolConfig {
             tls: None,
         }
     }
+}
+
+/// How many threads run this task and others.
+fn workers() -> usize {
+    let runtime = tokio::runtime::Handle::try_current();
+    runtime.map_or(1, |runtime| runtime.metrics().num_workers())
 }
 
 /// Connections that a purge closed.
@@ -117,8 +129,7 @@ pub struct Purged {
 /// moves are in the way of others.
 #[derive(Debug)]
 pub struct H2Pool {
-    config: H2PoolConfig,
-    tasks: Tasks,
+    dialler: Arc<Dialler>,
     peers: RwLock<HashMap<PeerKey, Arc<Peer>>>,
 }
 
@@ -126,10 +137,13 @@ impl H2Pool {
     /// A pool without connections; calls make them. `tasks` owns the connections.
     pub fn new(config: H2PoolConfig, tasks: Tasks) -> Self {
         Self {
-            config,
-            tasks,
+            dialler: Arc::new(Dialler { config, tasks }),
             peers: RwLock::default(),
         }
+    }
+
+    fn config(&self) -> &H2PoolConfig {
+        &self.dialler.config
     }
 
     /// Sends a request and waits for the head of the answer. A URI that is not absolute is one of the peer's.
@@ -150,7 +164,7 @@ impl H2Pool {
         let (mut resent, mut turns, mut is_stuck, mut waits_since) = (0, 0, false, None);
         loop {
             let (connection, user) = self.connection(&peer, key, is_stuck).await?;
-            let opening = open(&connection, &mut call, &peer, &self.config, &mut waits_since);
+            let opening = open(&connection, &mut call, &peer, self.config(), &mut waits_since);
             let Some(opened) = opening.await? else {
                 is_stuck = true;
                 continue;
@@ -226,7 +240,7 @@ impl H2Pool {
             return Ok(Arc::clone(peer));
         }
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let most = self.config.max_peers;
+        let most = self.config().max_peers;
         if peers.len() >= most && !peers.contains_key(key) {
             let idle = peers
                 .iter()
@@ -244,33 +258,51 @@ impl H2Pool {
     /// was in vain.
     async fn connection(
         &self,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         key: &PeerKey,
         is_stuck: bool,
     ) -> Result<(Arc<Connection>, User), ClientError> {
         if let Some(found) = self.existing(peer, is_stuck) {
+            if self.config().max_spread > 1 && peer.is_crowded(&found.0, self.config().max_spread) {
+                self.spread(peer, key);
+            }
             return Ok(found);
         }
         // Rare, and large: a call must not carry room for it.
         match Box::pin(self.another(peer, key, is_stuck)).await {
-            Err(error) => peer.busy(self.config.max_users).ok_or(error),
+            Err(error) => peer.busy(self.config().max_users).ok_or(error),
             found => found,
         }
     }
 
     /// A connection that is there.
     fn existing(&self, peer: &Peer, is_stuck: bool) -> Option<(Arc<Connection>, User)> {
-        let max_users = self.config.max_users;
+        let max_users = self.config().max_users;
         peer.free(max_users).or_else(|| {
             let waits = !is_stuck || !peer.may_have_more();
             waits.then(|| peer.busy(max_users))?
         })
     }
 
+    /// Makes one more connection for the calls that come, beside those that there are.
+    fn spread(&self, peer: &Arc<Peer>, key: &PeerKey) {
+        let Some(turn) = Peer::spread(peer) else {
+            return;
+        };
+        let (dialler, key) = (Arc::clone(&self.dialler), key.clone());
+        self.dialler.tasks.spawn(async move {
+            match dialler.dial(&turn.peer(), &key).await {
+                Ok(connection) => turn.keep(connection),
+                // It is not tried again at once.
+                Err(_) => tokio::time::sleep(dialler.config.patience).await,
+            }
+        });
+    }
+
     /// One more connection, which callers that wait for one share.
     async fn another(
         &self,
-        peer: &Peer,
+        peer: &Arc<Peer>,
         key: &PeerKey,
         is_stuck: bool,
     ) -> Result<(Arc<Connection>, User), ClientError> {
@@ -282,62 +314,17 @@ impl H2Pool {
         if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
             return Err(ClientError::connect(error));
         }
-        // Counted before the handshake: what is withdrawn meanwhile concerns it, too.
-        let tls = self.config.tls.as_ref().filter(|_| key.identity.is_some());
-        let trust = tls.map(|tls| (tls.withdrawals().count(), tls.withdrawals().clone()));
-        let socket = match self.dial(key).await {
-            Ok(socket) => socket,
+        let connection = match self.dialler.dial(peer, key).await {
+            Ok(connection) => Arc::new(connection),
             Err(error) => {
                 peer.failed(&mut last_failure, &error);
                 return Err(ClientError::connect(error));
             }
         };
-        let connection = Arc::new(Connection::new(self.begin(key, socket), trust));
         peer.keep(&connection);
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
         Ok((connection, user.expect("no limit")))
-    }
-
-    async fn dial(&self, key: &PeerKey) -> Result<Socket, ConnectError> {
-        let limit = self.config.connect_timeout;
-        match &key.identity {
-            None => connect(&key.address, limit).await,
-            Some(identity) => connect_tls(&key.address, identity, self.config.tls.as_ref(), limit).await,
-        }
-    }
-
-    /// Begins to speak HTTP/2. Whether the peer does is seen when it answers.
-    fn begin(&self, key: &PeerKey, socket: Socket) -> Sender {
-        let scheme = if key.identity.is_some() {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        };
-        let config = Config {
-            // What was dialled has the form of an authority, but for odd names of hosts.
-            origin: Authority::try_from(&*key.address)
-                .ok()
-                .map(|authority| (scheme, authority)),
-            stream_window: self.config.stream_window,
-            connection_window: self.config.connection_window,
-            budget: Arc::clone(&self.config.budget),
-            max_header_list: self.config.max_header_list,
-            keep_alive: self.config.keep_alive.map(|(interval, patience)| KeepAlive {
-                interval,
-                patience,
-                while_idle: true,
-            }),
-            reset_reason,
-            ..Config::default()
-        };
-        let (sender, connection) = http2::client::connect(socket, config);
-        self.tasks.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::trace!(target: "dapr.runtime.grpc.manager", "connection ended: {error}");
-            }
-        });
-        sender
     }
 }
 

@@ -1,6 +1,7 @@
 //! One HTTP/2 connection to one origin: apps that speak HTTP/2 in clear text.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,6 +12,9 @@ use super::error::ClientError;
 use super::h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey};
 use crate::BoxError;
 use crate::tls::{ClientTls, OriginTls};
+
+/// How long connections without a call are kept, as clients for Go keep them.
+const IDLE: Duration = Duration::from_secs(30 * 60);
 
 /// An HTTP/2 client of one `host:port`, by prior knowledge. Cloning shares the connection.
 #[derive(Clone, Debug)]
@@ -25,6 +29,7 @@ impl H2Origin {
         // No pings: an app need not answer them.
         let config = H2PoolConfig {
             keep_alive: None,
+            idle_timeout: Some(IDLE),
             ..H2PoolConfig::default()
         };
         Self {
@@ -38,6 +43,7 @@ impl H2Origin {
         let config = Arc::clone(tls.config());
         let config = H2PoolConfig {
             keep_alive: None,
+            idle_timeout: Some(IDLE),
             tls: Some(ClientTls::new(move |_| Arc::clone(&config))),
             ..H2PoolConfig::default()
         };

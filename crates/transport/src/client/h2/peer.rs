@@ -1,6 +1,6 @@
 //! The connections to one peer, and the calls on them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,10 +11,13 @@ use crate::client::connect::ConnectError;
 use crate::tls::Withdrawals;
 
 /// How many connections there are to one peer on account of calls that wait.
-const MOST_CONNECTIONS: usize = 8;
+pub(super) const MOST_CONNECTIONS: usize = 8;
 /// A connection whose window is used up for so long gets no further calls: streams that nobody reads at the peer may
 /// hold all of it, and calls whose heads went out can go nowhere else any more.
 const BLOCKED: Duration = Duration::from_millis(20);
+
+/// A connection with more calls than this is busy enough to share its work with another one.
+pub(super) const CROWD: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -22,6 +25,8 @@ pub(super) struct Peer {
     /// Held while a connection is made, so that concurrent callers share it, or its failure.
     pub(super) dialling: tokio::sync::Mutex<Option<Failure>>,
     failures: AtomicU64,
+    /// A further connection is being made, or could not be made a moment ago.
+    is_spreading: AtomicBool,
 }
 
 impl Default for Peer {
@@ -30,7 +35,28 @@ impl Default for Peer {
             connections: RwLock::default(),
             dialling: tokio::sync::Mutex::default(),
             failures: AtomicU64::new(0),
+            is_spreading: AtomicBool::new(false),
         }
+    }
+}
+
+/// The turn to make a further connection.
+#[derive(Debug)]
+pub(super) struct Spreading(Arc<Peer>);
+
+impl Spreading {
+    pub(super) fn peer(&self) -> Arc<Peer> {
+        Arc::clone(&self.0)
+    }
+
+    pub(super) fn keep(self, connection: Connection) {
+        self.0.keep(&Arc::new(connection));
+    }
+}
+
+impl Drop for Spreading {
+    fn drop(&mut self) {
+        self.0.is_spreading.store(false, Ordering::Release);
     }
 }
 
@@ -108,6 +134,11 @@ impl Connection {
         max_users.min(self.sender.max_streams())
     }
 
+    #[cfg(test)]
+    pub(super) fn users(&self) -> usize {
+        self.usage.users.load(Ordering::Relaxed)
+    }
+
     /// Whether it carries as many calls as the peer takes, those that wait for their turn included.
     pub(super) fn is_crowded(&self) -> bool {
         self.usage.users.load(Ordering::Relaxed) >= self.sender.max_streams()
@@ -150,16 +181,42 @@ impl Peer {
         });
     }
 
-    /// A connection with a free place, and nothing in the way.
+    /// A connection with a free place, and nothing in the way: the first with few calls, else that with the fewest, so
+    /// that those of a quiet hour are idle and can be closed.
     pub(super) fn free(&self, max_users: usize) -> Option<(Arc<Connection>, User)> {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
-        connections
-            .iter()
-            .filter(|connection| !connection.is_closed() && !connection.sender.is_clogged(BLOCKED))
-            .find_map(|connection| {
-                let user = User::enter(&connection.usage, connection.limit(max_users))?;
-                Some((Arc::clone(connection), user))
-            })
+        let usable = || {
+            connections
+                .iter()
+                .filter(|connection| !connection.is_closed() && !connection.sender.is_clogged(BLOCKED))
+        };
+        let enter = |connection: &Arc<Connection>, limit| {
+            let user = User::enter(&connection.usage, limit)?;
+            Some((Arc::clone(connection), user))
+        };
+        let few = usable().find_map(|connection| enter(connection, connection.limit(max_users.min(CROWD))));
+        few.or_else(|| {
+            let users = |connection: &&Arc<Connection>| connection.usage.users.load(Ordering::Relaxed);
+            let least = usable()
+                .filter(|connection| users(connection) < connection.limit(max_users))
+                .min_by_key(users)?;
+            enter(least, least.limit(max_users))
+        })
+    }
+
+    /// The turn to make a further connection, unless somebody has it.
+    pub(super) fn spread(peer: &Arc<Self>) -> Option<Spreading> {
+        let was_spreading = peer.is_spreading.swap(true, Ordering::AcqRel);
+        (!was_spreading).then(|| Spreading(Arc::clone(peer)))
+    }
+
+    /// Whether so many connections are too few for the calls on them, of which this one has the fewest: each is driven
+    /// by one processor at a time.
+    pub(super) fn is_crowded(&self, connection: &Connection, wanted: usize) -> bool {
+        connection.usage.users.load(Ordering::Relaxed) > CROWD && {
+            let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+            connections.iter().filter(|known| !known.is_closed()).count() < wanted
+        }
     }
 
     /// The connection that is the least evil when none is free: the calls of one that carries as many as the peer

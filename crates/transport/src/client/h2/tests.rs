@@ -64,6 +64,13 @@ impl Client {
             .unwrap()
             .len()
     }
+
+    /// How many calls there are on each connection.
+    fn users(&self) -> Vec<usize> {
+        let peer = self.pool.peer(&self.key).unwrap();
+        let connections = peer.connections.read().unwrap();
+        connections.iter().map(|connection| connection.users()).collect()
+    }
 }
 
 /// What pools have, but for what depends on how fast a machine is.

@@ -170,3 +170,21 @@ async fn when_all_peers_have_calls_no_further_one_is_called() {
     assert_eq!(ended(call).await.unwrap(), 200);
     assert_eq!(client.pool.peers.read().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn connections_without_a_call_are_closed_although_nobody_calls() {
+    let config = H2PoolConfig {
+        idle_timeout: Some(Duration::from_millis(100)),
+        ..H2PoolConfig::default()
+    };
+    let (listener, address) = listen().await;
+    let client = Client::with(&address, config);
+    let call = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[]).await;
+    let stream = peer.request().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    peer.rest().await;
+    assert_eq!(client.connections(), 0);
+}

@@ -1,6 +1,7 @@
 //! Many calls on one connection.
 
 use super::*;
+use crate::client::h2::peer::CROWD;
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -285,4 +286,43 @@ async fn a_peer_that_takes_no_streams_is_not_waited_for_for_ever() {
     peer.answer(stream).await;
     assert_eq!(ended(call).await.unwrap(), 200);
     assert_eq!(client.connections(), 1);
+}
+
+#[tokio::test]
+async fn many_calls_are_spread_over_as_many_connections_as_there_are_threads() {
+    for (threads, wanted) in [(1, 1), (3, 3)] {
+        let (listener, address) = listen().await;
+        let config = H2PoolConfig {
+            max_spread: threads,
+            ..H2PoolConfig::default()
+        };
+        let client = Client::with(&address, config);
+        let peers = tokio::spawn(async move {
+            let mut peers = Vec::new();
+            loop {
+                let mut peer = Peer::accept(&listener, &[]).await;
+                peers.push(tokio::spawn(async move {
+                    loop {
+                        peer.request().await;
+                    }
+                }));
+            }
+        });
+        let mut calls = Vec::new();
+        for _ in 0..8 * CROWD {
+            calls.push(client.spawn(get()));
+            tokio::task::yield_now().await;
+        }
+        crate::testing::soon(async {
+            while client.users().iter().sum::<usize>() < calls.len() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let users = client.users();
+        assert_eq!(users.len(), wanted, "{users:?}");
+        assert!(users.iter().all(|users| *users > CROWD), "{users:?}");
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+        peers.abort();
+    }
 }
