@@ -326,3 +326,58 @@ async fn an_idle_connection_keeps_little() {
     assert!(state.output.joined().capacity() <= 64 * 1024);
     assert!(state.streams.places() <= 64);
 }
+
+/// The hash by which maps of headers begin (FNV-1a). Anybody can compute it.
+struct Fnv(u64);
+
+impl std::hash::Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_that_collide_cost_no_more_than_others() {
+    use std::hash::{Hash, Hasher};
+
+    let collides = |name: &String| {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        http::HeaderName::try_from(name).unwrap().hash(&mut hash);
+        // The place in a map with so many entries.
+        hash.finish() & 2047 == 7
+    };
+    let names: Vec<String> = (0..)
+        .map(|n| format!("x{n}"))
+        .filter(collides)
+        .take(1000)
+        .collect();
+    let mut block = POST.to_vec();
+    for name in &names {
+        block.extend([0, name.len() as u8]);
+        block.extend(name.as_bytes());
+        block.extend([1, b'v']);
+    }
+    let config = Config {
+        max_header_list: 64 * 1024,
+        ..Config::default()
+    };
+    let mut served = served_with(config, &[], 1 << 20, move |request| {
+        let is_found = |name: &String| request.headers().contains_key(name.as_str());
+        let status = if names.iter().all(is_found) { 200 } else { 500 };
+        async move {
+            let mut answer = http::Response::new(empty());
+            *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            answer
+        }
+    })
+    .await;
+    served.peer.send(headers(END, 1, &block)).await;
+    let answer = served.peer.next(&[kind::HEADERS]).await;
+    assert_eq!(answer.payload[0], HEAD_OK[0]);
+}

@@ -326,3 +326,31 @@ async fn many_calls_are_spread_over_as_many_connections_as_there_are_threads() {
         peers.abort();
     }
 }
+
+/// A peer that grants no window at all takes no byte of a body: that holds nobody else up, and the caller can leave.
+#[tokio::test]
+async fn a_peer_that_never_grants_a_window_holds_up_its_own_streams_alone() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let first = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(first).await.unwrap(), 200);
+    let mut stuck = Vec::new();
+    for _ in 0..20 {
+        let call = client.spawn(post(vec![7; 70_000]));
+        stuck.push((peer.request().await, call));
+    }
+    for _ in 0..50 {
+        let call = client.spawn(get());
+        let stream = peer.request().await;
+        peer.answer(stream).await;
+        assert_eq!(ended(call).await.unwrap(), 200);
+    }
+    for (stream, call) in stuck {
+        call.abort();
+        assert_eq!(peer.next(RST_STREAM).await.stream, stream);
+    }
+    assert_eq!(client.connections(), 1);
+}
