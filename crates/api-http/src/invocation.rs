@@ -64,13 +64,8 @@ where
     let broken = |error| failed(&InvokeError::new(Fault::Caller, Seen::No, error));
     let body = Limited::new(body, max_body).map_err(broken)?;
     let body = Body::receive(body).await.map_err(broken)?;
-    let reply = match invoke.invoke(&target, Invocation { head, body }).await {
-        Ok(reply) => reply,
-        Err(error) => {
-            observer.error_code(DIRECT_INVOKE);
-            return Err(failed(&error));
-        }
-    };
+    let reply = invoke.invoke(&target, Invocation { head, body }).await;
+    let reply = reply.map_err(|error| failed(&error))?;
     if !is_streaming && reply.status.is_http() && !(200..400).contains(&reply.status.code) {
         observer.error_code(DIRECT_INVOKE);
     }
