@@ -66,10 +66,10 @@ where
     let body = Body::receive(body).await.map_err(broken)?;
     let reply = invoke.invoke(&target, Invocation { head, body }).await;
     let reply = reply.map_err(|error| failed(&error))?;
-    if !is_streaming && reply.status.is_http() && !(200..400).contains(&reply.status.code) {
+    let answer = respond::answer(reply, asked).await?;
+    if !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
         observer.error_code(DIRECT_INVOKE);
     }
-    let answer = respond::answer(reply, asked).await?;
     if is_connect && answer.status().is_success() {
         // It would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
         return Err(failed(&InvokeError::new(
