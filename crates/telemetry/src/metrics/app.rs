@@ -209,8 +209,10 @@ impl AppMetrics {
     }
 
     fn of(&self, table: &Table<Histogram>, call: HttpCall<'_>, status: i32, count: impl FnOnce(&Histogram)) {
-        let path = self.0.paths.of_client(call.path);
-        table.count([verb(call.method, self.0.excludes_verbs), &path], status, count);
+        let method = verb(call.method, self.0.excludes_verbs);
+        self.0
+            .paths
+            .with_client(call.path, |path| table.count([method, path], status, count));
     }
 
     /// A unary gRPC call is over; its messages had so many bytes.
