@@ -20,7 +20,8 @@ GET /ok 200 1
 GET /ok/ 200 1
 GET /v1.0/invoke/c/method/ok 200 1
 GET /v1.0/invoke/nope/method/ok 500 1
-GET /v1.0/invoke/s/method/ok 200 2
+GET /v1.0/invoke/s.default/method/ok 200 1
+GET /v1.0/invoke/s/method/ok 200 1
 GET /v1.0/invoke/s/method/status/302 302 1
 GET /v1.0/invoke/s/method/status/404 404 1
 GET /v1.0/invoke/s/method/status/500 500 1

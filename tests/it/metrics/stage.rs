@@ -84,7 +84,7 @@ impl Stage {
         let client = reqwest::Client::new();
         for (method, path, app, status) in [
             ("GET", "/v1.0/invoke/s/method/ok", None, 200),
-            ("GET", "/v1.0/invoke/s/method/ok", None, 200),
+            ("GET", "/v1.0/invoke/s.default/method/ok", None, 200),
             ("POST", "/v1.0/invoke/s/method/ok", None, 200),
             ("POST", "/v1.0/invoke/s/method/orders/17?x=1", None, 200),
             ("GET", "/v1.0/invoke/s/method/status/404", None, 404),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use invoke_core::End;
 use invoke_core::attempts::Named;
 use invoke_core::error::{InvokeError, code};
-use invoke_core::observe::{Api, Exchange, Gate, Observe, Rpc, Ticket};
+use invoke_core::observe::{Api, Call, Exchange, Gate, Observe, Rpc, Ticket};
 
 use super::errors::ErrorCodes;
 use super::family::Family;
@@ -29,7 +29,12 @@ struct Inner {
 
 /// What is counted for a target.
 #[derive(Clone, Debug)]
-pub struct TargetMeters(Arc<invocation::Target>);
+pub struct TargetMeters {
+    /// Invocations are counted for the app, however callers name it.
+    invoked: Arc<invocation::Target>,
+    /// Proxied calls are counted for what callers say, as in Dapr.
+    proxied: Arc<invocation::Target>,
+}
 
 /// A call that is measured.
 pub struct CallTicket {
@@ -79,9 +84,13 @@ impl Observe for CallMetrics {
     type Meters = TargetMeters;
 
     fn meters(&self, target: Named<'_>, text: &str) -> TargetMeters {
-        // Whoever asks for a namespace, too, finds the same app; who proxies does not, as in Dapr.
-        let _ = target;
-        TargetMeters(Arc::new(self.0.invocations.target(text)))
+        let named = |name| Arc::new(self.0.invocations.target(name));
+        let proxied = named(text);
+        let invoked = match target {
+            Named::Peer(app) if app.id.as_str() != text => named(app.id.as_str()),
+            _ => Arc::clone(&proxied),
+        };
+        TargetMeters { invoked, proxied }
     }
 
     fn begin(&self, exchange: Exchange<'_>, meters: Option<&TargetMeters>) -> Option<CallTicket> {
@@ -91,7 +100,13 @@ impl Observe for CallMetrics {
                 Api::Http | Api::Public => Kind::Http(inner.http.begin(request)),
                 Api::Grpc | Api::Internal => Kind::Grpc(grpc::Measured::begin()),
             },
-            Exchange::Attempt { call, .. } => Kind::Attempt(inner.invocations.attempt(&meters?.0, call)),
+            Exchange::Attempt { call, .. } => {
+                let target = match call {
+                    Call::Invoked(_) => &meters?.invoked,
+                    Call::Proxied(_) => &meters?.proxied,
+                };
+                Kind::Attempt(inner.invocations.attempt(target, call))
+            }
             Exchange::Received { call, .. } => Kind::Received(inner.invocations.received(call)?),
             // Whoever calls the app measures that.
             _ => return None,
