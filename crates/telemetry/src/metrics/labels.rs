@@ -291,7 +291,11 @@ fn find<'a, M>(shard: &'a Shard<M>, hash: u64, names: Names<'_>) -> Option<&'a A
 
 /// The value, if it is not too long.
 fn cut(value: &str) -> &str {
-    &value[..value.floor_char_boundary(LONGEST_VALUE)]
+    let mut end = value.len().min(LONGEST_VALUE);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    &value[..end]
 }
 
 #[cfg(test)]
