@@ -3,6 +3,7 @@
 mod modes;
 mod stage;
 
+use integration_tests::grpc::{GrpcClient, InvokeRequest, InvokeServiceRequest};
 use integration_tests::{HttpApp, Mesh, Protocol, eventually, text};
 use stage::{Stage, scrape, shows, shows_line};
 
@@ -199,7 +200,7 @@ async fn callers_without_a_token() {
             .status(),
         401
     );
-    let client = integration_tests::grpc::GrpcClient::connect(sidecar.grpc_port).await;
+    let client = GrpcClient::connect(sidecar.grpc_port).await;
     let answer = client
         .call("/dapr.proto.runtime.v1.Dapr/GetMetadata", &[], &[b""])
         .await;
@@ -232,6 +233,45 @@ async fn the_health_of_apps_is_measured() {
         let text = scrape(&sidecar).await;
         text.contains("dapr_http_healthprobes_completed_count{app_id=\"a\",status=\"500\"} ")
     })
+    .await;
+}
+
+/// What an old sidecar sends: version 1, and what the app is asked.
+#[derive(Clone, PartialEq, prost::Message)]
+struct InternalRequest {
+    #[prost(int32, tag = "1")]
+    version: i32,
+    #[prost(message, optional, tag = "3")]
+    message: Option<InvokeRequest>,
+}
+
+#[tokio::test]
+async fn unary_calls_of_old_sidecars() {
+    let mesh = Mesh::new();
+    let app = HttpApp::start(Protocol::Http, |_| async { text(200, "ok") }).await;
+    let sidecar = mesh.sidecar("a").app_port(app.port).start().await;
+    let client = GrpcClient::connect(sidecar.internal_port).await;
+    let request = InternalRequest {
+        version: 1,
+        message: InvokeServiceRequest::post("a", "m", "12345").message,
+    };
+    let request = prost::Message::encode_to_vec(&request);
+    let method = "/dapr.proto.internals.v1.ServiceInvocation/CallLocal";
+    assert_eq!(client.call(method, &[], &[&request]).await.code(), 0);
+    let labels = format!("app_id=\"a\",grpc_server_method=\"{method}\"");
+    let family = "dapr_grpc_io_server";
+    shows_line(
+        &sidecar,
+        &format!("{family}_completed_rpcs{{{labels},grpc_server_status=\"OK\"}} 1"),
+    )
+    .await;
+    let length = request.len();
+    let received = format!("{family}_received_bytes_per_rpc_sum{{{labels}}} {length}");
+    shows_line(&sidecar, &received).await;
+    shows_line(
+        &sidecar,
+        "dapr_runtime_service_invocation_req_recv_total{app_id=\"a\",src_app_id=\"unknown\"} 1",
+    )
     .await;
 }
 

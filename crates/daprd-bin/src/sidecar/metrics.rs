@@ -20,6 +20,8 @@ const SCOPE: &str = "dapr.runtime.diagnostics";
 const DEFAULT_BUCKETS: &str = "1 2 3 4 5 6 8 10 13 16 20 25 30 40 50 65 80 100 130 160 200 250 300 400 500 650 800 \
                                1000 2000 5000 10000 20000 50000 100000";
 
+const NEW_DEFAULT: &str = "The default value for 'spec.metric.http.increasedCardinality' will change to 'false' in Dapr 1.15 or later";
+
 /// Whoever measures. Where nothing is measured, nobody is there to be told.
 #[derive(Clone, Default)]
 pub(super) struct Measuring {
@@ -110,11 +112,9 @@ fn tell(metric: &Metric) {
         .and_then(|http| http.increased_cardinality)
         .is_none()
     {
-        tracing::warn!(
-            target: SCOPE,
-            "The default value for 'spec.metric.http.increasedCardinality' will change to 'false' in Dapr 1.15 or \
-             later"
-        );
+        // Dapr says it twice, in these scopes.
+        tracing::warn!(target: SCOPE, "{NEW_DEFAULT}");
+        tracing::warn!(target: "dapr.runtime.http", "{NEW_DEFAULT}");
     }
 }
 

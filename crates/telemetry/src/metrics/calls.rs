@@ -198,3 +198,6 @@ impl Ticket for CallTicket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
