@@ -4,7 +4,7 @@ mod modes;
 mod stage;
 
 use integration_tests::grpc::{GrpcClient, InvokeRequest, InvokeServiceRequest};
-use integration_tests::{HttpApp, Mesh, Protocol, eventually, text};
+use integration_tests::{DaprdBuilder, HttpApp, Mesh, Protocol, eventually, text};
 use stage::{Stage, scrape, shows, shows_line};
 
 const SERVER: &[&str] = &[
@@ -192,7 +192,8 @@ async fn a_histogram_is_whole_and_in_order() {
 #[tokio::test]
 async fn callers_without_a_token() {
     let mesh = Mesh::new();
-    let sidecar = mesh.sidecar("a").env("DAPR_API_TOKEN", "secret").start().await;
+    let sidecar = mesh.sidecar("a").env("DAPR_API_TOKEN", "secret");
+    let sidecar = sidecar.arg("--enable-api-logging=true").start().await;
     assert_eq!(
         reqwest::get(sidecar.url("/v1.0/metadata"))
             .await
@@ -211,6 +212,14 @@ async fn callers_without_a_token() {
     )
     .await;
     assert!(!scrape(&sidecar).await.contains("dapr_grpc_io_server"));
+    // What comes after it in the log shows that it is not there.
+    let call = [("dapr-api-token", "secret")];
+    let answer = client
+        .call("/dapr.proto.runtime.v1.Dapr/GetMetadata", &call, &[b""])
+        .await;
+    assert_eq!(answer.code(), 0);
+    sidecar.await_log("gRPC API Called").await;
+    assert_eq!(sidecar.log().matches("gRPC API Called").count(), 1);
 }
 
 #[tokio::test]
@@ -233,6 +242,40 @@ async fn the_health_of_apps_is_measured() {
         let text = scrape(&sidecar).await;
         text.contains("dapr_http_healthprobes_completed_count{app_id=\"a\",status=\"500\"} ")
     })
+    .await;
+}
+
+#[tokio::test]
+async fn components_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    let spec = "spec: {nameResolution: {component: nonsense}}";
+    std::fs::write(
+        &config,
+        format!("kind: Configuration\nmetadata: {{name: c}}\n{spec}\n"),
+    )
+    .unwrap();
+    let resources = folder.path().join("resources");
+    std::fs::create_dir(&resources).unwrap();
+    for (name, kind) in [("good", "state.in-memory"), ("bad", "state.sqlite")] {
+        let component = format!(
+            "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata: {{name: {name}}}\n\
+             spec: {{type: {kind}, version: v1, ignoreErrors: true, metadata: []}}\n"
+        );
+        std::fs::write(resources.join(format!("{name}.yaml")), component).unwrap();
+    }
+    let sidecar = DaprdBuilder::new("a")
+        .arg(format!("--config={}", config.display()))
+        .arg(format!("--resources-path={}", resources.display()));
+    let sidecar = sidecar.start().await;
+    shows(
+        &sidecar,
+        &["dapr_runtime_component"],
+        r#"dapr_runtime_component_init_fail_total{app_id="a",component="nameResolution",componentName="nonsense",reason="creation"} 1
+        dapr_runtime_component_init_fail_total{app_id="a",component="state.sqlite",componentName="bad",reason="init"} 1
+        dapr_runtime_component_init_total{app_id="a",component="state.in-memory"} 1
+        dapr_runtime_component_loaded{app_id="a"} 1"#,
+    )
     .await;
 }
 
