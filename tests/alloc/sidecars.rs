@@ -3,11 +3,15 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use allocation_counter::measure;
 use api_core::{Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Health};
-use app_channel::{App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings};
+use app_channel::{
+    App, GrpcCall, GrpcChannel, GrpcSettings, HttpCall, HttpChannel, HttpProtocol, HttpSettings, Observer,
+    Watched,
+};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -16,9 +20,10 @@ use integration_tests::{HttpApp, Protocol, text};
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig};
 use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
-use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, Resolver};
+use invoke_core::{AppRef, BuiltInRetry, Inbound, NoExternalEndpoints, Open, Outbound, Resolver};
 use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
 use reflection::Reflection;
+use telemetry::metrics::{self, AppMetrics, CallMetrics, HttpMode, MetricsSettings, PathLabels, Rules};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use transport::listen::{Listener, Patience};
@@ -60,7 +65,7 @@ impl Sidecar {
                 } else {
                     let config = HttpServerConfig {
                         max_header_bytes: 64 * 1024,
-                        header_timeout: std::time::Duration::from_secs(10),
+                        header_timeout: Duration::from_secs(10),
                         h2c: None,
                         descriptors: transport::Descriptors::default(),
                     };
@@ -98,7 +103,55 @@ fn identity(app_id: &str) -> Arc<Identity> {
     ))
 }
 
-fn callee(app: u16) -> Sidecar {
+/// Whoever measures, as in a sidecar whose metrics are on.
+fn measuring(app_id: &str) -> (CallMetrics, Watched) {
+    let settings = MetricsSettings {
+        app_id: app_id.into(),
+        http: HttpMode {
+            is_increased: true,
+            ..HttpMode::default()
+        },
+        latencies: Vec::new(),
+        rules: Rules::default(),
+        records_error_codes: true,
+    };
+    let paths = Arc::new(PathLabels::new(true, &[]).0);
+    let app = Watched::by(Arc::new(Measured(AppMetrics::new(&settings, &paths))));
+    (CallMetrics::new(&settings, &paths), app)
+}
+
+struct Measured(AppMetrics);
+
+impl Measured {
+    fn call<'a>(call: &HttpCall<'a>) -> metrics::HttpCall<'a> {
+        metrics::HttpCall {
+            method: call.method,
+            path: std::str::from_utf8(call.path).unwrap(),
+        }
+    }
+}
+
+impl Observer for Measured {
+    fn http_begun(&self, call: HttpCall<'_>, bytes: u64) {
+        self.0.http_begun(Self::call(&call), bytes);
+    }
+
+    fn http_answered(&self, call: HttpCall<'_>, status: i32, latency: Duration) {
+        self.0.http_completed(Self::call(&call), status, latency);
+    }
+
+    fn http_received(&self, bytes: u64) {
+        self.0.http_received(bytes);
+    }
+
+    fn grpc_answered(&self, _: GrpcCall<'_>) {}
+
+    fn http_probed(&self, _: i32, _: Duration) {}
+
+    fn grpc_probed(&self, _: i32, _: Duration) {}
+}
+
+fn callee(app: u16, is_measured: bool) -> Sidecar {
     let handler = move |tasks: Tasks| {
         let address = format!("127.0.0.1:{app}");
         let grpc = GrpcSettings {
@@ -116,26 +169,32 @@ fn callee(app: u16) -> Sidecar {
             max_header_bytes: 64 * 1024,
         };
         let http = HttpChannel::new(http, tasks.clone()).unwrap();
-        let channel = App::http(http, GrpcChannel::new(grpc, tasks));
-        let inbound = Inbound::new(identity("callee"), Some(channel), Open);
+        let (calls, watched) = measuring("callee");
+        let observer = Arc::new(is_measured.then_some(calls));
+        let watched = if is_measured { watched } else { Watched::default() };
+        let channel = App::http(http, GrpcChannel::new(grpc, tasks)).watched(watched);
+        let inbound = Inbound::observed(identity("callee"), Some(channel), Open, Arc::clone(&observer));
         let reflection = Reflection::new(internal_grpc::SERVICES).unwrap();
-        Server::new(Arc::new(inbound), ServerConfig::default(), reflection)
+        Server::observed(Arc::new(inbound), observer, ServerConfig::default(), reflection)
     };
     Sidecar::start(handler, true)
 }
 
-fn caller(peer: u16) -> Sidecar {
+fn caller(peer: u16, is_measured: bool) -> Sidecar {
     let handler = move |tasks: Tasks| {
         let endpoint = Endpoint::new(format!("127.0.0.1:{peer}"));
         let (publisher, known) = watched();
         publisher.publish_final([endpoint]);
-        let inbound = Inbound::<App, _>::new(identity("caller"), None, Open);
-        let outbound = Outbound::new(
+        let observer = Arc::new(is_measured.then(|| measuring("caller").0));
+        let inbound = Inbound::<App, _, _>::observed(identity("caller"), None, Open, Arc::clone(&observer));
+        let outbound = Outbound::with(
             identity("caller"),
             Arc::new(inbound),
             Client::new(ClientConfig::default(), tasks),
             NoExternalEndpoints,
             Some(Arc::new(One(known))),
+            Arc::default(),
+            BuiltInRetry::default(),
         );
         let settings = ApiSettings {
             max_body: None,
@@ -146,7 +205,7 @@ fn caller(peer: u16) -> Sidecar {
         };
         Api::new(
             Arc::new(outbound),
-            Arc::new(()),
+            observer,
             settings,
             Arc::new(Metadata::new(MetadataSettings::default())),
             Health::new(Readiness::new()),
@@ -158,13 +217,23 @@ fn caller(peer: u16) -> Sidecar {
 
 #[tokio::test]
 async fn an_http_call() {
+    an_http_call_through(false).await;
+}
+
+/// To be measured is to allocate nothing more.
+#[tokio::test]
+async fn an_http_call_that_is_measured() {
+    an_http_call_through(true).await;
+}
+
+async fn an_http_call_through(is_measured: bool) {
     let app = HttpApp::start(Protocol::Http, |request| async move {
         drop(request.into_body().collect().await);
         text(200, vec![b'y'; BODY])
     })
     .await;
-    let callee = callee(app.port);
-    let caller = caller(callee.port);
+    let callee = callee(app.port, is_measured);
+    let caller = caller(callee.port, is_measured);
     let socket = TcpStream::connect(("127.0.0.1", caller.port)).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
@@ -196,13 +265,21 @@ async fn an_http_call() {
     callee.done.send(()).unwrap();
     at_most(
         19.0,
-        "the caller's sidecar, HTTP",
+        if is_measured {
+            "the caller's sidecar, HTTP, measured"
+        } else {
+            "the caller's sidecar, HTTP"
+        },
         caller.thread.join().unwrap(),
         CALLS,
     );
     at_most(
         23.0,
-        "the callee's sidecar, HTTP",
+        if is_measured {
+            "the callee's sidecar, HTTP, measured"
+        } else {
+            "the callee's sidecar, HTTP"
+        },
         callee.thread.join().unwrap(),
         CALLS,
     );

@@ -25,6 +25,7 @@ mod kubernetes;
 mod lifecycle;
 mod logs;
 mod memory;
+mod metrics;
 mod mtls;
 mod noise;
 mod odd_apps;

@@ -64,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resources", &[]),
-    ("telemetry", &["lifecycle", "transport"]),
+    ("telemetry", &["invoke-core", "lifecycle", "transport"]),
     ("transport", &["http2", "lifecycle"]),
     ("http2", &[]),
     ("fuzz", &[]),

@@ -19,8 +19,9 @@ pub struct Answer {
     told: Option<Told>,
 }
 
-/// Told of the status code when the call is over, or of none when the caller went away before.
-type Told = Box<dyn FnOnce(Option<i32>) + Send>;
+/// Told of the status code when the call is over, or of none when the caller went away before, and how long the message
+/// of an answer is that was made here.
+type Told = Box<dyn FnOnce(Option<i32>, u64) + Send>;
 
 enum Kind {
     /// One message in pieces and the trailers, or nothing when the status is in the head.
@@ -90,15 +91,19 @@ impl Answer {
     pub(crate) fn telling(
         mut self,
         in_head: Option<i32>,
-        told: impl FnOnce(Option<i32>) + Send + 'static,
+        told: impl FnOnce(Option<i32>, u64) + Send + 'static,
     ) -> Self {
         let made = match &self.kind {
-            Kind::Made { trailers, .. } => Some(trailers.as_ref().and_then(GrpcStatus::code_in)),
+            Kind::Made { pieces, trailers } => {
+                let length: usize = pieces.iter().map(Bytes::len).sum();
+                let length = length.saturating_sub(MESSAGE_HEAD) as u64;
+                Some((trailers.as_ref().and_then(GrpcStatus::code_in), length))
+            }
             Kind::Relayed(_) => None,
         };
         match (in_head, made) {
-            (Some(code), _) => told(Some(code)),
-            (None, Some(code)) => told(Some(code.unwrap_or(code::UNKNOWN))),
+            (Some(code), _) => told(Some(code), 0),
+            (None, Some((code, length))) => told(Some(code.unwrap_or(code::UNKNOWN)), length),
             (None, None) => self.told = Some(Box::new(told)),
         }
         self
@@ -106,7 +111,7 @@ impl Answer {
 
     fn tell(&mut self, code: Option<i32>) {
         if let Some(told) = self.told.take() {
-            told(code);
+            told(code, 0);
         }
     }
 }

@@ -11,9 +11,10 @@ use http::uri::PathAndQuery;
 use http::{Request, Response};
 use invoke_codec::metadata as grpc_metadata;
 use invoke_core::error::code;
-use invoke_core::observe::{self, Exchange, OpenExchange};
+use invoke_core::headers::DAPR_APP_ID;
+use invoke_core::observe::{self, Exchange, Gate, OpenExchange, Rpc};
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, End, Invoke, Observe, Origin, Proxied, ProxiedHead};
+use invoke_core::{Body, End, Invoke, Observe, Origin, Proxied, ProxiedHead, Ticket};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
@@ -86,39 +87,52 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         }))
     }
 
-    async fn answer(&self, request: Request<RequestBody>) -> Response<Answer> {
+    async fn answer(
+        &self,
+        request: Request<RequestBody>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Response<Answer> {
         // What is not there is not there for those without a token either.
         if !self.0.access.has(request.uri().path()) {
+            open.turned_away(Gate::Outer);
             return match CallHead::of(&request) {
                 Ok(head) => trailers_only(&status::not_available(), head.content_type),
                 Err(refusal) => refusal.to_response(),
             };
         }
-        match Route::of(request.uri().path()) {
-            Route::Own => self.own(request).await,
+        let answer = match Route::of(request.uri().path()) {
+            Route::Own => self.own(request, open).await,
             Route::Reflection => self.reflect(request).await,
-            Route::Proxied => self.proxied(request).await,
-        }
+            Route::Proxied => self.proxied(request, open).await,
+        };
+        answer.unwrap_or_else(|response| {
+            open.turned_away(Gate::Outer);
+            response
+        })
     }
 
-    /// A method of this API.
-    async fn own(&self, mut request: Request<RequestBody>) -> Response<Answer> {
+    /// A method of this API. The error is for a caller that is turned away.
+    async fn own(
+        &self,
+        mut request: Request<RequestBody>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Result<Response<Answer>, Response<Answer>> {
         let head = match CallHead::of(&request) {
             Ok(head) => head,
-            Err(refusal) => return refusal.to_response(),
+            Err(refusal) => return Err(refusal.to_response()),
         };
         let metadata = std::mem::take(request.headers_mut());
         let mut metadata = match grpc_metadata::from_grpc(metadata) {
             Ok(metadata) => metadata,
-            Err(error) => return Refusal::bad_metadata(error.to_string()).to_response(),
+            Err(error) => return Err(Refusal::bad_metadata(error.to_string()).to_response()),
         };
         let echoed = match self.admit(&mut metadata) {
             Ok(echoed) => echoed,
-            Err(status) => return trailers_only(&status, head.content_type),
+            Err(status) => return Err(trailers_only(&status, head.content_type)),
         };
         let content_type = head.content_type.clone();
         let told = self.told_trace(request.uri().path(), &metadata);
-        let response = match self.dispatch(request, metadata, &head).await {
+        let response = match self.dispatch(request, metadata, &head, open).await {
             Ok(mut message) => {
                 message.headers.extend(told);
                 message.into_response(content_type)
@@ -128,7 +142,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 fail(*failed, content_type)
             }
         };
-        with_baggage(response, echoed)
+        Ok(with_baggage(response, echoed))
     }
 
     /// The trace context that the head of an answer has; an invocation has its own.
@@ -143,32 +157,41 @@ impl<I: Invoke, O: Observe> Api<I, O> {
     }
 
     /// A question about the services of this API.
-    async fn reflect(&self, mut request: Request<RequestBody>) -> Response<Answer> {
+    async fn reflect(&self, mut request: Request<RequestBody>) -> Result<Response<Answer>, Response<Answer>> {
         let head = match CallHead::of(&request) {
             Ok(head) => head,
-            Err(refusal) => return refusal.to_response(),
+            Err(refusal) => return Err(refusal.to_response()),
         };
         if let Err(status) = self.admit(request.headers_mut()) {
-            return trailers_only(&status, head.content_type);
+            return Err(trailers_only(&status, head.content_type));
         }
-        self.0.reflection.call(request).await.map(Answer::relayed)
+        Ok(self.0.reflection.call(request).await.map(Answer::relayed))
     }
 
     /// A method of an app's own service.
-    async fn proxied(&self, request: Request<RequestBody>) -> Response<Answer> {
+    async fn proxied(
+        &self,
+        request: Request<RequestBody>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Result<Response<Answer>, Response<Answer>> {
         let head = match CallHead::of_relayed(&request) {
             Ok(head) => head,
-            Err(refusal) => return refusal.to_response(),
+            Err(refusal) => return Err(refusal.to_response()),
         };
         let (mut parts, body) = request.into_parts();
         let mut headers = match grpc_metadata::of_proxied(std::mem::take(&mut parts.headers)) {
             Ok(headers) => headers,
-            Err(error) => return Refusal::bad_metadata(error.to_string()).to_response(),
+            Err(error) => return Err(Refusal::bad_metadata(error.to_string()).to_response()),
         };
         let echoed = match self.admit(&mut headers) {
             Ok(echoed) => echoed,
-            Err(status) => return trailers_only(&status, head.content_type),
+            Err(status) => return Err(trailers_only(&status, head.content_type)),
         };
+        if headers.contains_key(DAPR_APP_ID) {
+            open.found(Rpc::Relayed {
+                method: parts.uri.path(),
+            });
+        }
         let call = Proxied {
             head: ProxiedHead {
                 path: parts
@@ -186,7 +209,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             Ok(answer) => answer.map(Answer::relayed),
             Err(status) => trailers_only(&status, head.content_type),
         };
-        with_baggage(response, echoed)
+        Ok(with_baggage(response, echoed))
     }
 
     /// Checks what every call must show; the baggage is given back.
@@ -210,6 +233,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         request: Request<RequestBody>,
         metadata: HeaderMap,
         head: &CallHead,
+        open: &mut OpenExchange<O::Ticket>,
     ) -> Result<Message, Box<Failed>> {
         let inner = &*self.0;
         let (parts, body) = request.into_parts();
@@ -233,26 +257,30 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 };
                 // Pinned here: to hand such a large future on would be to copy it.
                 let call = pin!(async {
-                    let message = read(body, head, max).await?;
+                    let message = read(body, head, max, Seen { path, open }).await?;
                     invoke::handle(&*inner.invoke, &message, context).await
                 });
                 within(head.deadline, call).await
             }
             "GetMetadata" => {
-                read(body, head, max).await?;
+                read(body, head, max, Seen { path, open }).await?;
                 Ok(metadata::get(&inner.metadata))
             }
             "SetMetadata" => {
-                let message = read(body, head, max).await?;
+                let message = read(body, head, max, Seen { path, open }).await?;
                 Ok(metadata::set(&inner.metadata, &message)?)
             }
             "Shutdown" => {
-                read(body, head, max).await?;
+                read(body, head, max, Seen { path, open }).await?;
                 self.shut_down(&metadata);
                 Ok(Message::of(&[]))
             }
             method if out_of_scope::has(method) => {
-                let message = read(body, head, max).await?;
+                let message = if out_of_scope::is_stream(method) {
+                    one_message(body, head, max).await?
+                } else {
+                    read(body, head, max, Seen { path, open }).await?
+                };
                 let asked = out_of_scope::Asked {
                     app_id: inner.metadata.app_id(),
                     namespace: inner.metadata.namespace(),
@@ -292,8 +320,28 @@ async fn within<T>(
     }
 }
 
-/// The one message of a unary call.
-async fn read(body: RequestBody, head: &CallHead, max: usize) -> Result<Bytes, GrpcStatus> {
+/// A unary call, for those who see calls.
+struct Seen<'a, T: Ticket> {
+    path: &'a str,
+    open: &'a mut OpenExchange<T>,
+}
+
+/// The one message of a unary call, which is measured from here on.
+async fn read<T: Ticket>(
+    body: RequestBody,
+    head: &CallHead,
+    max: usize,
+    seen: Seen<'_, T>,
+) -> Result<Bytes, GrpcStatus> {
+    let message = one_message(body, head, max).await?;
+    seen.open.found(Rpc::Unary {
+        method: seen.path,
+        message: message.len() as u64,
+    });
+    Ok(message)
+}
+
+async fn one_message(body: RequestBody, head: &CallHead, max: usize) -> Result<Bytes, GrpcStatus> {
     let mut messages = MessageReader::new(body, max);
     match messages.next().await {
         None => Err(GrpcStatus::new(
@@ -339,22 +387,22 @@ impl<I: Invoke, O: Observe> Handler for Api<I, O> {
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {
         let door = Exchange::Door(observe::Request {
-            api: Origin::Grpc,
+            api: observe::Api::Grpc,
             method: request.method(),
             path: request.uri().path(),
             user_agent: request.headers().get(header::USER_AGENT),
+            content_length: None,
         });
         let mut open = OpenExchange::new(self.0.observer.begin(door, None));
-        let response = self.answer(request).await;
+        let response = self.answer(request, &mut open).await;
         if open.is_silent() {
             return response;
         }
         let in_head = GrpcStatus::code_in(response.headers());
         response.map(|answer| {
-            answer.telling(in_head, move |code| {
+            answer.telling(in_head, move |code, bytes| {
                 open.status(code.unwrap_or(code::CANCELLED));
-                // The bytes of these answers are not counted.
-                open.end(if code.is_some() { End::Whole } else { End::Dropped }, 0);
+                open.end(if code.is_some() { End::Whole } else { End::Dropped }, bytes);
             })
         })
     }

@@ -147,6 +147,19 @@ pub(crate) fn has(method: &str) -> bool {
     METHODS.iter().any(|(known, _)| *known == method)
 }
 
+/// Whether a method has more than one message in a direction. Dapr does not measure such calls.
+pub(crate) fn is_stream(method: &str) -> bool {
+    matches!(
+        method,
+        "SubscribeTopicEventsAlpha1"
+            | "SubscribeActorEventsAlpha1"
+            | "SubscribeConfigurationAlpha1"
+            | "SubscribeConfiguration"
+            | "EncryptAlpha1"
+            | "DecryptAlpha1"
+    )
+}
+
 /// Whose sidecar answers; some details tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {

@@ -7,8 +7,8 @@ use api_core::{ApiLists, ApiToken, Metadata};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use invoke_core::observe::{self, Exchange, OpenExchange};
-use invoke_core::{Body, Invoke, Observe, Origin, headers, trace::TraceContext};
+use invoke_core::observe::{self, Exchange, Gate, OpenExchange};
+use invoke_core::{Body, Invoke, Observe, headers, trace::TraceContext};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use transport::server::{Handler, RequestBody};
 
@@ -80,7 +80,8 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         }))
     }
 
-    async fn answer(&self, mut request: Request<RequestBody>) -> (Response<Body>, bool) {
+    /// The answer, and where the caller was turned away, if it was.
+    async fn answer(&self, mut request: Request<RequestBody>) -> (Response<Body>, Option<Gate>) {
         let inner = &*self.0;
         // Shares the text, which the route borrows while the request goes on.
         let uri = request.uri().clone();
@@ -100,13 +101,13 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 Ok(baggage) => marks.baggage = baggage,
                 Err(cause) => {
                     let text = format!("invalid baggage header: {cause}");
-                    return (errors::plain(StatusCode::BAD_REQUEST, &text), false);
+                    return (errors::plain(StatusCode::BAD_REQUEST, &text), Some(Gate::Outer));
                 }
             }
         }
         if let Some(cors) = &inner.settings.cors {
             if let Some(preflight) = cors.preflight(&request) {
-                return (marks.put(preflight), false);
+                return (marks.put(preflight), Some(Gate::Inner));
             }
             marks.is_cors = true;
             marks.origin = cors.of_request(&request);
@@ -115,11 +116,15 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             let is_exempt = matches!(route, Route::Healthz | Route::OutboundHealthz);
             if token.admits(request.headers_mut()).is_err() && !is_exempt {
                 let refused = errors::plain(StatusCode::UNAUTHORIZED, "invalid api token");
-                return (marks.put(refused), false);
+                return (marks.put(refused), Some(Gate::Inner));
             }
         }
         let answer = self.dispatch(route, request, marks.trace).await;
-        (marks.put(answer.unwrap_or_else(ApiError::into_response)), true)
+        let answer = answer.unwrap_or_else(|error| {
+            inner.observer.error_code(error.code);
+            error.into_response()
+        });
+        (marks.put(answer), None)
     }
 
     async fn dispatch(
@@ -263,6 +268,17 @@ impl Marks {
     }
 }
 
+/// A request at a port, for those who see calls.
+pub(crate) fn door<B>(api: observe::Api, request: &Request<B>) -> Exchange<'_> {
+    Exchange::Door(observe::Request {
+        api,
+        method: request.method(),
+        path: request.uri().path(),
+        user_agent: request.headers().get(header::USER_AGENT),
+        content_length: request.headers().get(header::CONTENT_LENGTH),
+    })
+}
+
 impl<I: Invoke, O: Observe> Handler for Api<I, O> {
     type Body = Body;
 
@@ -273,16 +289,11 @@ impl<I: Invoke, O: Observe> Handler for Api<I, O> {
     }
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Body> {
-        let door = Exchange::Door(observe::Request {
-            api: Origin::Http,
-            method: request.method(),
-            path: request.uri().path(),
-            user_agent: request.headers().get(header::USER_AGENT),
-        });
+        let door = door(observe::Api::Http, &request);
         let mut open = OpenExchange::new(self.0.observer.begin(door, None));
-        let (response, is_let_in) = self.answer(request).await;
-        if !is_let_in {
-            open.turned_away();
+        let (response, gate) = self.answer(request).await;
+        if let Some(gate) = gate {
+            open.turned_away(gate);
         }
         open.status(i32::from(response.status().as_u16()));
         response.map(|body| open.follow(body))

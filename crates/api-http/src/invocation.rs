@@ -64,17 +64,12 @@ where
     let broken = |error| failed(&InvokeError::new(Fault::Caller, Seen::No, error));
     let body = Limited::new(body, max_body).map_err(broken)?;
     let body = Body::receive(body).await.map_err(broken)?;
-    let reply = match invoke.invoke(&target, Invocation { head, body }).await {
-        Ok(reply) => reply,
-        Err(error) => {
-            observer.error_code(DIRECT_INVOKE);
-            return Err(failed(&error));
-        }
-    };
-    if !is_streaming && reply.status.is_http() && !(200..400).contains(&reply.status.code) {
+    let reply = invoke.invoke(&target, Invocation { head, body }).await;
+    let reply = reply.map_err(|error| failed(&error))?;
+    let answer = respond::answer(reply, asked).await?;
+    if !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
         observer.error_code(DIRECT_INVOKE);
     }
-    let answer = respond::answer(reply, asked).await?;
     if is_connect && answer.status().is_success() {
         // It would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
         return Err(failed(&InvokeError::new(

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use api_core::{ApiLists, Metadata};
 use http::{Request, Response};
-use invoke_core::Body;
+use invoke_core::observe::{self, OpenExchange};
+use invoke_core::{Body, Observe};
 use transport::server::{Handler, RequestBody};
 
 use crate::access::Access;
-use crate::api::{collect, leave, show, unescaped_key};
+use crate::api::{collect, door, leave, show, unescaped_key};
 use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::routes;
@@ -17,19 +18,31 @@ use crate::routes;
 const MAX_BODY: u64 = 64 * 1024;
 
 /// The public server. Cloning shares it.
-#[derive(Clone)]
-pub struct PublicApi {
+pub struct PublicApi<O> {
+    observer: Arc<O>,
     metadata: Arc<Metadata>,
     health: Health,
     has_metadata: bool,
     sets_metadata: bool,
 }
 
-impl PublicApi {
+impl<O> Clone for PublicApi<O> {
+    fn clone(&self) -> Self {
+        Self {
+            observer: Arc::clone(&self.observer),
+            metadata: Arc::clone(&self.metadata),
+            health: self.health.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<O: Observe> PublicApi<O> {
     /// Puts it together. `apis` says whether there is metadata; health there always is.
-    pub fn new(metadata: Arc<Metadata>, health: Health, apis: &ApiLists) -> Self {
+    pub fn new(observer: Arc<O>, metadata: Arc<Metadata>, health: Health, apis: &ApiLists) -> Self {
         let access = Access::new(apis);
         Self {
+            observer,
             metadata,
             health,
             has_metadata: access.metadata,
@@ -57,10 +70,17 @@ impl PublicApi {
     }
 }
 
-impl Handler for PublicApi {
+impl<O: Observe> Handler for PublicApi<O> {
     type Body = Body;
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Body> {
-        self.answer(request).await.unwrap_or_else(ApiError::into_response)
+        let door = door(observe::Api::Public, &request);
+        let mut open = OpenExchange::new(self.observer.begin(door, None));
+        let response = self.answer(request).await.unwrap_or_else(|error| {
+            self.observer.error_code(error.code);
+            error.into_response()
+        });
+        open.status(i32::from(response.status().as_u16()));
+        response.map(|body| open.follow(body))
     }
 }

@@ -9,6 +9,7 @@ use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
 use crate::health::AppHealth;
 use crate::limit::{Limit, Place};
+use crate::watched::Watched;
 
 /// The app of a sidecar. Cloning shares connections and limits.
 ///
@@ -22,6 +23,7 @@ pub struct App {
     grpc: GrpcChannel,
     limit: Option<Limit>,
     health: AppHealth,
+    watched: Watched,
 }
 
 impl App {
@@ -32,6 +34,7 @@ impl App {
             grpc,
             limit: None,
             health: AppHealth::default(),
+            watched: Watched::default(),
         }
     }
 
@@ -42,6 +45,7 @@ impl App {
             grpc,
             limit: None,
             health: AppHealth::default(),
+            watched: Watched::default(),
         }
     }
 
@@ -50,6 +54,19 @@ impl App {
     pub fn limited(mut self, limit: Option<Limit>) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Calls are told.
+    #[must_use]
+    pub fn watched(mut self, watched: Watched) -> Self {
+        self.grpc = self.grpc.watched(watched.clone());
+        self.watched = watched;
+        self
+    }
+
+    /// Whoever is told of calls.
+    pub(crate) fn watch(&self) -> &Watched {
+        &self.watched
     }
 
     /// The health of the app. While probes say that it is not well, invocations fail at once.
@@ -71,7 +88,10 @@ impl AppChannel for App {
         // The app is at work until its answer has ended.
         let place = Limit::place(self.limit.as_ref()).await?;
         let reply = match &self.http {
-            Some(http) => http.invoke(head, body).await?,
+            Some(http) => {
+                let watch = self.watched.begin(&head, &body);
+                watch.end(http.invoke(head, body).await)?
+            }
             None => self.grpc.invoke(head, body).await?,
         };
         Ok(Place::until_end_of(place, reply))

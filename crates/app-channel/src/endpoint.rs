@@ -19,6 +19,7 @@ use crate::channel::{ChannelError, HttpChannel, Prepared};
 use crate::failure;
 use crate::limit::{self, Limit};
 use crate::redirect::{Next, Place, next};
+use crate::watched::Watched;
 
 pub use settings::{EndpointError, EndpointSettings};
 
@@ -106,11 +107,18 @@ impl NamedEndpoint {
     }
 
     /// Calls it and waits for the head of the answer.
-    pub(crate) async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+    pub(crate) async fn invoke(
+        &self,
+        head: Cow<'_, Head>,
+        body: Body,
+        watched: &Watched,
+    ) -> Result<Reply, InvokeError> {
         match &*self.0 {
             Ok(ready) => {
                 let place = Limit::place(ready.limit.as_ref()).await?;
-                Ok(limit::Place::until_end_of(place, ready.send(head, body).await?))
+                let watch = watched.begin(&head, &body);
+                let reply = watch.end(ready.send(head, body).await)?;
+                Ok(limit::Place::until_end_of(place, reply))
             }
             Err(error) => Err(InvokeError::unsent(
                 Fault::Us,

@@ -12,6 +12,7 @@ use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel};
 use crate::endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
 use crate::limit::{Limit, Place};
+use crate::watched::Watched;
 
 /// How many URLs are known at once.
 const CAPACITY: usize = 256;
@@ -27,6 +28,8 @@ pub struct ExternalSettings {
     pub endpoints: Vec<EndpointSettings>,
     /// What stands between this host and the web.
     pub proxies: Proxies,
+    /// Whoever is told of calls.
+    pub watched: Watched,
 }
 
 /// Channels to the `http://…` and `https://…` addresses that callers name, and to endpoints that have a name. They
@@ -37,6 +40,7 @@ pub struct External {
     limit: Option<Limit>,
     tls: SystemTls,
     named: HashMap<String, NamedEndpoint>,
+    watched: Watched,
 }
 
 impl External {
@@ -58,6 +62,7 @@ impl External {
             limit: settings.max_concurrency.map(Limit::new),
             tls,
             named,
+            watched: settings.watched,
         };
         (external, errors)
     }
@@ -72,7 +77,8 @@ impl ExternalEndpoints for External {
     type Channel = ExternalChannel;
 
     fn named(&self, name: &str) -> Option<ExternalChannel> {
-        self.named.get(name).cloned().map(ExternalChannel::Named)
+        let endpoint = self.named.get(name)?.clone();
+        Some(ExternalChannel::Named(endpoint, self.watched.clone()))
     }
 
     fn url(&self, url: &str) -> Result<ExternalChannel, InvokeError> {
@@ -85,7 +91,11 @@ impl ExternalEndpoints for External {
             tls.map(Some).map_err(|error| Unusable(format!("{url}: {error}")))
         };
         match self.urls.get(url, tls) {
-            Ok(channel) => Ok(ExternalChannel::Url(channel, self.limit.clone())),
+            Ok(channel) => Ok(ExternalChannel::Url(
+                channel,
+                self.limit.clone(),
+                self.watched.clone(),
+            )),
             Err(Unusable(text)) => Err(unusable(text)),
         }
     }
@@ -115,19 +125,21 @@ pub(crate) fn unusable(text: String) -> InvokeError {
 #[derive(Clone, Debug)]
 pub enum ExternalChannel {
     /// An address.
-    Url(HttpChannel, Option<Limit>),
+    Url(HttpChannel, Option<Limit>, Watched),
     /// An endpoint that has a name.
-    Named(NamedEndpoint),
+    Named(NamedEndpoint, Watched),
 }
 
 impl AppChannel for ExternalChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match self {
-            Self::Url(channel, limit) => {
+            Self::Url(channel, limit, watched) => {
                 let place = Limit::place(limit.as_ref()).await?;
-                Ok(Place::until_end_of(place, channel.invoke(head, body).await?))
+                let watch = watched.begin(&head, &body);
+                let reply = watch.end(channel.invoke(head, body).await)?;
+                Ok(Place::until_end_of(place, reply))
             }
-            Self::Named(endpoint) => endpoint.invoke(head, body).await,
+            Self::Named(endpoint, watched) => endpoint.invoke(head, body, watched).await,
         }
     }
 

@@ -32,6 +32,7 @@ use transport::tls::OriginTls;
 use self::outgoing::{Message, Outgoing};
 use self::takes::Takes;
 use crate::failure;
+use crate::watched::{GrpcCall, Watched};
 
 const ON_INVOKE: &str = "/dapr.proto.runtime.v1.AppCallback/OnInvoke";
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -65,7 +66,7 @@ impl fmt::Debug for GrpcSettings {
 /// An invocation becomes a call of `AppCallback/OnInvoke`; a proxied call goes to the app as it is. A second
 /// connection is made only when the first one carries as many calls as it may.
 #[derive(Clone)]
-pub struct GrpcChannel(Arc<Inner>);
+pub struct GrpcChannel(Arc<Inner>, Watched);
 
 struct Inner {
     settings: GrpcSettings,
@@ -86,11 +87,18 @@ impl GrpcChannel {
             None => H2Origin::new(&settings.address, tasks),
             Some(tls) => H2Origin::with_tls(&settings.address, tls, tasks),
         };
-        Self(Arc::new(Inner {
+        let inner = Inner {
             settings,
             origin,
             takes: Takes::default(),
-        }))
+        };
+        Self(Arc::new(inner), Watched::default())
+    }
+
+    /// Invocations are told; proxied calls are not, since Dapr does not measure them here.
+    #[must_use]
+    pub fn watched(self, watched: Watched) -> Self {
+        Self(self.0, watched)
     }
 
     /// Calls a method with an empty message, and tells how that ended.
@@ -103,7 +111,7 @@ impl GrpcChannel {
         let request = post(PathAndQuery::from_static(path), headers, message);
         match self.0.origin.send(request).await {
             Ok(response) => {
-                let reply = answer::read(response, self.0.settings.max_message).await;
+                let (reply, _) = answer::read(response, self.0.settings.max_message).await;
                 GrpcStatus::new(reply.status.code, reply.status.message)
             }
             Err(error) => GrpcStatus::of_failure(&error),
@@ -165,19 +173,30 @@ impl AppChannel for GrpcChannel {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         self.complete(&mut headers, deadline);
         let path = PathAndQuery::from_static(ON_INVOKE);
+        let (begun, sent) = (Instant::now(), message.length());
         let request = post(path.clone(), headers.clone(), Outgoing::message(message.clone()));
         let mut answered = self.0.origin.send(request).await;
         if matches!(&answered, Err(error) if was_given_back(error)) {
             let request = post(path, headers, Outgoing::message(message));
             answered = self.0.origin.send(request).await;
         }
-        match answered {
+        let (reply, received) = match answered {
             Ok(response) => {
                 self.0.takes.learn(response.headers(), false);
-                Ok(answer::read(response, self.0.settings.max_message).await)
+                answer::read(response, self.0.settings.max_message).await
             }
-            Err(error) => Ok(answer::of_status(&GrpcStatus::of_failure(&error))),
+            Err(error) => (answer::of_status(&GrpcStatus::of_failure(&error)), 0),
+        };
+        if let Some(observer) = self.1.observer() {
+            observer.grpc_answered(GrpcCall {
+                method: ON_INVOKE,
+                status: reply.status.code,
+                sent: sent as u64,
+                received: received as u64,
+                latency: begun.elapsed(),
+            });
         }
+        Ok(reply)
     }
 
     async fn proxy(&self, head: Cow<'_, ProxiedHead>, body: Body) -> Result<Response<Body>, InvokeError> {

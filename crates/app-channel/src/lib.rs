@@ -26,6 +26,7 @@ mod request;
 mod response;
 mod url;
 mod wait;
+mod watched;
 
 pub use app::App;
 pub use channel::{ChannelError, HttpChannel, HttpProtocol, HttpSettings};
@@ -35,3 +36,4 @@ pub use grpc::{GrpcChannel, GrpcSettings};
 pub use health::{AppHealth, Probe, ProbeSettings};
 pub use limit::{Limit, Place};
 pub use wait::{load_app_configuration, load_subscriptions, wait_for_app};
+pub use watched::{GrpcCall, HttpCall, Observer, Watched};

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use transport::client::{ConnectError, probe};
 use transport::tls::OriginTls;
 
-use crate::channel::HttpChannel;
+use crate::app::App;
 
 const ATTEMPT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -62,20 +62,23 @@ pub async fn wait_for_app(
 }
 
 /// Asks the app for `/dapr/config`. Its content concerns actors alone, so any answer will do, and none will.
-pub async fn load_app_configuration(channel: &HttpChannel, app_id: &AppId) {
-    if ask(channel, app_id, "dapr/config").await {
+pub async fn load_app_configuration(app: &App, app_id: &AppId) {
+    if ask(app, app_id, "dapr/config").await {
         tracing::info!(target: "dapr.runtime", "Application configuration loaded");
     }
 }
 
 /// Asks the app for `/dapr/subscribe`, as it expects it of a sidecar that has a message bus. Its answer is not used:
 /// this sidecar delivers no messages.
-pub async fn load_subscriptions(channel: &HttpChannel, app_id: &AppId) {
-    ask(channel, app_id, "dapr/subscribe").await;
+pub async fn load_subscriptions(app: &App, app_id: &AppId) {
+    ask(app, app_id, "dapr/subscribe").await;
 }
 
 /// Whether the app answered at all.
-async fn ask(channel: &HttpChannel, app_id: &AppId, path: &'static str) -> bool {
+async fn ask(app: &App, app_id: &AppId, path: &'static str) -> bool {
+    let Some(channel) = app.as_http() else {
+        return false;
+    };
     let Ok(method) = MethodPath::parse(Bytes::from_static(path.as_bytes())) else {
         return false;
     };
@@ -85,10 +88,9 @@ async fn ask(channel: &HttpChannel, app_id: &AppId, path: &'static str) -> bool 
     if let Ok(app_id) = HeaderValue::from_str(app_id.as_str()) {
         head.headers.insert(invoke_core::headers::DAPR_APP_ID, app_id);
     }
-    let call = channel.send(Invocation {
-        head,
-        body: Body::empty(),
-    });
+    let body = Body::empty();
+    let watch = app.watch().begin(&head, &body);
+    let call = async { watch.end(channel.send(Invocation { head, body }).await) };
     match timeout(ANSWER, call).await {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {

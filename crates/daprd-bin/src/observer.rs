@@ -3,15 +3,16 @@
 use std::time::Instant;
 
 use http::HeaderValue;
+use invoke_core::End;
 use invoke_core::attempts::Named;
-use invoke_core::observe::{Exchange, Observe, Request, Ticket};
-use invoke_core::{End, Origin};
+use invoke_core::observe::{Api, Exchange, Gate, Observe, Request, Ticket};
 use percent_encoding::percent_decode_str;
 use resources::ApiLogging;
 use telemetry::log::{ApiCall, Log};
+use telemetry::metrics::CallMetrics;
 
-/// Everybody who sees calls. Another observer joins as a pair: `(ApiLog, Another)`.
-pub type Observers = ApiLog;
+/// Everybody who sees calls. Another observer joins as a pair.
+pub type Observers = (ApiLog, Option<CallMetrics>);
 
 /// Logs calls of the API, if that is wanted.
 pub struct ApiLog {
@@ -50,7 +51,7 @@ impl Observe for ApiLog {
     type Ticket = Option<ApiTicket>;
     type Meters = ();
 
-    fn meters(&self, _: Named<'_>) {}
+    fn meters(&self, _: Named<'_>, _: &str) {}
 
     fn begin(&self, exchange: Exchange<'_>, _: Option<&()>) -> Option<ApiTicket> {
         let Exchange::Door(request) = exchange else {
@@ -60,8 +61,9 @@ impl Observe for ApiLog {
             return None;
         }
         let (is_http, method) = match request.api {
-            Origin::Http => (true, self.http_method(request)?),
-            Origin::Grpc => (false, request.path.to_owned()),
+            Api::Http => (true, self.http_method(request)?),
+            Api::Grpc => (false, request.path.to_owned()),
+            Api::Public | Api::Internal => return None,
         };
         Some(ApiTicket {
             log: self.log.clone(),
@@ -88,7 +90,7 @@ pub struct ApiTicket {
 }
 
 impl Ticket for ApiTicket {
-    fn turned_away(&mut self) {
+    fn turned_away(&mut self, _: Gate) {
         self.is_let_in = false;
     }
 

@@ -86,11 +86,8 @@ impl<A: AppChannel, P: Authorize, O: Observe> Inbound<A, P, O> {
 
     async fn invoke(&self, app: &A, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         let exchange = Exchange::App(Call::Invoked(&head));
-        let mut open = OpenExchange::new(self.observer.begin(exchange, None));
-        let mut reply = app.invoke(head, body).await?;
-        open.status(reply.status.code);
-        reply.body = open.follow(reply.body);
-        Ok(reply)
+        let open = OpenExchange::new(self.observer.begin(exchange, None));
+        open.replied(app.invoke(head, body).await)
     }
 
     async fn proxy(
@@ -112,7 +109,7 @@ impl<A: AppChannel, P: Authorize, O: Observe> Inbound<A, P, O> {
             Some(app) => {
                 let exchange = Exchange::App(Call::Proxied(&head));
                 let open = OpenExchange::new(self.observer.begin(exchange, None));
-                Ok(app.proxy(head, body).await?.map(|body| open.follow(body)))
+                open.relayed(app.proxy(head, body).await)
             }
             None => Err(InvokeError::unsent(Fault::Us, Cause::NoApp)),
         }
@@ -151,10 +148,8 @@ impl<A: AppChannel, P: Authorize, O: Observe> Receive for Inbound<A, P, O> {
         };
         let mut open = OpenExchange::new(self.observer.begin(exchange, None));
         self.judge(caller, &head.method, Manner::Invoked(head.verb))?;
-        let mut reply = self.invoke(app, Cow::Owned(head), body).await?;
-        open.status(reply.status.code);
-        reply.body = open.follow(reply.body);
-        Ok(reply)
+        open.taken();
+        open.replied(self.invoke(app, Cow::Owned(head), body).await)
     }
 
     async fn receive_proxied(
@@ -171,8 +166,7 @@ impl<A: AppChannel, P: Authorize, O: Observe> Receive for Inbound<A, P, O> {
                     call: Call::Proxied(&head),
                 };
                 let open = OpenExchange::new(self.observer.begin(exchange, None));
-                let answer = self.proxy(caller, Cow::Owned(head), body).await?;
-                Ok(answer.map(|body| open.follow(body)))
+                open.relayed(self.proxy(caller, Cow::Owned(head), body).await)
             }
             // A peer must not reach others under the identity of this sidecar.
             _ => {

@@ -4,15 +4,20 @@
 //! told is borrowed: nothing is made for an observer that does not want it. `()` is the observer that is not there, a
 //! pair of observers is one observer, and a ticket that is `None` stands for an exchange that is of no interest.
 
-use http::{HeaderValue, Method};
+mod relayed;
+
+pub(crate) use relayed::status_in;
+
+use http::{HeaderValue, Method, Response};
 
 use crate::attempts::Named;
 use crate::balance::Endpoint;
 use crate::body::{Body, End};
-use crate::id::AppRef;
+use crate::error::InvokeError;
 use crate::inbound::Caller;
-use crate::invocation::{Head, Origin};
+use crate::invocation::Head;
 use crate::proxied::ProxiedHead;
+use crate::reply::Reply;
 
 /// Told of every exchange, where it happens.
 pub trait Observe: Send + Sync + 'static {
@@ -21,31 +26,46 @@ pub trait Observe: Send + Sync + 'static {
     /// What it keeps for each target: handles of metrics, so that they are not looked up for each call.
     type Meters: Send + Sync + 'static;
 
-    /// What it keeps for a target that was found.
-    fn meters(&self, target: Named<'_>) -> Self::Meters;
+    /// What it keeps for a target that was found, and that callers call by `text`.
+    fn meters(&self, target: Named<'_>, text: &str) -> Self::Meters;
 
-    /// An exchange begins. Those with another app have what is kept for it.
+    /// An exchange begins. An attempt has what is kept for its target.
     fn begin(&self, exchange: Exchange<'_>, meters: Option<&Self::Meters>) -> Self::Ticket;
 
-    /// An answer of the HTTP API carries an error code of Dapr.
-    fn error_code(&self, code: &'static str) {
+    /// An answer of an API carries an error code of Dapr.
+    fn error_code(&self, code: &str) {
         let _ = code;
     }
 }
 
 /// Follows one exchange. It hears its end in any case, also when its caller goes away.
-pub trait Ticket: Send + 'static {
+pub trait Ticket: Send + Unpin + 'static {
     /// Whether nobody listens.
     fn is_silent(&self) -> bool {
         false
     }
 
-    /// A door turned the caller away before it looked at what it wants (a wrong token, a preflight).
-    fn turned_away(&mut self) {}
+    /// A door turned the caller away before it looked at what it wants.
+    fn turned_away(&mut self, at: Gate) {
+        let _ = at;
+    }
+
+    /// A door of gRPC has found out what the call is. Calls that it is not said of are none that Dapr measures.
+    fn found(&mut self, call: Rpc<'_>) {
+        let _ = call;
+    }
+
+    /// The other side has the call: a connection was there, or access control let it in.
+    fn taken(&mut self) {}
 
     /// The status of the answer: of HTTP from 100 on, of gRPC below. That of a proxied call comes at its end.
     fn status(&mut self, status: i32) {
         let _ = status;
+    }
+
+    /// There is no answer.
+    fn failed(&mut self, error: &InvokeError) {
+        let _ = error;
     }
 
     /// The exchange is over; so many bytes of the answer's body were handed on.
@@ -60,12 +80,12 @@ pub trait Ticket: Send + 'static {
 pub enum Exchange<'a> {
     /// A request at an API of this sidecar.
     Door(Request<'a>),
-    /// An attempt of a call towards another sidecar.
+    /// An attempt of a call towards another sidecar or an external endpoint, or of a proxied call of the app to itself.
     Attempt {
-        /// The app.
-        app: &'a AppRef,
-        /// Which of its sidecars.
-        endpoint: &'a Endpoint,
+        /// The target.
+        target: Named<'a>,
+        /// Which of its sidecars, if it has some.
+        endpoint: Option<&'a Endpoint>,
         /// The call.
         call: Call<'a>,
     },
@@ -80,17 +100,59 @@ pub enum Exchange<'a> {
     App(Call<'a>),
 }
 
+/// An API of this sidecar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// The HTTP API.
+    Http,
+    /// What of it is on the public port.
+    Public,
+    /// The gRPC API.
+    Grpc,
+    /// What other sidecars call.
+    Internal,
+}
+
+/// Where a door turned a caller away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Before anything else: what there is was not for this caller (a method that is not there, metadata that cannot
+    /// be read, a wrong token of the gRPC API).
+    Outer,
+    /// Before the route was taken: a preflight, a wrong token of the HTTP API.
+    Inner,
+}
+
+/// What a call of a gRPC API is.
+#[derive(Clone, Copy, Debug)]
+pub enum Rpc<'a> {
+    /// A method of the API with one message in each direction.
+    Unary {
+        /// The full method.
+        method: &'a str,
+        /// How long the message of the call is, in bytes.
+        message: u64,
+    },
+    /// A call of an app that is passed on.
+    Relayed {
+        /// The full method.
+        method: &'a str,
+    },
+}
+
 /// A request at an API.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Which API.
-    pub api: Origin,
+    pub api: Api,
     /// The HTTP method.
     pub method: &'a Method,
     /// The path as it came, without the query.
     pub path: &'a str,
     /// What the caller calls itself.
     pub user_agent: Option<&'a HeaderValue>,
+    /// How long the caller says that the body is.
+    pub content_length: Option<&'a HeaderValue>,
 }
 
 /// A call on one of the two roads.
@@ -106,9 +168,30 @@ impl Observe for () {
     type Ticket = ();
     type Meters = ();
 
-    fn meters(&self, _: Named<'_>) {}
+    fn meters(&self, _: Named<'_>, _: &str) {}
 
     fn begin(&self, _: Exchange<'_>, _: Option<&()>) {}
+}
+
+/// An observer that may not be there.
+impl<O: Observe> Observe for Option<O> {
+    type Ticket = Option<O::Ticket>;
+    type Meters = Option<O::Meters>;
+
+    fn meters(&self, target: Named<'_>, text: &str) -> Self::Meters {
+        self.as_ref().map(|observer| observer.meters(target, text))
+    }
+
+    fn begin(&self, exchange: Exchange<'_>, meters: Option<&Self::Meters>) -> Self::Ticket {
+        let meters = meters.and_then(Option::as_ref);
+        self.as_ref().map(|observer| observer.begin(exchange, meters))
+    }
+
+    fn error_code(&self, code: &str) {
+        if let Some(observer) = self {
+            observer.error_code(code);
+        }
+    }
 }
 
 impl Ticket for () {
@@ -124,9 +207,27 @@ impl<T: Ticket> Ticket for Option<T> {
         self.as_ref().is_none_or(Ticket::is_silent)
     }
 
-    fn turned_away(&mut self) {
+    fn turned_away(&mut self, at: Gate) {
         if let Some(ticket) = self {
-            ticket.turned_away();
+            ticket.turned_away(at);
+        }
+    }
+
+    fn found(&mut self, call: Rpc<'_>) {
+        if let Some(ticket) = self {
+            ticket.found(call);
+        }
+    }
+
+    fn taken(&mut self) {
+        if let Some(ticket) = self {
+            ticket.taken();
+        }
+    }
+
+    fn failed(&mut self, error: &InvokeError) {
+        if let Some(ticket) = self {
+            ticket.failed(error);
         }
     }
 
@@ -147,8 +248,8 @@ impl<A: Observe, B: Observe> Observe for (A, B) {
     type Ticket = (A::Ticket, B::Ticket);
     type Meters = (A::Meters, B::Meters);
 
-    fn meters(&self, target: Named<'_>) -> Self::Meters {
-        (self.0.meters(target), self.1.meters(target))
+    fn meters(&self, target: Named<'_>, text: &str) -> Self::Meters {
+        (self.0.meters(target, text), self.1.meters(target, text))
     }
 
     fn begin(&self, exchange: Exchange<'_>, meters: Option<&Self::Meters>) -> Self::Ticket {
@@ -158,7 +259,7 @@ impl<A: Observe, B: Observe> Observe for (A, B) {
         )
     }
 
-    fn error_code(&self, code: &'static str) {
+    fn error_code(&self, code: &str) {
         self.0.error_code(code);
         self.1.error_code(code);
     }
@@ -169,9 +270,24 @@ impl<A: Ticket, B: Ticket> Ticket for (A, B) {
         self.0.is_silent() && self.1.is_silent()
     }
 
-    fn turned_away(&mut self) {
-        self.0.turned_away();
-        self.1.turned_away();
+    fn turned_away(&mut self, at: Gate) {
+        self.0.turned_away(at);
+        self.1.turned_away(at);
+    }
+
+    fn found(&mut self, call: Rpc<'_>) {
+        self.0.found(call);
+        self.1.found(call);
+    }
+
+    fn taken(&mut self) {
+        self.0.taken();
+        self.1.taken();
+    }
+
+    fn failed(&mut self, error: &InvokeError) {
+        self.0.failed(error);
+        self.1.failed(error);
     }
 
     fn status(&mut self, status: i32) {
@@ -201,9 +317,30 @@ impl<T: Ticket> OpenExchange<T> {
     }
 
     /// See [`Ticket::turned_away`].
-    pub fn turned_away(&mut self) {
+    pub fn turned_away(&mut self, at: Gate) {
         if let Some(ticket) = &mut self.0 {
-            ticket.turned_away();
+            ticket.turned_away(at);
+        }
+    }
+
+    /// See [`Ticket::found`].
+    pub fn found(&mut self, call: Rpc<'_>) {
+        if let Some(ticket) = &mut self.0 {
+            ticket.found(call);
+        }
+    }
+
+    /// See [`Ticket::taken`].
+    pub fn taken(&mut self) {
+        if let Some(ticket) = &mut self.0 {
+            ticket.taken();
+        }
+    }
+
+    /// See [`Ticket::failed`].
+    pub fn failed(&mut self, error: &InvokeError) {
+        if let Some(ticket) = &mut self.0 {
+            ticket.failed(error);
         }
     }
 
@@ -221,13 +358,54 @@ impl<T: Ticket> OpenExchange<T> {
         }
     }
 
-    /// The exchange lasts as long as the body of its answer.
+    /// The exchange lasts as long as the body of its answer. A body that is at hand is as good as handed on: to follow
+    /// it would be to allocate.
     #[must_use]
     pub fn follow(self, body: Body) -> Body {
         if self.is_silent() {
             return body;
         }
+        if let Some(data) = body.as_full() {
+            self.end(End::Whole, data.len() as u64);
+            return body;
+        }
         body.on_end(move |end, bytes| self.end(end, bytes))
+    }
+
+    /// What came of an invocation, which lasts as long as the body of its answer.
+    pub(crate) fn replied(mut self, reply: Result<Reply, InvokeError>) -> Result<Reply, InvokeError> {
+        match reply {
+            Ok(mut reply) => {
+                self.taken();
+                self.status(reply.status.code);
+                reply.body = self.follow(reply.body);
+                Ok(reply)
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// What came of a proxied call, whose status comes at the end of its answer.
+    pub(crate) fn relayed(
+        mut self,
+        answer: Result<Response<Body>, InvokeError>,
+    ) -> Result<Response<Body>, InvokeError> {
+        match answer {
+            Ok(answer) => {
+                self.taken();
+                if self.is_silent() {
+                    return Ok(answer);
+                }
+                Ok(relayed::follow(self, answer))
+            }
+            Err(error) => {
+                self.failed(&error);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::ports::{AppChannel, Authorize, ExternalEndpoints, Invoke, Peers, Reso
 use crate::proxied::Proxied;
 use crate::reply::{Reply, Route};
 use crate::targets::{App, Bound, Found, Peer, Targets};
-use attempt::{ToChannel, ToPeer, ToSelf, attempts};
+use attempt::{ProxyToSelf, ProxyToSelfAgain, ToChannel, ToChannelAgain, ToPeer, ToSelf, attempts};
 
 /// How many bytes of a body of known length are kept for another attempt.
 const REPLAY_BOUND: u64 = 64 * 1024;
@@ -122,7 +122,7 @@ where
                     external: Some(self.external.url(url)?),
                     app: None,
                     policy: self.policies.policy(Named::External(url)),
-                    meters: self.inbound.observer().meters(Named::External(url)),
+                    meters: self.inbound.observer().meters(Named::External(url), text),
                 });
             }
         };
@@ -144,7 +144,7 @@ where
         Ok(Bound {
             is_url: false,
             policy: self.policies.policy(name),
-            meters: self.inbound.observer().meters(name),
+            meters: self.inbound.observer().meters(name, text),
             external,
             app: Some(app),
         })
@@ -172,15 +172,21 @@ where
         &self,
         found: &FoundBy<X, T, O>,
         channel: &X::Channel,
+        name: &str,
         call: Invocation,
     ) -> Result<Reply, InvokeError> {
         let Invocation { head, body } = call;
+        let way = ToChannel {
+            channel,
+            name,
+            observer: self.inbound.observer(),
+            meters: &found.meters,
+        };
         let mut reply = if found.policy.is_none() {
-            channel.invoke(Cow::Owned(head), body).await?
+            way.invoke(Cow::Owned(head), body).await?
         } else {
-            let head = &head;
             let (run, replay) = self.begin(found, body, false);
-            attempts(run, replay, &ToChannel { channel, head }).await?
+            attempts(run, replay, &ToChannelAgain { way, head: &head }).await?
         };
         reply.route = Route::External;
         Ok(reply)
@@ -243,7 +249,7 @@ where
         let found = self.find(target)?;
         match (&found.external, &found.app) {
             // These ways are in boxes: most calls go another way, and need not make room for them.
-            (Some(channel), _) => Box::pin(self.to_external(&found, channel, call)).await,
+            (Some(channel), _) => Box::pin(self.to_external(&found, channel, target, call)).await,
             (None, Some(App::Peer(peer))) => self.to_peer(&found, peer, call).await,
             (None, _) => Box::pin(self.to_self(&found, call)).await,
         }
@@ -277,11 +283,15 @@ where
             }
             _ => {
                 self.identity.stamp_proxied(headers, self.identity.callee());
-                let inbound = &*self.inbound;
+                let way = ProxyToSelf {
+                    inbound: &self.inbound,
+                    app: self.identity.app_id(),
+                    meters: &found.meters,
+                };
                 if found.policy.is_none() {
-                    return Box::pin(inbound.proxy_for_self(Cow::Owned(head), body)).await;
+                    return Box::pin(way.proxy(Cow::Owned(head), body)).await;
                 }
-                let way = ToSelf { inbound, head: &head };
+                let way = ProxyToSelfAgain { way, head: &head };
                 let (run, replay) = self.begin(&found, body, true);
                 Box::pin(attempts(run, replay, &way)).await
             }

@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::access::{AccessControl, Api, without_empty_scalars};
 use crate::expand::expand_environment;
 use crate::lenient;
+use crate::metric::Metric;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
 
 /// A configuration that cannot be used.
@@ -141,25 +142,6 @@ pub struct Otel {
     /// `host:port`.
     #[serde(deserialize_with = "lenient::text")]
     pub endpoint_address: String,
-}
-
-/// What is measured.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Metric {
-    /// Whether anything is; on by default.
-    #[serde(deserialize_with = "lenient::boolean")]
-    pub enabled: Option<bool>,
-    /// Whether error codes are counted.
-    #[serde(deserialize_with = "lenient::boolean")]
-    pub record_error_codes: Option<bool>,
-    /// How HTTP is measured, as it is written.
-    pub http: Option<Value>,
-    /// Bounds of latencies in milliseconds.
-    pub latency_distribution_buckets: Option<Vec<i64>>,
-    /// Rewriting of labels, as it is written.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub rules: Vec<Value>,
 }
 
 /// Middleware in order.
@@ -349,21 +331,7 @@ impl figment::Provider for Layer {
 impl Configuration {
     /// What is measured: `spec.metrics` laid over `spec.metric`.
     pub fn metric(&self) -> Metric {
-        let (below, above) = (&self.metric, &self.metrics);
-        Metric {
-            enabled: above.enabled.or(below.enabled).or(Some(true)),
-            record_error_codes: above.record_error_codes.or(below.record_error_codes),
-            http: above.http.clone().or_else(|| below.http.clone()),
-            latency_distribution_buckets: above
-                .latency_distribution_buckets
-                .clone()
-                .or_else(|| below.latency_distribution_buckets.clone()),
-            rules: if above.rules.is_empty() {
-                below.rules.clone()
-            } else {
-                above.rules.clone()
-            },
-        }
+        self.metrics.over(&self.metric)
     }
 
     /// The components that must not be loaded: a type, or a type and a version after a slash.

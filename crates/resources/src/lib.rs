@@ -19,6 +19,7 @@ mod http_endpoint;
 mod item;
 mod lenient;
 mod manifest;
+mod metric;
 mod received;
 mod secrets;
 #[cfg(test)]
@@ -28,13 +29,14 @@ mod yaml;
 pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
 pub use component::Component;
 pub use configuration::{
-    ApiLogging, Configuration, ConfigurationError, Feature, Handler, Metric, NameResolution, Pipeline,
-    Tracing, load_configuration,
+    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Pipeline, Tracing,
+    load_configuration,
 };
 pub use expand::expand_environment;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
 pub use item::{Item, SecretRef};
 pub use manifest::{Filter, Head, LoadError, Loaded, Resource, load_resources};
+pub use metric::{Metric, MetricHttp, MetricLabel, MetricRule};
 pub use received::{DecodeError, decode_configuration, decode_resources};
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

@@ -54,7 +54,7 @@ pub fn decode_configuration(name: &str, document: &[u8]) -> Result<Configuration
 }
 
 /// The keys of a configuration. In JSON their case does not matter; in files, which are YAML, it does.
-const KEYS: [&str; 47] = [
+const KEYS: [&str; 53] = [
     "accessControl",
     "action",
     "allowed",
@@ -71,11 +71,14 @@ const KEYS: [&str; 47] = [
     "deny",
     "enabled",
     "endpointAddress",
+    "excludeVerbs",
     "features",
     "handlers",
     "http",
     "httpPipeline",
     "httpVerb",
+    "increasedCardinality",
+    "labels",
     "latencyDistributionBuckets",
     "logging",
     "metric",
@@ -87,9 +90,11 @@ const KEYS: [&str; 47] = [
     "omitHealthChecks",
     "operations",
     "otel",
+    "pathMatching",
     "policies",
     "protocol",
     "recordErrorCodes",
+    "regex",
     "rules",
     "samplingRate",
     "scopes",
@@ -101,11 +106,12 @@ const KEYS: [&str; 47] = [
     "trustDomain",
     "type",
     "version",
+    "workflow",
     "zipkin",
 ];
 
 /// The document with its keys as they are looked for. Of a key in two spellings the right one counts. What stands below
-/// `configuration` belongs to a resolver.
+/// `configuration` belongs to a resolver; the keys of `regex` are texts that stand in place of others.
 fn respelled(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -114,7 +120,7 @@ fn respelled(value: Value) -> Value {
             for (key, value) in map {
                 let known = KEYS.iter().find(|known| known.eq_ignore_ascii_case(&key));
                 let value = match known {
-                    Some(&"configuration") => value,
+                    Some(&"configuration" | &"regex") => value,
                     _ => respelled(value),
                 };
                 match known {
@@ -214,8 +220,10 @@ mod tests {
     #[test]
     fn the_case_of_keys_does_not_matter() {
         let text = r#"{"spec":{"tracing":{"samplingRate":"1","stdout":true,"zipkin":{"endpointAddress":"z"},
-            "otel":{"protocol":"grpc"}},"metric":{"enabled":true,"recordErrorCodes":true,"http":{},
-            "latencyDistributionBuckets":[1],"rules":[1]},"metrics":{"enabled":false},
+            "otel":{"protocol":"grpc"}},"metric":{"enabled":true,"recordErrorCodes":true,
+            "http":{"increasedCardinality":true,"pathMatching":["/Name"],"excludeVerbs":true},"workflow":{},
+            "latencyDistributionBuckets":[1],"rules":[{"name":"r","labels":[{"name":"l","regex":{"NAME":"Name"}}]}]},
+            "metrics":{"enabled":false},
             "httpPipeline":{"handlers":[{"name":"a","type":"b","version":"v1"}]},
             "appHttpPipeline":{"handlers":[{"name":"c"}]},"features":[{"name":"f","enabled":true}],
             "nameResolution":{"component":"mdns","version":"v1","configuration":{"KeyOfTheirs":"x"}},
@@ -237,6 +245,7 @@ mod tests {
             );
         }
         assert_eq!(right.name_resolution.configuration["KeyOfTheirs"], "x");
+        assert_eq!(right.metric().rules[0].labels[0].regex["NAME"], "Name");
         assert!(KEYS.iter().all(|key| text.contains(&format!("\"{key}\":"))));
         let both = br#"{"spec":{"ACCESSCONTROL":{"defaultAction":"allow"},"accessControl":{"defaultAction":"deny"}}}"#;
         let both = decode_configuration("c", both).unwrap().access_control.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use lifecycle::Shutdown;
@@ -80,6 +80,7 @@ impl Handler for Exposition {
             .get(header::ACCEPT_ENCODING)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|codings| codings.split(',').any(|coding| coding.trim().starts_with("gzip")));
+        let escaping = escaping(request.headers());
         let metrics = self.0.clone();
         let text = tokio::task::spawn_blocking(move || {
             let text = metrics.expose();
@@ -96,8 +97,7 @@ impl Handler for Exposition {
         };
         let mut response = Response::new(Full::new(Bytes::from(text)));
         let headers = response.headers_mut();
-        let kind = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(escaping));
         if wants_gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -105,9 +105,64 @@ impl Handler for Exposition {
     }
 }
 
+/// The kind of the text. How names are escaped is what the scraper wants; the names of our families need none of it.
+fn escaping(headers: &HeaderMap) -> &'static str {
+    const KINDS: [&str; 4] = [
+        "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+        "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
+        "text/plain; version=0.0.4; charset=utf-8; escaping=dots",
+        "text/plain; version=0.0.4; charset=utf-8; escaping=values",
+    ];
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    let texts = accept.unwrap_or_default().split(',').map(str::trim);
+    let text = texts
+        .filter(|kind| kind.starts_with("text/plain"))
+        .find_map(|kind| {
+            let wanted = kind
+                .split(';')
+                .find_map(|part| part.trim().strip_prefix("escaping="))?;
+            KINDS
+                .into_iter()
+                .find(|known| known.ends_with(&format!("={wanted}")))
+        });
+    text.unwrap_or(KINDS[0])
+}
+
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     // Writing to memory cannot fail.
     let _ = encoder.write_all(text);
     encoder.finish().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_scraper_wants_of_names() {
+        for (accept, wanted) in [
+            ("", "underscores"),
+            ("*/*", "underscores"),
+            (
+                "text/plain;version=0.0.4;escaping=allow-utf-8;q=0.3,*/*;q=0.1",
+                "allow-utf-8",
+            ),
+            (
+                "application/openmetrics-text;escaping=values,text/plain; escaping=dots",
+                "dots",
+            ),
+            ("text/plain;escaping=x", "underscores"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            let kind = escaping(&headers);
+            assert_eq!(
+                kind,
+                format!("text/plain; version=0.0.4; charset=utf-8; escaping={wanted}")
+            );
+        }
+    }
 }

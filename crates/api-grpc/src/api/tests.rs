@@ -65,7 +65,7 @@ impl Observe for Calls {
     type Ticket = CallTicket;
     type Meters = ();
 
-    fn meters(&self, _: Named<'_>) {}
+    fn meters(&self, _: Named<'_>, _: &str) {}
 
     fn begin(&self, exchange: Exchange<'_>, _: Option<&()>) -> CallTicket {
         let Exchange::Door(request) = exchange else {

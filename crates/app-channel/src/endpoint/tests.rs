@@ -98,7 +98,7 @@ fn call(verb: Verb, method: &str, body: Body) -> Invocation {
 
 async fn answered(endpoint: &NamedEndpoint, call: Invocation) -> Result<(i32, String), String> {
     let reply = endpoint
-        .invoke(Cow::Owned(call.head), call.body)
+        .invoke(Cow::Owned(call.head), call.body, &crate::Watched::default())
         .await
         .map_err(|error| error.to_string())?;
     let body = reply.body.collect().await.unwrap().to_bytes();

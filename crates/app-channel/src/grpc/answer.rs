@@ -15,17 +15,17 @@ pub(super) fn of_status(status: &GrpcStatus) -> Reply {
     Reply::new(wire(status), Route::Local)
 }
 
-/// Reads the answer: its one message, and the status behind it.
-pub(super) async fn read(response: Response<CountedBody>, max: usize) -> Reply {
+/// Reads the answer: its one message, and the status behind it. The number is the length of the message.
+pub(super) async fn read(response: Response<CountedBody>, max: usize) -> (Reply, usize) {
     let (parts, body) = response.into_parts();
     if let Some(status) = GrpcStatus::from_headers(&parts.headers) {
         // All of it is in the head, which then has what else the trailers would have.
         let mut reply = of_status(&status);
         reply.trailers = metadata(parts.headers);
-        return reply;
+        return (reply, 0);
     }
     if let Some(status) = GrpcStatus::of_head(parts.status, &parts.headers) {
-        return of_status(&status);
+        return (of_status(&status), 0);
     }
     let message = match Encoding::of(&parts.headers) {
         Ok(encoding) => message(body, encoding, max).await,
@@ -36,7 +36,9 @@ pub(super) async fn read(response: Response<CountedBody>, max: usize) -> Reply {
         Err(status) => (None, HeaderMap::new(), status),
     };
     let mut reply = of_status(&status);
+    let mut length = 0;
     if status.code == code::OK {
+        length = data.as_ref().map_or(0, Bytes::len);
         match read_response(&data.unwrap_or_default(), &mut reply) {
             Ok(data) => reply.body = Body::full(data),
             Err(error) => reply = of_status(&GrpcStatus::new(code::INTERNAL, error.to_string())),
@@ -44,7 +46,7 @@ pub(super) async fn read(response: Response<CountedBody>, max: usize) -> Reply {
     }
     reply.headers = metadata(parts.headers);
     reply.trailers = metadata(trailers);
-    reply
+    (reply, length)
 }
 
 type Read = (Option<Bytes>, HeaderMap, GrpcStatus);

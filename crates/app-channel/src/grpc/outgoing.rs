@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use invoke_core::{Body, BoxError};
-use transport::grpc::RelayedRequest;
+use transport::grpc::{MESSAGE_HEAD, RelayedRequest};
 
 /// One message, framed: its head with the body joined to it, or the body behind it in the pieces in which it came.
 /// Cloning shares the bytes.
@@ -30,6 +30,14 @@ impl Message {
             head: out.freeze(),
             pieces: Vec::new(),
         }
+    }
+}
+
+impl Message {
+    /// How long the message is, without its head.
+    pub(super) fn length(&self) -> usize {
+        let pieces: usize = self.pieces.iter().map(Bytes::len).sum();
+        (self.head.len() + pieces).saturating_sub(MESSAGE_HEAD)
     }
 }
 

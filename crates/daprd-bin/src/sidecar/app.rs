@@ -2,6 +2,7 @@
 
 use app_channel::{
     App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit, Probe, ProbeSettings,
+    Watched,
 };
 use http::HeaderValue;
 use transport::tls::{OriginTls, Trust};
@@ -17,6 +18,7 @@ pub(super) fn app_channel(
     settings: &Settings,
     options: &Options,
     environment: &Environment,
+    watched: &Watched,
     parts: &Parts,
 ) -> Result<Option<App>, Fatal> {
     let app = &settings.app;
@@ -39,7 +41,9 @@ pub(super) fn app_channel(
     let protocol = match app.protocol {
         AppProtocol::Http | AppProtocol::Https => HttpProtocol::Http,
         AppProtocol::H2c => HttpProtocol::H2c,
-        AppProtocol::Grpc | AppProtocol::Grpcs => return Ok(Some(App::grpc(grpc).limited(limit))),
+        AppProtocol::Grpc | AppProtocol::Grpcs => {
+            return Ok(Some(App::grpc(grpc).limited(limit).watched(watched.clone())));
+        }
     };
     let settings = HttpSettings {
         protocol,
@@ -50,7 +54,9 @@ pub(super) fn app_channel(
         max_header_bytes: app_header_limit(options),
     };
     let http = HttpChannel::new(settings, parts.connections.clone())?;
-    Ok(Some(App::http(http, grpc).limited(limit)))
+    Ok(Some(
+        App::http(http, grpc).limited(limit).watched(watched.clone()),
+    ))
 }
 
 fn base(protocol: AppProtocol, address: &str) -> String {
@@ -102,7 +108,7 @@ pub(super) async fn wait_for_app(settings: &Settings, parts: &Parts) -> Result<b
 pub(super) async fn attend(
     settings: &Settings,
     options: &Options,
-    app: &App,
+    (app, watched): (&App, &Watched),
     asks_subscriptions: bool,
     parts: &Parts,
 ) -> Result<(), Fatal> {
@@ -113,7 +119,7 @@ pub(super) async fn attend(
         first.await;
         return Ok(());
     };
-    let probe = probe(settings, options, &wanted.path, parts)?;
+    let probe = probe(settings, options, &wanted.path, parts)?.watched(watched.clone());
     let probes = ProbeSettings {
         interval: wanted.interval,
         timeout: wanted.timeout,
@@ -174,9 +180,11 @@ fn first_questions(
 ) -> impl Future<Output = ()> + Send + use<> {
     let (app_id, asks) = (settings.app_id.as_str().into(), settings.asks_app_config);
     async move {
-        let Some(channel) = app.as_http() else { return };
+        if app.as_http().is_none() {
+            return;
+        }
         if asks {
-            app_channel::load_app_configuration(channel, &app_id).await;
+            app_channel::load_app_configuration(&app, &app_id).await;
         } else {
             tracing::warn!(
                 target: SCOPE,
@@ -184,7 +192,7 @@ fn first_questions(
             );
         }
         if asks_subscriptions {
-            app_channel::load_subscriptions(channel, &app_id).await;
+            app_channel::load_subscriptions(&app, &app_id).await;
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use api_core::ComponentInfo;
 use resources::{Component, Configuration, Resource, SecretStore};
+use telemetry::metrics::StartMetrics;
 
 use super::kube_store;
 use crate::fatal::ComponentsError;
@@ -46,6 +47,7 @@ pub(super) struct Accepted {
 pub(super) fn accept(
     components: Vec<Component>,
     configuration: &Configuration,
+    counters: Option<&StartMetrics>,
 ) -> Result<Accepted, ComponentsError> {
     tracing::info!(target: SCOPE, "Loading components…");
     let mut accepted = Accepted::default();
@@ -54,7 +56,15 @@ pub(super) fn accept(
         .filter(|component| is_allowed(component, configuration.denied_components()))
         .partition(|component| component.category() == Some("secretstores"));
     for component in stores.into_iter().chain(others) {
-        match check(&component) {
+        let checked = check(&component);
+        match (counters, &checked) {
+            (Some(counters), Ok(_)) => counters.component_set_up(&component.kind),
+            (Some(counters), Err(ComponentsError::Init { .. })) => {
+                counters.component_failed(&component.kind, &component.head.name);
+            }
+            _ => {}
+        }
+        match checked {
             Ok(store) => {
                 tracing::info!(target: SCOPE, "Component loaded: {}", component.log_name());
                 if let Some(store) = store {

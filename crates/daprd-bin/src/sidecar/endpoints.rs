@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app_channel::{External, ExternalSettings, NamedEndpoint};
+use app_channel::{External, ExternalSettings, NamedEndpoint, Watched};
 use lifecycle::Tasks;
 use resources::{HttpEndpoint, SecretSource};
 use transport::client::Proxies;
@@ -41,6 +41,7 @@ pub(super) fn external(
     endpoints: &[HttpEndpoint],
     settings: &Settings,
     options: &Options,
+    watched: &Watched,
     connections: &Tasks,
 ) -> External {
     let (proxies, findings) = Proxies::of(|name| std::env::var(name).ok());
@@ -55,6 +56,7 @@ pub(super) fn external(
         max_concurrency: settings.app.max_concurrency.map(|places| places as usize),
         endpoints: endpoints.iter().map(settings_of).collect(),
         proxies,
+        watched: watched.clone(),
     };
     let (external, errors) = External::new(settings, connections);
     for error in errors {

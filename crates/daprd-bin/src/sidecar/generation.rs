@@ -22,6 +22,7 @@ use super::access;
 use super::apis::{api_settings, grpc_settings, is_traced, metadata};
 use super::endpoints;
 use super::given::Given;
+use super::metrics::Measuring;
 use crate::environment::Environment;
 use crate::fatal::Fatal;
 use crate::limits::max_message;
@@ -54,6 +55,8 @@ pub(super) struct Lasting {
     pub(super) connections: Tasks,
     pub(super) of_api: Reflection,
     pub(super) of_internal: Reflection,
+    /// Whoever measures. Counters go on from one generation to the next.
+    pub(super) measuring: Measuring,
 }
 
 /// The rules of a configuration, compiled. What looks like a mistake in them is in the log.
@@ -87,8 +90,8 @@ pub(super) struct Read {
 pub(super) struct Generation {
     pub(super) http: Api<Caller, Observers>,
     pub(super) grpc: api_grpc::Api<Caller, Observers>,
-    pub(super) public: PublicApi,
-    pub(super) internal: Server<Callee>,
+    pub(super) public: PublicApi<Observers>,
+    pub(super) internal: Server<Callee, Observers>,
     pub(super) metadata: Arc<Metadata>,
 }
 
@@ -116,7 +119,8 @@ impl Generation {
         let by_flag = flags
             .is_given("enable-api-logging")
             .then(|| flags.is_on("enable-api-logging"));
-        let observer = Arc::new(ApiLog::new(log.clone(), by_flag, configuration.api_logging()));
+        let log = ApiLog::new(log.clone(), by_flag, configuration.api_logging());
+        let observer = Arc::new((log, lasting.measuring.calls.clone()));
         let inbound = Arc::new(Inbound::observed(
             Arc::clone(&lasting.identity),
             lasting.app.clone(),
@@ -127,7 +131,13 @@ impl Generation {
             Arc::clone(&lasting.identity),
             Arc::clone(&inbound),
             lasting.client.clone(),
-            endpoints::external(&endpoints, settings, options, &lasting.connections),
+            endpoints::external(
+                &endpoints,
+                settings,
+                options,
+                &lasting.measuring.app,
+                &lasting.connections,
+            ),
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
             BuiltInRetry::default(),
@@ -141,17 +151,23 @@ impl Generation {
                 lasting.requests.clone(),
                 lasting.of_api.clone(),
             ),
-            public: PublicApi::new(Arc::clone(&metadata), lasting.health.clone(), &apis),
+            public: PublicApi::new(
+                Arc::clone(&observer),
+                Arc::clone(&metadata),
+                lasting.health.clone(),
+                &apis,
+            ),
             http: Api::new(
                 outbound,
-                observer,
+                Arc::clone(&observer),
                 api_settings(flags, options, &configuration, environment, apis),
                 Arc::clone(&metadata),
                 lasting.health.clone(),
                 lasting.requests.clone(),
             ),
-            internal: Server::new(
+            internal: Server::observed(
                 inbound,
+                observer,
                 ServerConfig {
                     max_message: max_message(options),
                     tracing: is_traced(&configuration),

@@ -10,6 +10,7 @@ mod endpoints;
 mod generation;
 mod given;
 mod kube_store;
+mod metrics;
 mod names;
 mod notices;
 mod parts;

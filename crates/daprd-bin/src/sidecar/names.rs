@@ -6,6 +6,7 @@ use std::time::Duration;
 use invoke_core::Resolver;
 use name_resolution::Instance;
 use resources::Configuration;
+use telemetry::metrics::StartMetrics;
 use transport::listen::Listener;
 
 use super::generation::Known;
@@ -47,6 +48,7 @@ pub(super) async fn resolver(
     configuration: &Configuration,
     source: &Source,
     instance: &Instance,
+    counters: Option<&StartMetrics>,
     parts: &mut Parts,
 ) -> Option<Arc<dyn Resolver>> {
     let wanted = &configuration.name_resolution;
@@ -68,10 +70,15 @@ pub(super) async fn resolver(
             Some(resolver)
         }
         Err(error) => {
-            let stage = match error {
-                name_resolution::InitError::Unknown { .. } => "CREATE_COMPONENT_FAILURE",
-                name_resolution::InitError::Init(_) => "INIT_COMPONENT_FAILURE",
+            let is_unknown = matches!(error, name_resolution::InitError::Unknown { .. });
+            let stage = if is_unknown {
+                "CREATE_COMPONENT_FAILURE"
+            } else {
+                "INIT_COMPONENT_FAILURE"
             };
+            if let Some(counters) = counters {
+                counters.resolver_failed(name, is_unknown);
+            }
             tracing::error!(
                 target: SCOPE,
                 "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"

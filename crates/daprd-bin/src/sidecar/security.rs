@@ -5,7 +5,7 @@ use std::sync::Arc;
 use identity::{AnchorSource, ControlPlane, Counters, Failed, Identity, IdentityError, Mode, TokenSource};
 use identity::{Settings as IdentitySettings, TrustDomain};
 use rustix::process::geteuid;
-use telemetry::metrics::{Family, Kind, Metrics};
+use telemetry::metrics::{Family, Kind, Metrics, Sample};
 use transport::tls::{ClientTls, ServerTls};
 
 use super::parts::Parts;
@@ -170,12 +170,12 @@ fn families(counters: &Counters, app_id: &str) -> Vec<Family> {
         name,
         help,
         kind,
-        samples: vec![(app_id.to_owned(), value)],
+        samples: vec![Sample::number(app_id, value)],
     };
     let failed = Failed::ALL.into_iter().map(|why| (why, counters.failed(why)));
     let failed = failed
         .filter(|(_, count)| *count > 0)
-        .map(|(why, count)| (format!("{app_id},reason=\"{}\"", why.label()), count as f64));
+        .map(|(why, count)| Sample::number(format!("{app_id},reason=\"{}\"", why.label()), count as f64));
     vec![
         family(
             "dapr_runtime_mtls_init_total",

@@ -10,8 +10,7 @@ use lifecycle::{Current, Latch, ShutdownRequests};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
 use resources::{Component, Configuration, HttpEndpoint, SecretSource};
-use telemetry::metrics::{AccessCounters, Metrics};
-use telemetry::server::{MetricsError, MetricsServer};
+use telemetry::metrics::{Metrics, StartMetrics};
 use transport::client::H2PoolConfig;
 use transport::listen::Listener;
 use transport::server::GrpcServerConfig;
@@ -21,6 +20,7 @@ use super::components::{self, has_message_bus};
 use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Given;
+use super::metrics::{self, Measuring};
 use super::names::{advertised, reserve_internal, resolver, sweep};
 use super::notices::say_what_is_not_there;
 use super::parts::Parts;
@@ -29,7 +29,7 @@ use super::security::Security;
 use super::source::Source;
 use crate::environment::{self, Environment};
 use crate::fatal::Fatal;
-use crate::flags::{Flags, Settings, go};
+use crate::flags::Settings;
 use crate::limits::{grpc_limits, max_message};
 use crate::scope::SCOPE;
 use crate::servers;
@@ -50,8 +50,12 @@ pub(super) async fn start(
     let place = Place::find(&given, parts).await?;
     let configuration = place.configuration(&given).await?;
     let registry = Metrics::new();
-    let rules = rules(&given, &place, &configuration, &registry)?;
-    metrics(given.flags, &configuration, registry, parts).await?;
+    let measuring = Measuring::begin(given.flags, &given.settings.app_id, &configuration, &registry);
+    if measuring.calls.is_some() {
+        place.security.register(&registry, &given.settings.app_id);
+    }
+    let rules = Rules::compile(&given, &configuration, &measuring.access)?;
+    metrics::serve(given.flags, registry, parts).await?;
     tracing::info!(target: SCOPE, "{} mode configured", given.flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", given.settings.app_id);
     say_what_is_not_there(given.flags, &configuration);
@@ -63,15 +67,22 @@ pub(super) async fn start(
         &configuration,
         &place.source,
         &place.instance(&given, &internal),
+        measuring.start.as_ref(),
         parts,
     )
     .await;
-    let (components, endpoints) = resources(&given, &place, &configuration).await?;
+    let (components, endpoints) = resources(&given, &place, &configuration, measuring.start.as_ref()).await?;
     let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&components);
     let security = place.security;
     let lasting = Lasting {
         health: Health::new(parts.readiness.clone()),
-        app: app_channel(given.settings, given.options, &place.environment, parts)?,
+        app: app_channel(
+            given.settings,
+            given.options,
+            &place.environment,
+            &measuring.app,
+            parts,
+        )?,
         identity: Arc::new(Identity::new(
             given.settings.app_id.as_str().into(),
             place.environment.namespace.as_str().into(),
@@ -86,6 +97,7 @@ pub(super) async fn start(
         of_api: reflection(api_grpc::SERVICES)?,
         of_internal: reflection(internal_grpc::SERVICES)?,
         environment: place.environment,
+        measuring,
     };
     sweep(&lasting.targets, parts);
     let read = Read {
@@ -104,7 +116,15 @@ pub(super) async fn start(
         return Ok(());
     }
     if let Some(app) = &lasting.app {
-        attend(given.settings, given.options, app, asks_subscriptions, parts).await?;
+        let watched = &lasting.measuring.app;
+        attend(
+            given.settings,
+            given.options,
+            (app, watched),
+            asks_subscriptions,
+            parts,
+        )
+        .await?;
         parts.app = Some(app.health().clone());
     }
     metadata.app_is_ready();
@@ -181,27 +201,15 @@ impl Internal {
     }
 }
 
-fn rules(
-    given: &Given<'_>,
-    place: &Place,
-    configuration: &Configuration,
-    registry: &Metrics,
-) -> Result<Rules, Fatal> {
-    place.security.register(registry, &given.settings.app_id);
-    let counters = AccessCounters::default();
-    let shown = counters.clone();
-    registry.register(Box::new(move || shown.families()));
-    Rules::compile(given, configuration, &counters)
-}
-
 /// Components and HTTP endpoints, with their secrets in place.
 async fn resources(
     given: &Given<'_>,
     place: &Place,
     configuration: &Configuration,
+    counters: Option<&StartMetrics>,
 ) -> Result<(Vec<Component>, Vec<HttpEndpoint>), Fatal> {
     let source = &place.source;
-    let accepted = components::accept(source.components(given.settings).await?, configuration)?;
+    let accepted = components::accept(source.components(given.settings).await?, configuration, counters)?;
     let secrets = SecretSource {
         stores: accepted.stores,
         is_kubernetes: source.is_kubernetes(),
@@ -292,25 +300,4 @@ fn stable_port(settings: &Settings, host_name: &str) -> u16 {
         rustix::process::getuid().as_raw(),
         host_name,
     )
-}
-
-async fn metrics(
-    flags: &Flags,
-    configuration: &Configuration,
-    registry: Metrics,
-    parts: &Parts,
-) -> Result<(), Fatal> {
-    if configuration.metric().enabled == Some(true) {
-        tracing::debug!(target: "dapr.runtime.diagnostics", "metrics are enabled");
-    }
-    if !flags.is_on("enable-metrics") {
-        return Ok(());
-    }
-    let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
-    let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
-    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry)
-        .await
-        .inspect_err(|error| servers::tell_unusable("metrics-port", error))?;
-    parts.tasks.spawn(server.serve(parts.shutdown.clone()));
-    Ok(())
 }

@@ -11,13 +11,14 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use http::header;
 use http::uri::PathAndQuery;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use invoke_codec::metadata;
+use invoke_core::observe::{self, Exchange, OpenExchange, Rpc};
 use invoke_core::ports::Receive;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, Caller, Invocation, Proxied, ProxiedHead, Reply, error::code};
+use invoke_core::{Body, Caller, End, Invocation, Observe, Proxied, ProxiedHead, Reply, error::code};
 use reflection::Reflection;
-use transport::grpc::{CallHead, GrpcStatus, trailers_only};
+use transport::grpc::{CallHead, GrpcStatus, MESSAGE_HEAD, trailers_only};
 use transport::server::{Handler, RequestBody};
 use transport::tls::PeerIdentity;
 
@@ -46,18 +47,21 @@ impl Default for ServerConfig {
 
 /// Takes calls of other sidecars in and passes them to what implements [`Receive`].
 #[derive(Debug)]
-pub struct Server<R> {
+pub struct Server<R, O = ()> {
     inbound: Arc<R>,
+    /// Told of unary calls. What streams is seen behind [`Receive`], as calls and not as RPCs.
+    observer: Arc<O>,
     config: ServerConfig,
     telling: Telling,
     /// Shared: a server is cloned for each call, and to clone the service is to allocate.
     reflection: Arc<Reflection>,
 }
 
-impl<R> Clone for Server<R> {
+impl<R, O> Clone for Server<R, O> {
     fn clone(&self) -> Self {
         Self {
             inbound: Arc::clone(&self.inbound),
+            observer: Arc::clone(&self.observer),
             config: self.config.clone(),
             telling: self.telling.clone(),
             reflection: Arc::clone(&self.reflection),
@@ -66,10 +70,18 @@ impl<R> Clone for Server<R> {
 }
 
 impl<R: Receive> Server<R> {
-    /// A server on top of the inbound side.
+    /// A server on top of the inbound side. Nobody is told of calls.
     pub fn new(inbound: Arc<R>, config: ServerConfig, reflection: Reflection) -> Self {
+        Self::observed(inbound, Arc::new(()), config, reflection)
+    }
+}
+
+impl<R: Receive, O: Observe> Server<R, O> {
+    /// The same, with somebody who is told of calls.
+    pub fn observed(inbound: Arc<R>, observer: Arc<O>, config: ServerConfig, reflection: Reflection) -> Self {
         Self {
             inbound,
+            observer,
             telling: Telling::new(config.max_message),
             config,
             reflection: Arc::new(reflection),
@@ -164,10 +176,39 @@ impl<R: Receive> Server<R> {
         }
     }
 
+    /// A unary call, of a sidecar that knows no other. It is observed here, where its messages are.
     async fn call_local(&self, hop: Hop<'_>) -> Result<Frames, GrpcStatus> {
+        let door = Exchange::Door(observe::Request {
+            api: observe::Api::Internal,
+            method: &Method::POST,
+            path: CALL_LOCAL,
+            user_agent: None,
+            content_length: None,
+        });
+        let mut open = OpenExchange::new(self.observer.begin(door, None));
+        let answer = self.answer_unary(hop, &mut open).await;
+        let (status, bytes) = match &answer {
+            Ok((_, length)) => (code::OK, *length as u64),
+            Err(status) => (status.code, 0),
+        };
+        open.status(status);
+        open.end(End::Whole, bytes);
+        answer.map(|(frames, _)| frames)
+    }
+
+    /// The answer, and how long its message is.
+    async fn answer_unary(
+        &self,
+        hop: Hop<'_>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Result<(Frames, usize), GrpcStatus> {
         self.inbound.has_app().map_err(|error| refusals::status(&error))?;
         let max = self.config.max_message;
-        let mut call = request::of_unary(hop.body, hop.head.encoding, max).await?;
+        let (mut call, length) = request::of_unary(hop.body, hop.head.encoding, max).await?;
+        open.found(Rpc::Unary {
+            method: CALL_LOCAL,
+            message: length as u64,
+        });
         call.head.deadline = hop.head.deadline;
         call.head.trace = hop.trace;
         let mut reply = self.receive(&hop.caller, call).await?;
@@ -176,7 +217,9 @@ impl<R: Receive> Server<R> {
         begin_message(&mut message);
         encode_response(&reply, &data, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
         finish_message(&mut message, 0, 0);
-        Ok(Frames::of_server(message, Body::empty(), hop.limit, false))
+        let length = message.len() - MESSAGE_HEAD;
+        let frames = Frames::of_server(message, Body::empty(), hop.limit, false);
+        Ok((frames, length))
     }
 
     async fn receive(&self, caller: &Caller, mut call: Invocation) -> Result<Reply, GrpcStatus> {
@@ -221,7 +264,7 @@ fn trace_of(headers: &http::HeaderMap) -> TraceContext {
         .unwrap_or_default()
 }
 
-impl<R: Receive> Handler for Server<R> {
+impl<R: Receive, O: Observe> Handler for Server<R, O> {
     type Body = Answer;
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Answer> {

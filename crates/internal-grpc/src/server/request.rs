@@ -70,7 +70,7 @@ pub(super) async fn of_unary(
     body: RequestBody,
     encoding: Encoding,
     max: usize,
-) -> Result<Invocation, GrpcStatus> {
+) -> Result<(Invocation, usize), GrpcStatus> {
     let mut messages = Messages {
         reader: MessageReader::new(body, max),
         encoding,
@@ -79,6 +79,7 @@ pub(super) async fn of_unary(
     let Some(message) = messages.next().await? else {
         return Err(refusals::incomplete("field Message is nil"));
     };
+    let length = message.len();
     let decoded = decode_request(&message).map_err(|error| refusals::undecodable(&error))?;
     let RequestMessage {
         version,
@@ -92,10 +93,11 @@ pub(super) async fn of_unary(
     if version != 1 {
         return Err(refusals::unsupported_version(version));
     }
-    Ok(Invocation {
+    let call = Invocation {
         head,
         body: Body::full(data),
-    })
+    };
+    Ok((call, length))
 }
 
 /// The whole body of a reply, for a unary answer; no longer than a message may be.

@@ -5,16 +5,16 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use http::Response;
-use http::header::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
-use crate::attempts::{Outcome, Run, Verdict};
+use crate::attempts::{Named, Outcome, Run, Verdict};
 use crate::balance::{Endpoint, InFlight, Picked};
 use crate::body::{Body, Replay};
 use crate::error::{Cause, Fault, InvokeError, Seen};
+use crate::id::AppId;
 use crate::inbound::Inbound;
-use crate::observe::{Call, Exchange, Observe, OpenExchange};
+use crate::observe::{Call, Exchange, Observe, OpenExchange, status_in};
 use crate::ports::{AppChannel, Authorize, Peers, Resolver};
 use crate::reply::Reply;
 use crate::targets::Peer;
@@ -24,8 +24,6 @@ use crate::{Head, ProxiedHead};
 const MOST_TRIED: usize = 32;
 /// So long after the first failure no further one is tried. Each may take as long as a connection may take to be made.
 const LONGEST_SEARCH: Duration = Duration::from_secs(30);
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Sends a call along one way.
 pub(super) trait Way: Sync {
@@ -128,8 +126,8 @@ pub(super) struct ToPeer<'a, S, H, O: Observe> {
 impl<S, H, O: Observe> ToPeer<'_, S, H, O> {
     fn begin(&self, to: &Endpoint, call: Call<'_>) -> OpenExchange<O::Ticket> {
         let exchange = Exchange::Attempt {
-            app: self.peer.app(),
-            endpoint: to,
+            target: Named::Peer(self.peer.app()),
+            endpoint: Some(to),
             call,
         };
         OpenExchange::new(self.observer.begin(exchange, Some(self.meters)))
@@ -143,11 +141,8 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
         let send = |picked: &Picked, body| {
             let to = picked.endpoint().clone();
             async move {
-                let mut open = self.begin(&to, Call::Invoked(self.head));
-                let mut reply = self.peers.invoke(self.peer.app(), &to, self.head, body).await?;
-                open.status(reply.status.code);
-                reply.body = open.follow(reply.body);
-                Ok(reply)
+                let open = self.begin(&to, Call::Invoked(self.head));
+                open.replied(self.peers.invoke(self.peer.app(), &to, self.head, body).await)
             }
         };
         let (mut reply, in_flight) = one_after_the_other(self.peer, self.resolver, replay, send).await?;
@@ -164,8 +159,7 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, ProxiedHead, O> {
             let to = picked.endpoint().clone();
             async move {
                 let open = self.begin(&to, Call::Proxied(self.head));
-                let answer = self.peers.proxy(self.peer.app(), &to, self.head, body).await?;
-                Ok(answer.map(|body| open.follow(body)))
+                open.relayed(self.peers.proxy(self.peer.app(), &to, self.head, body).await)
             }
         };
         let (answer, in_flight) = one_after_the_other(self.peer, self.resolver, replay, send).await?;
@@ -212,28 +206,75 @@ where
 }
 
 /// The way to an endpoint outside of the mesh.
-pub(super) struct ToChannel<'a, C> {
+pub(super) struct ToChannel<'a, C, O: Observe> {
     pub(super) channel: &'a C,
+    pub(super) name: &'a str,
+    pub(super) observer: &'a O,
+    pub(super) meters: &'a O::Meters,
+}
+
+impl<C: AppChannel, O: Observe> ToChannel<'_, C, O> {
+    pub(super) async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+        let exchange = Exchange::Attempt {
+            target: Named::External(self.name),
+            endpoint: None,
+            call: Call::Invoked(&head),
+        };
+        let open = OpenExchange::new(self.observer.begin(exchange, Some(self.meters)));
+        open.replied(self.channel.invoke(head, body).await)
+    }
+}
+
+/// The same with a head that is lent to one attempt after the other.
+pub(super) struct ToChannelAgain<'a, C, O: Observe> {
+    pub(super) way: ToChannel<'a, C, O>,
     pub(super) head: &'a Head,
 }
 
-impl<C: AppChannel> Way for ToChannel<'_, C> {
+impl<C: AppChannel, O: Observe> Way for ToChannelAgain<'_, C, O> {
     type Answer = Reply;
 
     async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
-        self.channel
-            .invoke(Cow::Borrowed(self.head), replay.attempt())
-            .await
+        self.way.invoke(Cow::Borrowed(self.head), replay.attempt()).await
     }
 }
 
 /// The way to the app of this sidecar, which its own calls may take unasked.
-pub(super) struct ToSelf<'a, A, P, O, H> {
+pub(super) struct ToSelf<'a, A, P, O> {
     pub(super) inbound: &'a Inbound<A, P, O>,
-    pub(super) head: &'a H,
+    pub(super) head: &'a Head,
 }
 
-impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, Head> {
+/// The same for proxied calls, each of whose attempts is seen.
+pub(super) struct ProxyToSelf<'a, A, P, O: Observe> {
+    pub(super) inbound: &'a Inbound<A, P, O>,
+    pub(super) app: &'a AppId,
+    pub(super) meters: &'a O::Meters,
+}
+
+impl<A: AppChannel, P: Authorize, O: Observe> ProxyToSelf<'_, A, P, O> {
+    pub(super) async fn proxy(
+        &self,
+        head: Cow<'_, ProxiedHead>,
+        body: Body,
+    ) -> Result<Response<Body>, InvokeError> {
+        let exchange = Exchange::Attempt {
+            target: Named::Own(self.app),
+            endpoint: None,
+            call: Call::Proxied(&head),
+        };
+        let open = OpenExchange::new(self.inbound.observer().begin(exchange, Some(self.meters)));
+        open.relayed(self.inbound.proxy_for_self(head, body).await)
+    }
+}
+
+/// The same with a head that is lent to one attempt after the other.
+pub(super) struct ProxyToSelfAgain<'a, A, P, O: Observe> {
+    pub(super) way: ProxyToSelf<'a, A, P, O>,
+    pub(super) head: &'a ProxiedHead,
+}
+
+impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O> {
     type Answer = Reply;
 
     async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
@@ -243,13 +284,11 @@ impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, Head> 
     }
 }
 
-impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O, ProxiedHead> {
+impl<A: AppChannel, P: Authorize, O: Observe> Way for ProxyToSelfAgain<'_, A, P, O> {
     type Answer = Response<Body>;
 
     async fn attempt(&self, replay: &Replay) -> Result<Response<Body>, InvokeError> {
-        self.inbound
-            .proxy_for_self(Cow::Borrowed(self.head), replay.attempt())
-            .await
+        self.way.proxy(Cow::Borrowed(self.head), replay.attempt()).await
     }
 }
 
@@ -282,9 +321,4 @@ impl Answer for Response<Body> {
         let answer = self.map(|body| body.preceded_by(frame));
         (answer, status)
     }
-}
-
-/// The gRPC status in a head or in trailers.
-fn status_in(headers: &HeaderMap) -> Option<i32> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::{Family, Kind, label};
+use super::text::label;
+use super::{Family, Kind, Sample};
 
 /// So many callers have numbers of their own. Who a caller is, is proven; how many there are, is not bounded by that.
 const MAX_CALLERS: usize = 1024;
@@ -139,7 +140,7 @@ impl AccessCounters {
                     .iter()
                     .map(|(names, counts)| (names, counts[index].load(Ordering::Relaxed)))
                     .filter(|(_, count)| *count > 0)
-                    .map(|(names, count)| (labels(*names), count as f64))
+                    .map(|(names, count)| Sample::number(labels(*names), count as f64))
                     .collect(),
             })
             .collect()
@@ -155,12 +156,11 @@ fn find<'a>(
 }
 
 fn labels([app_id, namespace, trust_domain]: [&str; 3]) -> String {
-    [
-        label("app_id", app_id),
-        label("namespace", namespace),
-        label("trustDomain", trust_domain),
-    ]
-    .join(",")
+    let mut text = String::new();
+    label(&mut text, "app_id", app_id);
+    label(&mut text, "namespace", namespace);
+    label(&mut text, "trustDomain", trust_domain);
+    text
 }
 
 #[cfg(test)]
@@ -196,13 +196,14 @@ mod tests {
         let b = "app_id=\"b\",namespace=\"x\\\"\",trustDomain=\"public\"".to_owned();
         let nobody = "app_id=\"\",namespace=\"\",trustDomain=\"\"".to_owned();
         let samples: Vec<_> = families.into_iter().map(|family| family.samples).collect();
+        let number = |labels: &String, value| Sample::number(labels.as_str(), value);
         assert_eq!(
             samples,
             [
-                vec![(b, 1.0), (c.clone(), 2.0)],
-                vec![(c.clone(), 1.0)],
-                vec![(nobody, 1.0), (c.clone(), 1.0)],
-                vec![(c, 1.0)],
+                vec![number(&b, 1.0), number(&c, 2.0)],
+                vec![number(&c, 1.0)],
+                vec![number(&nobody, 1.0), number(&c, 1.0)],
+                vec![number(&c, 1.0)],
             ]
         );
     }
@@ -216,6 +217,6 @@ mod tests {
         let families = counters.families();
         let samples = &families[0].samples;
         assert_eq!(samples.len(), MAX_CALLERS + 1);
-        assert_eq!(samples[MAX_CALLERS], (labels([OTHERS; 3]), 10.0));
+        assert_eq!(samples[MAX_CALLERS], Sample::number(labels([OTHERS; 3]), 10.0));
     }
 }

@@ -1,43 +1,42 @@
 //! The metrics: families that are gathered when somebody asks.
+//!
+//! Whoever counts keeps handles ([`Counter`], [`Histogram`]) which cost an atomic addition or two; the registry knows
+//! where to gather. Nothing here is on the way of a call but those additions and one look-up in [`labels`], which takes
+//! no lock. The registry is our own because Dapr's names must stay what they are: other libraries add `_total` and units
+//! to them, leave out labels that are empty, or take a lock for each look-up.
 
 mod access;
+mod app;
+mod buckets;
+mod calls;
+mod errors;
+mod family;
+mod grpc;
+mod http;
+mod invocation;
+mod labels;
+mod paths;
 mod process;
+mod resiliency;
+mod rules;
+mod settings;
+mod startup;
+mod text;
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use access::{AccessCounters, Decided};
+pub use app::{AppMetrics, HttpCall};
+pub use buckets::{Buckets, Counter, Histogram};
+pub use calls::{CallMetrics, CallTicket, TargetMeters};
+pub use family::{Distribution, Family, Kind, Sample, Value};
+pub use paths::{PathLabels, PatternError};
+pub use resiliency::{BreakerState, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics};
+pub use rules::{Rule, RuleError, Rules};
+pub use settings::{HttpMode, MetricsSettings};
+pub use startup::StartMetrics;
 
-/// The kind of a family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only goes up.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-        }
-    }
-}
-
-/// A family with its samples, as they are at the moment.
-#[derive(Clone, Debug)]
-pub struct Family {
-    /// The name.
-    pub name: &'static str,
-    /// What it is.
-    pub help: &'static str,
-    /// Its kind.
-    pub kind: Kind,
-    /// Labels (already written, without braces) and value; empty when there is nothing to show.
-    pub samples: Vec<(String, f64)>,
-}
+use text::Exposition;
 
 /// Something that has families to show.
 pub type Source = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
@@ -54,7 +53,7 @@ impl Metrics {
         metrics
     }
 
-    /// Adds a source.
+    /// Adds a source. Families of the same name from several sources are shown as one.
     pub fn register(&self, source: Source) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
@@ -62,23 +61,9 @@ impl Metrics {
     /// The text exposition, version 0.0.4. Reads `/proc`: not for a worker thread.
     pub fn expose(&self) -> String {
         let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut families: Vec<Family> = sources.iter().flat_map(|source| source()).collect();
+        let families: Vec<Family> = sources.iter().flat_map(|source| source()).collect();
         drop(sources);
-        families.sort_by_key(|family| family.name);
-        let mut text = String::with_capacity(2048);
-        for family in families.iter().filter(|family| !family.samples.is_empty()) {
-            let _ = writeln!(text, "# HELP {} {}", family.name, family.help);
-            let _ = writeln!(text, "# TYPE {} {}", family.name, family.kind.name());
-            for (labels, value) in &family.samples {
-                let braces = if labels.is_empty() {
-                    String::new()
-                } else {
-                    format!("{{{labels}}}")
-                };
-                let _ = writeln!(text, "{}{braces} {}", family.name, number(*value));
-            }
-        }
-        text
+        Exposition::of(families).into_text()
     }
 }
 
@@ -88,81 +73,46 @@ impl std::fmt::Debug for Metrics {
     }
 }
 
-/// A label as the text exposition writes it.
-fn label(name: &str, value: &str) -> String {
-    let mut text = format!("{name}=\"");
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
-            '\n' => text.push_str("\\n"),
-            other => text.push(other),
-        }
-    }
-    text.push('"');
-    text
-}
-
-/// The shortest decimal that reads as the same number, with an exponent where Go writes one.
-fn number(value: f64) -> String {
-    let magnitude = value.abs();
-    if value == 0.0 || (1e-4..1e21).contains(&magnitude) && magnitude < 1e6 {
-        return format!("{value}");
-    }
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn numbers() {
-        for (value, wanted) in [
-            (0.0, "0"),
-            (1.5, "1.5"),
-            (100_000.0, "100000"),
-            (1_000_000.0, "1e+06"),
-            (1_048_576.0, "1.048576e+06"),
-            (0.000_01, "1e-05"),
-            (-2.0, "-2"),
-        ] {
-            assert_eq!(number(value), wanted);
+    fn family(name: &'static str, kind: Kind, samples: Vec<Sample>) -> Family {
+        Family {
+            name,
+            help: "Some\nhelp.",
+            kind,
+            samples,
         }
     }
 
     #[test]
-    fn the_exposition() {
+    fn families_stand_in_order_and_are_shown_once() {
         let metrics = Metrics::default();
-        metrics.register(Box::new(|| {
+        let sample = |labels: &str, value: f64| Sample::number(labels, value);
+        metrics.register(Box::new(move || {
             vec![
-                Family {
-                    name: "b",
-                    help: "B.",
-                    kind: Kind::Gauge,
-                    samples: vec![("x=\"\"".into(), 2.0)],
-                },
-                Family {
-                    name: "a",
-                    help: "A.",
-                    kind: Kind::Counter,
-                    samples: vec![(String::new(), 1.0)],
-                },
-                Family {
-                    name: "none",
-                    help: "",
-                    kind: Kind::Gauge,
-                    samples: vec![],
-                },
+                family("b", Kind::Gauge, vec![sample("x=\"\"", 2.0)]),
+                family(
+                    "a",
+                    Kind::Counter,
+                    vec![sample("l=\"/z\"", 1.0), sample("l=\"/a/\"", 1.0)],
+                ),
+                family("none", Kind::Gauge, vec![]),
+            ]
+        }));
+        metrics.register(Box::new(move || {
+            let more = vec![sample("l=\"/a\"", 1_000_000.0), sample("l=\"/z\"", 2.0)];
+            vec![
+                family("a", Kind::Counter, more),
+                family("c", Kind::Gauge, vec![sample("", 1.0)]),
             ]
         }));
         assert_eq!(
             metrics.expose(),
-            "# HELP a A.\n# TYPE a counter\na 1\n# HELP b B.\n# TYPE b gauge\nb{x=\"\"} 2\n"
+            "# HELP a Some\\nhelp.\n# TYPE a counter\na{l=\"/a\"} 1e+06\na{l=\"/a/\"} 1\na{l=\"/z\"} 3\n\
+             # HELP b Some\\nhelp.\n# TYPE b gauge\nb{x=\"\"} 2\n\
+             # HELP c Some\\nhelp.\n# TYPE c gauge\nc 1\n"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Family, Kind};
+use super::{Family, Kind, Sample};
 
 /// Clock ticks per second, the same on every Linux that we run on.
 const TICKS: f64 = 100.0;
@@ -27,9 +27,24 @@ pub(super) fn families() -> Vec<Family> {
         name,
         help,
         kind,
-        samples: value.map(|value| (String::new(), value)).into_iter().collect(),
+        samples: value.map(|value| Sample::number("", value)).into_iter().collect(),
     };
     vec![
+        // These two are what dashboards made for Dapr look for; what they mean here stands on the page about metrics.
+        family(
+            "go_goroutines",
+            "Number of goroutines that currently exist.",
+            Kind::Gauge,
+            tokio::runtime::Handle::try_current()
+                .ok()
+                .map(|runtime| runtime.metrics().num_alive_tasks() as f64),
+        ),
+        family(
+            "go_memstats_alloc_bytes",
+            "Number of bytes allocated in heap and currently in use. Equals to /memory/classes/heap/objects:bytes.",
+            Kind::Gauge,
+            anonymous_memory(),
+        ),
         family(
             "process_cpu_seconds_total",
             "Total user and system CPU time spent in seconds.",
@@ -100,6 +115,14 @@ fn limit(limits: &str, name: &str) -> Option<f64> {
         "unlimited" => Some(u64::MAX as f64),
         number => number.parse().ok(),
     }
+}
+
+/// The memory that is resident and of no file: heap and stacks.
+fn anonymous_memory() -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
 }
 
 fn boot_time() -> Option<f64> {

@@ -99,7 +99,12 @@ async fn the_public_port_has_the_same_lists() {
         ("allowed metadata v1 http", 200, 204),
     ] {
         let metadata_of = Arc::new(Metadata::new(MetadataSettings::default()));
-        let api = crate::PublicApi::new(metadata_of, Health::new(Readiness::new()), &named(lists));
+        let api = crate::PublicApi::new(
+            Arc::new(()),
+            metadata_of,
+            Health::new(Readiness::new()),
+            &named(lists),
+        );
         for (method, path, wanted) in [
             ("GET", "/v1.0/healthz", 204),
             ("POST", "/v1.0/healthz", 405),

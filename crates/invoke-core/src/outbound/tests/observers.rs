@@ -34,7 +34,7 @@ impl Observe for Counting {
     type Ticket = Counted;
     type Meters = String;
 
-    fn meters(&self, target: Named<'_>) -> String {
+    fn meters(&self, target: Named<'_>, _: &str) -> String {
         match target {
             Named::Peer(app) => app.to_string(),
             other => format!("{other:?}"),
@@ -43,7 +43,10 @@ impl Observe for Counting {
 
     fn begin(&self, exchange: Exchange<'_>, meters: Option<&String>) -> Counted {
         let place = match exchange {
-            Exchange::Attempt { endpoint, .. } => format!("{} at {endpoint:?}", meters.unwrap()),
+            Exchange::Attempt {
+                endpoint: Some(endpoint),
+                ..
+            } => format!("{} at {endpoint:?}", meters.unwrap()),
             Exchange::Received { .. } => "received".to_owned(),
             Exchange::App(Call::Invoked(head)) => format!("app {}", head.method),
             other => panic!("{other:?}"),

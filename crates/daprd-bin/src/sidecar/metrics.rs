@@ -1,0 +1,215 @@
+//! What is measured, and who measures it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app_channel::{GrpcCall, HttpCall, Observer, Watched};
+use resources::{Configuration, Metric};
+use telemetry::metrics::{
+    self, AccessCounters, AppMetrics, CallMetrics, HttpMode, Metrics, MetricsSettings, PathLabels, Rule,
+    Rules, StartMetrics,
+};
+use telemetry::server::{MetricsError, MetricsServer};
+
+use super::parts::Parts;
+use crate::fatal::Fatal;
+use crate::flags::{Flags, go};
+use crate::servers;
+
+const SCOPE: &str = "dapr.runtime.diagnostics";
+const DEFAULT_BUCKETS: &str = "1 2 3 4 5 6 8 10 13 16 20 25 30 40 50 65 80 100 130 160 200 250 300 400 500 650 800 \
+                               1000 2000 5000 10000 20000 50000 100000";
+
+const NEW_DEFAULT: &str = "The default value for 'spec.metric.http.increasedCardinality' will change to 'false' in Dapr 1.15 or later";
+
+/// Whoever measures. Where nothing is measured, nobody is there to be told.
+#[derive(Clone, Default)]
+pub(super) struct Measuring {
+    /// The calls at the doors and between sidecars.
+    pub(super) calls: Option<CallMetrics>,
+    /// The calls of the app and of external endpoints.
+    pub(super) app: Watched,
+    /// What a start counts.
+    pub(super) start: Option<StartMetrics>,
+    /// The decisions of access control.
+    pub(super) access: AccessCounters,
+}
+
+impl Measuring {
+    /// What the configuration wants, in place behind the metrics port. Mistakes are told and left out: what is measured
+    /// must not decide whether the sidecar runs.
+    pub(super) fn begin(
+        flags: &Flags,
+        app_id: &str,
+        configuration: &Configuration,
+        registry: &Metrics,
+    ) -> Self {
+        let metric = configuration.metric();
+        if metric.enabled == Some(false) {
+            return Self::default();
+        }
+        tell(&metric);
+        if !flags.is_on("enable-metrics") {
+            return Self::default();
+        }
+        let settings = settings(app_id, &metric);
+        let (paths, errors) = PathLabels::new(settings.http.is_increased, &settings.http.patterns);
+        for error in errors {
+            tracing::error!(target: SCOPE, "spec.metrics.http.{error}");
+        }
+        let paths = Arc::new(paths);
+        let calls = CallMetrics::new(&settings, &paths);
+        let app = AppMetrics::new(&settings, &paths);
+        let start = StartMetrics::new(Arc::clone(&settings.app_id), settings.rules.clone());
+        let access = AccessCounters::default();
+        let sources: [metrics::Source; 4] = [
+            Box::new({
+                let calls = calls.clone();
+                move || calls.families()
+            }),
+            Box::new({
+                let app = app.clone();
+                move || app.families()
+            }),
+            Box::new({
+                let start = start.clone();
+                move || start.families()
+            }),
+            Box::new({
+                let access = access.clone();
+                move || access.families()
+            }),
+        ];
+        for source in sources {
+            registry.register(source);
+        }
+        Self {
+            calls: Some(calls),
+            app: Watched::by(Arc::new(Measured(app))),
+            start: Some(start),
+            access,
+        }
+    }
+}
+
+/// Says what is measured, in the words of Dapr.
+fn tell(metric: &Metric) {
+    let shown = serde_json::to_string(metric).unwrap_or_default();
+    tracing::info!(target: SCOPE, "metric spec: {shown}");
+    match metric.latency_distribution_buckets.as_deref() {
+        None | Some([]) => {
+            tracing::info!(target: SCOPE, "Using default latency distribution buckets: [{DEFAULT_BUCKETS}]");
+        }
+        Some(buckets) => {
+            let buckets: Vec<String> = buckets.iter().map(ToString::to_string).collect();
+            let buckets = buckets.join(" ");
+            tracing::info!(target: SCOPE, "Using custom latency distribution buckets: [{buckets}]");
+        }
+    }
+    if metric
+        .http
+        .as_ref()
+        .and_then(|http| http.increased_cardinality)
+        .is_none()
+    {
+        // Dapr says it twice, in these scopes.
+        tracing::warn!(target: SCOPE, "{NEW_DEFAULT}");
+        tracing::warn!(target: "dapr.runtime.http", "{NEW_DEFAULT}");
+    }
+}
+
+fn settings(app_id: &str, metric: &Metric) -> MetricsSettings {
+    let rules = metric.rules.iter().flat_map(|rule| {
+        let labels = rule.labels.iter().map(move |label| (rule, label));
+        labels.flat_map(|(rule, label)| {
+            label.regex.iter().map(|(replacement, pattern)| Rule {
+                family: rule.name.clone(),
+                label: label.name.clone(),
+                pattern: pattern.clone(),
+                replacement: replacement.clone(),
+            })
+        })
+    });
+    let (rules, errors) = Rules::compile(rules);
+    for error in errors {
+        tracing::error!(
+            target: SCOPE,
+            "[INIT_FAILURE]: initialization error occurred for metrics: {error}; spec.metrics.rules goes without it"
+        );
+    }
+    let buckets = metric.latency_distribution_buckets.iter().flatten();
+    let latencies = buckets.filter_map(|bucket| {
+        let valid = u64::try_from(*bucket);
+        if valid.is_err() {
+            tracing::error!(
+                target: SCOPE,
+                "spec.metrics.latencyDistributionBuckets: {bucket} is negative and not used"
+            );
+        }
+        valid.ok()
+    });
+    let http = metric.http.clone().unwrap_or_default();
+    MetricsSettings {
+        app_id: app_id.into(),
+        http: HttpMode {
+            is_increased: http.increased_cardinality.unwrap_or(true),
+            patterns: http.path_matching,
+            excludes_verbs: http.exclude_verbs.unwrap_or(false),
+        },
+        latencies: latencies.collect(),
+        rules,
+        records_error_codes: metric.record_error_codes.unwrap_or(false),
+    }
+}
+
+/// Tells the calls of the app to the metrics.
+struct Measured(AppMetrics);
+
+fn with_call(call: HttpCall<'_>, tell: impl FnOnce(metrics::HttpCall<'_>)) {
+    let path = String::from_utf8_lossy(call.path);
+    tell(metrics::HttpCall {
+        method: call.method,
+        path: &path,
+    });
+}
+
+impl Observer for Measured {
+    fn http_begun(&self, call: HttpCall<'_>, bytes: u64) {
+        with_call(call, |call| self.0.http_begun(call, bytes));
+    }
+
+    fn http_answered(&self, call: HttpCall<'_>, status: i32, latency: Duration) {
+        with_call(call, |call| self.0.http_completed(call, status, latency));
+    }
+
+    fn http_received(&self, bytes: u64) {
+        self.0.http_received(bytes);
+    }
+
+    fn grpc_answered(&self, call: GrpcCall<'_>) {
+        self.0
+            .grpc_completed(call.method, call.status, [call.sent, call.received], call.latency);
+    }
+
+    fn http_probed(&self, status: i32, latency: Duration) {
+        self.0.http_probed(status, latency);
+    }
+
+    fn grpc_probed(&self, status: i32, latency: Duration) {
+        self.0.grpc_probed(status, latency);
+    }
+}
+
+/// Opens the metrics port.
+pub(super) async fn serve(flags: &Flags, registry: Metrics, parts: &Parts) -> Result<(), Fatal> {
+    if !flags.is_on("enable-metrics") {
+        return Ok(());
+    }
+    let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
+    let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
+    let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry)
+        .await
+        .inspect_err(|error| servers::tell_unusable("metrics-port", error))?;
+    parts.tasks.spawn(server.serve(parts.shutdown.clone()));
+    Ok(())
+}

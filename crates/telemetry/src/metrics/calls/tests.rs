@@ -1,0 +1,223 @@
+//! Exchanges of all kinds and ends, and what is shown of them.
+
+use ::http::header::{HeaderMap, HeaderValue};
+use ::http::uri::PathAndQuery;
+use invoke_core::body::End;
+use invoke_core::observe::OpenExchange;
+use invoke_core::{AppRef, Caller, Fault, Head, MethodPath, Origin, ProxiedHead, RpcStatus, Seen};
+
+use super::*;
+use crate::metrics::{HttpMode, Metrics, Rules};
+
+fn metrics() -> CallMetrics {
+    let settings = MetricsSettings {
+        app_id: "me".into(),
+        http: HttpMode::default(),
+        latencies: vec![1],
+        rules: Rules::default(),
+        records_error_codes: false,
+    };
+    CallMetrics::new(&settings, &Arc::new(PathLabels::new(false, &[]).0))
+}
+
+/// The counts of calls between sidecars, without the beginning that they share.
+fn shown(calls: &CallMetrics) -> Vec<String> {
+    let (registry, calls) = (Metrics::default(), calls.clone());
+    registry.register(Box::new(move || calls.families()));
+    let text = registry.expose();
+    let lines = text.lines().filter_map(|line| {
+        let line = line.strip_prefix("dapr_runtime_service_invocation_")?;
+        let is_detail = line.contains("_bucket{") || line.contains("_sum{") || line.contains("latency");
+        (!is_detail).then(|| line.replace("app_id=\"me\",", ""))
+    });
+    lines.collect()
+}
+
+fn head() -> Head {
+    Head::new(MethodPath::parse("m").unwrap(), Origin::Http)
+}
+
+fn proxied(stream: Option<&'static str>) -> ProxiedHead {
+    let mut headers = HeaderMap::new();
+    if let Some(stream) = stream {
+        headers.insert("dapr-stream", HeaderValue::from_static(stream));
+    }
+    ProxiedHead {
+        path: PathAndQuery::from_static("/a.B/C"),
+        headers,
+        trace: None,
+        deadline: None,
+    }
+}
+
+fn unavailable() -> InvokeError {
+    InvokeError::new(Fault::Peer, Seen::No, RpcStatus::new(code::UNAVAILABLE, "gone"))
+}
+
+/// What became of an exchange.
+#[derive(Clone, Copy)]
+enum Fate {
+    Answered(i32),
+    Failed,
+    /// The caller went away.
+    Dropped,
+}
+
+fn end(mut open: OpenExchange<Option<CallTicket>>, fate: Fate) {
+    match fate {
+        Fate::Answered(status) => {
+            open.taken();
+            open.status(status);
+            open.end(End::Whole, 0);
+        }
+        Fate::Failed => open.failed(&unavailable()),
+        Fate::Dropped => drop(open),
+    }
+}
+
+#[test]
+fn attempts() {
+    let app = AppRef::new("you", "ns");
+    let target = Named::Peer(&app);
+    for (stream, fate, wanted) in [
+        (
+            None,
+            Fate::Answered(200),
+            &[
+                r#"req_sent_total{dst_app_id="you",type="unary"} 1"#,
+                r#"res_recv_total{src_app_id="you",status="200",type="unary"} 1"#,
+            ][..],
+        ),
+        (
+            None,
+            Fate::Failed,
+            &[r#"req_sent_total{dst_app_id="you",type="unary"} 1"#],
+        ),
+        (
+            None,
+            Fate::Dropped,
+            &[r#"req_sent_total{dst_app_id="you",type="unary"} 1"#],
+        ),
+        (
+            Some("no"),
+            Fate::Answered(5),
+            &[
+                r#"req_sent_total{dst_app_id="you.ns",type="unary"} 1"#,
+                r#"res_recv_total{src_app_id="you.ns",status="5",type="unary"} 1"#,
+            ],
+        ),
+        (
+            Some("0"),
+            Fate::Failed,
+            &[
+                r#"req_sent_total{dst_app_id="you.ns",type="unary"} 1"#,
+                r#"res_recv_total{src_app_id="you.ns",status="14",type="unary"} 1"#,
+            ],
+        ),
+        (
+            Some("nope"),
+            Fate::Dropped,
+            &[
+                r#"req_sent_total{dst_app_id="you.ns",type="unary"} 1"#,
+                r#"res_recv_total{src_app_id="you.ns",status="1",type="unary"} 1"#,
+            ],
+        ),
+        (
+            Some("True"),
+            Fate::Answered(5),
+            &[r#"req_sent_total{dst_app_id="you.ns",type="streaming"} 1"#],
+        ),
+        (
+            Some("1"),
+            Fate::Failed,
+            &[
+                r#"req_sent_total{dst_app_id="you.ns",type="streaming"} 1"#,
+                r#"res_recv_total{src_app_id="you.ns",status="14",type="streaming"} 1"#,
+            ],
+        ),
+    ] {
+        let calls = metrics();
+        let meters = calls.meters(target, "you.ns");
+        let (invoked, relayed) = (head(), proxied(stream));
+        let call = match stream {
+            None => Call::Invoked(&invoked),
+            Some(_) => Call::Proxied(&relayed),
+        };
+        let attempt = Exchange::Attempt {
+            target,
+            endpoint: None,
+            call,
+        };
+        end(OpenExchange::new(calls.begin(attempt, Some(&meters))), fate);
+        assert_eq!(shown(&calls), wanted, "{stream:?}");
+    }
+}
+
+#[test]
+fn calls_of_other_sidecars() {
+    let from = Caller::default();
+    for (caller, is_let_in, fate, wanted) in [
+        (
+            Some("you"),
+            true,
+            Fate::Answered(404),
+            &[
+                r#"req_recv_total{src_app_id="you"} 1"#,
+                r#"res_sent_total{dst_app_id="you",status="404"} 1"#,
+            ][..],
+        ),
+        (
+            None,
+            true,
+            Fate::Failed,
+            &[
+                r#"req_recv_total{src_app_id="unknown"} 1"#,
+                r#"res_sent_total{dst_app_id="unknown",status="13"} 1"#,
+            ],
+        ),
+        (
+            Some("you"),
+            true,
+            Fate::Dropped,
+            &[
+                r#"req_recv_total{src_app_id="you"} 1"#,
+                r#"res_sent_total{dst_app_id="you",status="1"} 1"#,
+            ],
+        ),
+        (Some("you"), false, Fate::Dropped, &[]),
+    ] {
+        let calls = metrics();
+        let mut head = head();
+        if let Some(caller) = caller {
+            let caller = HeaderValue::from_static(caller);
+            head.headers.insert(invoke_core::headers::CALLER_APP_ID, caller);
+        }
+        let received = Exchange::Received {
+            caller: &from,
+            call: Call::Invoked(&head),
+        };
+        let mut open = OpenExchange::new(calls.begin(received, None));
+        if is_let_in {
+            open.taken();
+        }
+        end(open, fate);
+        assert_eq!(shown(&calls), wanted, "{caller:?}");
+    }
+}
+
+#[test]
+fn what_is_measured_at_an_end_is_not_followed() {
+    let calls = metrics();
+    let app = AppRef::new("you", "ns");
+    let meters = calls.meters(Named::Peer(&app), "you");
+    let head = head();
+    let attempt = Exchange::Attempt {
+        target: Named::Peer(&app),
+        endpoint: None,
+        call: Call::Invoked(&head),
+    };
+    let mut open = OpenExchange::new(calls.begin(attempt, Some(&meters)));
+    assert!(!open.is_silent());
+    open.status(200);
+    assert!(open.is_silent(), "to follow the body would be to allocate");
+}

@@ -1,0 +1,190 @@
+//! The text exposition of Prometheus, version 0.0.4, as its Go client writes it
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+
+use std::fmt::Write as _;
+
+use super::family::{Distribution, Family, Sample, Value};
+
+/// Families as a text.
+pub(super) struct Exposition(String);
+
+impl Exposition {
+    /// Families by name, samples by the values of their labels; what has the same labels is added up.
+    pub(super) fn of(mut families: Vec<Family>) -> Self {
+        families.sort_by_key(|family| family.name);
+        let mut text = Self(String::with_capacity(16 * 1024));
+        let mut families = families.into_iter().peekable();
+        while let Some(mut family) = families.next() {
+            while let Some(more) = families.next_if(|next| next.name == family.name) {
+                family.samples.extend(more.samples);
+            }
+            family.samples.sort_by(Sample::order);
+            family.samples.dedup_by(|next, kept| {
+                let is_same = next.labels == kept.labels;
+                if is_same {
+                    kept.value.add(&next.value);
+                }
+                is_same
+            });
+            text.family(&family);
+        }
+        text
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+
+    fn family(&mut self, family: &Family) {
+        if family.samples.is_empty() {
+            return;
+        }
+        let name = family.name;
+        let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
+        let _ = writeln!(self.0, "# HELP {name} {help}");
+        let _ = writeln!(self.0, "# TYPE {name} {}", family.kind.name());
+        for Sample { labels, value } in &family.samples {
+            match value {
+                Value::Number(value) => self.line(name, "", labels, *value),
+                Value::Distribution(distribution) => self.distribution(name, labels, distribution),
+            }
+        }
+    }
+
+    fn line(&mut self, name: &str, suffix: &str, labels: &str, value: f64) {
+        let text = &mut self.0;
+        text.push_str(name);
+        text.push_str(suffix);
+        if !labels.is_empty() {
+            text.push('{');
+            text.push_str(labels);
+            text.push('}');
+        }
+        text.push(' ');
+        number(text, value);
+        text.push('\n');
+    }
+
+    fn distribution(&mut self, name: &str, labels: &str, distribution: &Distribution) {
+        let bounds = distribution.bounds.iter().map(|bound| &**bound);
+        let mut count = 0;
+        for (bound, more) in bounds.chain(["+Inf"]).zip(&distribution.counts) {
+            count += more;
+            let text = &mut self.0;
+            text.push_str(name);
+            text.push_str("_bucket{");
+            text.push_str(labels);
+            if !labels.is_empty() {
+                text.push(',');
+            }
+            text.push_str("le=\"");
+            text.push_str(bound);
+            text.push_str("\"} ");
+            number(text, count as f64);
+            text.push('\n');
+        }
+        self.line(name, "_sum", labels, distribution.sum);
+        self.line(name, "_count", labels, count as f64);
+    }
+}
+
+/// Writes a label with its value.
+pub(super) fn label(text: &mut String, name: &str, value: &str) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    text.push_str(name);
+    text.push_str("=\"");
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+    text.push('"');
+}
+
+/// Writes the shortest decimal that reads as the same number, with an exponent where Go writes one.
+pub(super) fn number(text: &mut String, value: f64) {
+    let magnitude = value.abs();
+    if value == 0.0 || (1e-4..1e6).contains(&magnitude) {
+        let _ = write!(text, "{value}");
+        return;
+    }
+    let begun = text.len();
+    let _ = write!(text, "{value:e}");
+    let Some(at) = text[begun..].find('e') else {
+        // Neither a number nor finite.
+        return;
+    };
+    let exponent: i32 = text[begun + at + 1..].parse().unwrap_or(0);
+    text.truncate(begun + at);
+    let sign = if exponent < 0 { '-' } else { '+' };
+    let _ = write!(text, "e{sign}{:02}", exponent.abs());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Kind;
+
+    #[test]
+    fn numbers() {
+        for (value, wanted) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (100_000.0, "100000"),
+            (1_000_000.0, "1e+06"),
+            (1_048_576.0, "1.048576e+06"),
+            (4_294_967_296.0, "4.294967296e+09"),
+            (0.000_01, "1e-05"),
+            (-2.0, "-2"),
+        ] {
+            let mut text = String::new();
+            number(&mut text, value);
+            assert_eq!(text, wanted);
+        }
+    }
+
+    #[test]
+    fn labels() {
+        let mut text = String::new();
+        label(&mut text, "a", "x\\\"\ny");
+        label(&mut text, "b", "");
+        assert_eq!(text, r#"a="x\\\"\ny",b="""#);
+    }
+
+    #[test]
+    fn a_histogram_is_cumulative() {
+        let distribution = |counts: [u64; 3], sum| {
+            Value::Distribution(Distribution {
+                bounds: ["1".into(), "2.5".into()].into(),
+                counts: counts.into(),
+                sum,
+            })
+        };
+        let sample = |labels: &str, value| Sample {
+            labels: labels.into(),
+            value,
+        };
+        let family = Family {
+            name: "h",
+            help: "H.",
+            kind: Kind::Histogram,
+            samples: vec![
+                sample("a=\"b\"", distribution([1, 0, 2], 9.5)),
+                sample("", distribution([0, 1, 0], 2.0)),
+                sample("a=\"b\"", distribution([0, 1, 0], 1.5)),
+            ],
+        };
+        assert_eq!(
+            Exposition::of(vec![family]).into_text(),
+            "# HELP h H.\n# TYPE h histogram\n\
+             h_bucket{le=\"1\"} 0\nh_bucket{le=\"2.5\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 2\nh_count 1\n\
+             h_bucket{a=\"b\",le=\"1\"} 1\nh_bucket{a=\"b\",le=\"2.5\"} 2\nh_bucket{a=\"b\",le=\"+Inf\"} 4\n\
+             h_sum{a=\"b\"} 11\nh_count{a=\"b\"} 4\n"
+        );
+    }
+}
