@@ -84,18 +84,18 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let (a, b, c) = ("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1");
-        let (x, y) = ("[::1]:1", "[::2]:1");
+        let [one, two, three] = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"];
+        let [six, seven] = ["[::1]:1", "[::2]:1"];
         for (found, wanted) in [
             (&[][..], &[][..]),
-            (&[a], &[a]),
-            (&[a, b, x, y], &[a, x, b, y]),
-            (&[x, y, a, b, c], &[x, a, y, b, c]),
-            (&[x, y], &[x, y]),
+            (&[one], &[one]),
+            (&[one, two, six, seven], &[one, six, two, seven]),
+            (&[six, seven, one, two, three], &[six, one, seven, two, three]),
+            (&[six, seven], &[six, seven]),
         ] {
             assert_eq!(in_order(addresses(found)), addresses(wanted), "{found:?}");
         }
-        let many = vec![a; 1000];
+        let many = vec![one; 1000];
         assert_eq!(in_order(addresses(&many)).len(), MOST_ADDRESSES);
     }
 
