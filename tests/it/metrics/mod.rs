@@ -3,6 +3,8 @@
 mod modes;
 mod stage;
 
+use std::fmt::Write as _;
+
 use integration_tests::grpc::{GrpcClient, InvokeRequest, InvokeServiceRequest};
 use integration_tests::{DaprdBuilder, HttpApp, Mesh, Protocol, eventually, text};
 use stage::{Stage, scrape, shows, shows_line};
@@ -38,9 +40,11 @@ UNKNOWN /v1.0/invoke/s/method/ok 200 1";
         let [method, path, status, count]: [&str; 4] =
             request.split(' ').collect::<Vec<_>>().try_into().unwrap();
         for family in ["request_count", "response_count", "latency_count"] {
-            wanted.push_str(&format!(
-                "dapr_http_server_{family}{{app_id=\"c\",method=\"{method}\",path=\"{path}\",status=\"{status}\"}} {count}\n"
-            ));
+            writeln!(
+                wanted,
+                "dapr_http_server_{family}{{app_id=\"c\",method=\"{method}\",path=\"{path}\",status=\"{status}\"}} {count}"
+            )
+            .unwrap();
         }
     }
     shows(&stage.caller, &["dapr_http_server"], &wanted).await;
