@@ -283,13 +283,21 @@ async fn components_are_counted() {
     .await;
 }
 
-/// What an old sidecar sends: version 1, and what the app is asked.
+/// What an old sidecar sends: version 1, metadata, and what the app is asked.
 #[derive(Clone, PartialEq, prost::Message)]
 struct InternalRequest {
     #[prost(int32, tag = "1")]
     version: i32,
+    #[prost(map = "string, message", tag = "2")]
+    metadata: std::collections::HashMap<String, Values>,
     #[prost(message, optional, tag = "3")]
     message: Option<InvokeRequest>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Values {
+    #[prost(string, repeated, tag = "1")]
+    values: Vec<String>,
 }
 
 #[tokio::test]
@@ -298,13 +306,16 @@ async fn unary_calls_of_old_sidecars() {
     let app = HttpApp::start(Protocol::Http, |_| async { text(200, "ok") }).await;
     let sidecar = mesh.sidecar("a").app_port(app.port).start().await;
     let client = GrpcClient::connect(sidecar.internal_port).await;
+    let values = vec!["old".to_owned()];
     let request = InternalRequest {
         version: 1,
+        metadata: [("dapr-caller-app-id".to_owned(), Values { values })].into(),
         message: InvokeServiceRequest::post("a", "m", "12345").message,
     };
     let request = prost::Message::encode_to_vec(&request);
     let method = "/dapr.proto.internals.v1.ServiceInvocation/CallLocal";
-    assert_eq!(client.call(method, &[], &[&request]).await.code(), 0);
+    let answer = client.call(method, &[], &[&request]).await;
+    assert_eq!(answer.code(), 0, "{}", answer.status_message());
     let labels = format!("app_id=\"a\",grpc_server_method=\"{method}\"");
     let family = "dapr_grpc_io_server";
     shows_line(
@@ -317,7 +328,7 @@ async fn unary_calls_of_old_sidecars() {
     shows_line(&sidecar, &received).await;
     shows_line(
         &sidecar,
-        "dapr_runtime_service_invocation_req_recv_total{app_id=\"a\",src_app_id=\"unknown\"} 1",
+        "dapr_runtime_service_invocation_req_recv_total{app_id=\"a\",src_app_id=\"old\"} 1",
     )
     .await;
 }
