@@ -7,8 +7,8 @@
 //!
 //! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s and [`HttpEndpoint`]s;
 //! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] puts secrets and variables
-//! where they are referred to. Resiliency policies and watching have their place here, too. This crate knows serde and
-//! figment, no servers.
+//! where they are referred to. [`load_resiliency`] and [`decode_resiliency`] read policies. Watching has its place here,
+//! too. This crate knows serde and figment, no servers.
 
 mod access;
 mod component;
@@ -21,6 +21,7 @@ mod lenient;
 mod manifest;
 mod metric;
 mod received;
+mod resiliency;
 mod secrets;
 #[cfg(test)]
 mod testing;
@@ -38,5 +39,9 @@ pub use item::{Item, SecretRef};
 pub use manifest::{Filter, Head, LoadError, Loaded, Resource, load_resources};
 pub use metric::{Metric, MetricHttp, MetricLabel, MetricRule};
 pub use received::{DecodeError, decode_configuration, decode_resources};
+pub use resiliency::{
+    CircuitBreakerPolicy, LoadedResiliency, Resiliency, RetryPolicy, TargetPolicies, Trouble,
+    decode_resiliency, load_resiliency,
+};
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

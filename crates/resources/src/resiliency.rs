@@ -1,0 +1,151 @@
+//! Resiliency policies: timeouts, retries, circuit breakers, and the targets that they are for.
+//!
+//! Read as Dapr's `daprd` reads them, which is not how it reads other resources: only the first document of a file,
+//! whatever its version; names of fields in any case; a number or a boolean where a text is expected is its text. What
+//! a policy means is decided by the crate `resiliency`.
+
+mod fields;
+mod load;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::manifest::Head;
+use fields::Fields;
+
+pub use load::{LoadedResiliency, Trouble, decode_resiliency, load_resiliency};
+
+/// A `Resiliency`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resiliency {
+    /// Name, namespace and scopes.
+    pub head: Head,
+    /// `spec.policies.timeouts`, each a duration.
+    pub timeouts: BTreeMap<String, String>,
+    /// `spec.policies.retries`.
+    pub retries: BTreeMap<String, RetryPolicy>,
+    /// `spec.policies.circuitBreakers`.
+    pub circuit_breakers: BTreeMap<String, CircuitBreakerPolicy>,
+    /// `spec.targets.apps`: which policies calls to an app, an endpoint or an address have.
+    pub apps: BTreeMap<String, TargetPolicies>,
+    /// `spec.targets.actors`, which this sidecar only checks.
+    pub actors: BTreeMap<String, TargetPolicies>,
+}
+
+/// An entry of `spec.policies.retries`. Empty texts stand for the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// `policy`: `constant` or `exponential`.
+    pub policy: String,
+    /// `duration`: the pause of a constant policy.
+    pub duration: String,
+    /// `maxInterval`: the longest pause of an exponential one.
+    pub max_interval: String,
+    /// `maxRetries`.
+    pub max_retries: Option<i64>,
+    /// `matching.httpStatusCodes`.
+    pub http_codes: String,
+    /// `matching.gRPCStatusCodes`.
+    pub grpc_codes: String,
+}
+
+/// An entry of `spec.policies.circuitBreakers`. Empty texts stand for the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CircuitBreakerPolicy {
+    /// `maxRequests`.
+    pub max_requests: i64,
+    /// `interval`.
+    pub interval: String,
+    /// `timeout`.
+    pub timeout: String,
+    /// `trip`: a CEL expression.
+    pub trip: String,
+}
+
+/// An entry of `spec.targets`: names of policies, empty for none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetPolicies {
+    /// `timeout`.
+    pub timeout: String,
+    /// `retry`.
+    pub retry: String,
+    /// `circuitBreaker`.
+    pub circuit_breaker: String,
+    /// `circuitBreakerScope`, of actors.
+    pub circuit_breaker_scope: String,
+    /// `circuitBreakerCacheSize`; 0 for the default.
+    pub circuit_breaker_cache_size: i64,
+}
+
+impl Resiliency {
+    /// The kind of the resource.
+    pub const KIND: &'static str = "Resiliency";
+
+    /// A document as such a resource; an error names the field.
+    fn of(document: Value) -> Result<Self, String> {
+        let document = Fields::of("", document)?;
+        let metadata = document.section("metadata")?;
+        let spec = document.section("spec")?;
+        let policies = spec.section("policies")?;
+        let targets = spec.section("targets")?;
+        // Components are no targets of calls to apps, but a mistake in their types is one in the resource.
+        for component in targets.section("components")?.entries()? {
+            for direction in ["inbound", "outbound"] {
+                target(&component.1.section(direction)?)?;
+            }
+        }
+        Ok(Self {
+            head: Head {
+                name: metadata.text("name")?,
+                namespace: metadata.text("namespace")?,
+                scopes: document.texts("scopes")?,
+                secret_store: String::new(),
+            },
+            timeouts: policies.section("timeouts")?.all_texts()?,
+            retries: named(&policies.section("retries")?, retry)?,
+            circuit_breakers: named(&policies.section("circuitBreakers")?, circuit_breaker)?,
+            apps: named(&targets.section("apps")?, target)?,
+            actors: named(&targets.section("actors")?, target)?,
+        })
+    }
+}
+
+fn named<T>(
+    section: &Fields,
+    read: impl Fn(&Fields) -> Result<T, String>,
+) -> Result<BTreeMap<String, T>, String> {
+    let entries = section.entries()?.into_iter();
+    entries.map(|(name, fields)| Ok((name, read(&fields)?))).collect()
+}
+
+fn retry(fields: &Fields) -> Result<RetryPolicy, String> {
+    let matching = fields.section("matching")?;
+    Ok(RetryPolicy {
+        policy: fields.text("policy")?,
+        duration: fields.text("duration")?,
+        max_interval: fields.text("maxInterval")?,
+        max_retries: fields.integer("maxRetries")?,
+        http_codes: matching.text("httpStatusCodes")?,
+        grpc_codes: matching.text("gRPCStatusCodes")?,
+    })
+}
+
+fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, String> {
+    Ok(CircuitBreakerPolicy {
+        max_requests: fields.integer("maxRequests")?.unwrap_or_default(),
+        interval: fields.text("interval")?,
+        timeout: fields.text("timeout")?,
+        trip: fields.text("trip")?,
+    })
+}
+
+fn target(fields: &Fields) -> Result<TargetPolicies, String> {
+    Ok(TargetPolicies {
+        timeout: fields.text("timeout")?,
+        retry: fields.text("retry")?,
+        circuit_breaker: fields.text("circuitBreaker")?,
+        circuit_breaker_scope: fields.text("circuitBreakerScope")?,
+        circuit_breaker_cache_size: fields.integer("circuitBreakerCacheSize")?.unwrap_or_default(),
+    })
+}
