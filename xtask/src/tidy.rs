@@ -63,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["dapr-proto", "invoke-core", "lifecycle", "transport"],
     ),
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
+    ("resiliency", &["invoke-core", "resources"]),
     ("resources", &[]),
     ("telemetry", &["invoke-core", "lifecycle", "transport"]),
     ("transport", &["http2", "lifecycle"]),

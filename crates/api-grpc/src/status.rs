@@ -4,7 +4,7 @@ use api_core::TokenError;
 use bytes::Bytes;
 use http::StatusCode;
 use invoke_codec::status::{details, error_info};
-use invoke_core::{Cause, InvokeError, RpcStatus, StatusDetail, WireStatus, error::code};
+use invoke_core::{BodyError, Cause, InvokeError, RpcStatus, StatusDetail, WireStatus, error::code};
 use transport::grpc::GrpcStatus;
 
 const DOMAIN: &str = "dapr.io";
@@ -14,7 +14,10 @@ const SHOWN_BODY: usize = 63;
 /// The status of an invocation that failed.
 pub(crate) fn of_failure(target: &str, error: &InvokeError) -> GrpcStatus {
     match &error.cause {
-        Cause::DeadlineExceeded => GrpcStatus::new(code::DEADLINE_EXCEEDED, error.to_string()),
+        Cause::DeadlineExceeded | Cause::Body(BodyError::DeadlineExceeded) => {
+            GrpcStatus::new(code::DEADLINE_EXCEEDED, error.to_string())
+        }
+        Cause::BreakerOpen | Cause::BreakerFull => GrpcStatus::new(code::UNKNOWN, error.to_string()),
         _ => GrpcStatus::new(
             code::INTERNAL,
             format!("failed to invoke, id: {target}, err: {error}"),

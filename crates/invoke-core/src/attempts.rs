@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::body::OnEnd;
+use crate::body::End;
 use crate::error::{Cause, InvokeError, Seen, code};
 use crate::id::{AppId, AppRef};
 
@@ -18,11 +18,11 @@ pub trait Attempts: Send + Sync + 'static {
     /// One call under a policy.
     type Run: Run;
 
-    /// The policy for a target; `None` costs its calls one comparison.
-    fn policy(&self, target: Named<'_>) -> Option<Self::Policy>;
+    /// The policy for a target, which a caller wrote like that; `None` costs its calls one comparison.
+    fn policy(&self, target: Named<'_>, written: &str) -> Option<Self::Policy>;
 
-    /// A call begins.
-    fn begin(&self, policy: &Self::Policy, call: CallFacts) -> Self::Run;
+    /// A call begins; `None` when the policy is not for such a call.
+    fn begin(&self, policy: &Self::Policy, call: CallFacts<'_>) -> Option<Self::Run>;
 }
 
 /// The target of a call, as policies name it.
@@ -39,19 +39,63 @@ pub enum Named<'a> {
 /// What a policy may want to know of a call.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct CallFacts {
-    /// It is passed on as it is: nobody here knows what it does.
-    pub is_proxied: bool,
+pub struct CallFacts<'a> {
+    /// How the call came.
+    pub road: Road,
+    /// The normalised method of an invocation, or the path of a call that is passed on.
+    pub method: &'a [u8],
     /// The length of its body is not known before its end, so that it cannot be sent twice.
     pub is_streaming: bool,
 }
 
+impl<'a> CallFacts<'a> {
+    /// A call with a body of known length.
+    pub fn new(road: Road, method: &'a [u8]) -> Self {
+        Self {
+            road,
+            method,
+            is_streaming: false,
+        }
+    }
+}
+
+/// How a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Road {
+    /// Invoked by the HTTP API.
+    Http,
+    /// Invoked by the gRPC API.
+    Grpc,
+    /// A gRPC call that is passed on as it is: nobody here knows what it does.
+    Proxied {
+        /// The caller says by `dapr-stream` that it lasts: a policy is for its beginning only.
+        is_long: bool,
+    },
+}
+
+impl Road {
+    /// Whether the call is passed on as it is.
+    pub fn is_proxied(self) -> bool {
+        matches!(self, Self::Proxied { .. })
+    }
+}
+
 /// One call under a policy, from its first attempt to the end of its answer. Dropping it before means that the caller
 /// went away.
-pub trait Run: Send {
+pub trait Run: Send + Unpin + 'static {
     /// May the next attempt begin, and until when may it last, the body of its answer included?
     fn admit(&mut self) -> Result<Option<Instant>, InvokeError> {
         Ok(None)
+    }
+
+    /// How many bytes of a body of known length, or of a proxied call, may be kept for another attempt.
+    fn keeps(&self) -> u64 {
+        KEPT
+    }
+
+    /// Whether a proxied call may have one message only, because it is kept and may be sent again.
+    fn wants_one_message(&self) -> bool {
+        false
     }
 
     /// Whether statuses of answers are judged. Only then is the head of a proxied call's answer held back until its
@@ -63,9 +107,9 @@ pub trait Run: Send {
     /// Was that the last word?
     fn judge(&mut self, outcome: Outcome<'_>) -> Verdict;
 
-    /// Another attempt is certain after this failure and this pause.
-    fn repeats(&mut self, error: &InvokeError, pause: Duration) {
-        let _ = (error, pause);
+    /// Another attempt is certain after this outcome and this pause.
+    fn repeats(&mut self, outcome: Outcome<'_>, pause: Duration) {
+        let _ = (outcome, pause);
     }
 
     /// The failure that the caller is told after the last attempt.
@@ -73,14 +117,22 @@ pub trait Run: Send {
         error
     }
 
-    /// Who is told how the body of the answer ended, and how many bytes it had.
-    fn follow(self) -> Option<OnEnd>
+    /// Whether it wants to be told how the body of the answer ended.
+    fn wants_end(&self) -> bool {
+        false
+    }
+
+    /// The body of the answer ended. A proxied call has its status there.
+    fn ended(self, end: End<'_>, status: Option<i32>)
     where
         Self: Sized,
     {
-        None
+        let _ = (end, status);
     }
 }
+
+/// How many bytes of a body are kept for another attempt when nobody asks for more.
+const KEPT: u64 = 64 * 1024;
 
 /// What came of an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -113,12 +165,12 @@ impl Attempts for Once {
     type Policy = Never;
     type Run = Never;
 
-    fn policy(&self, _: Named<'_>) -> Option<Never> {
+    fn policy(&self, _: Named<'_>, _: &str) -> Option<Never> {
         None
     }
 
-    fn begin(&self, policy: &Never, _: CallFacts) -> Never {
-        *policy
+    fn begin(&self, policy: &Never, _: CallFacts<'_>) -> Option<Never> {
+        Some(*policy)
     }
 }
 
@@ -159,7 +211,8 @@ impl Default for BuiltInRetry {
 pub struct BuiltInRun {
     settings: BuiltInRetry,
     app: AppRef,
-    call: CallFacts,
+    is_proxied: bool,
+    is_streaming: bool,
     /// How many attempts failed.
     failures: u32,
     /// Whether the log says that the call is tried again.
@@ -170,18 +223,26 @@ impl Attempts for BuiltInRetry {
     type Policy = AppRef;
     type Run = BuiltInRun;
 
-    fn policy(&self, target: Named<'_>) -> Option<AppRef> {
+    fn policy(&self, target: Named<'_>, _: &str) -> Option<AppRef> {
         match target {
             Named::Peer(app) => Some(app.clone()),
             Named::Own(_) | Named::External(_) => None,
         }
     }
 
-    fn begin(&self, app: &AppRef, call: CallFacts) -> BuiltInRun {
+    fn begin(&self, app: &AppRef, call: CallFacts<'_>) -> Option<BuiltInRun> {
+        Some(self.run(app.clone(), call.road.is_proxied(), call.is_streaming))
+    }
+}
+
+impl BuiltInRetry {
+    /// A call to this app under this retry.
+    pub fn run(self, app: AppRef, is_proxied: bool, is_streaming: bool) -> BuiltInRun {
         BuiltInRun {
-            settings: *self,
-            app: app.clone(),
-            call,
+            settings: self,
+            app,
+            is_proxied,
+            is_streaming,
             failures: 0,
             is_told: false,
         }
@@ -196,12 +257,12 @@ impl BuiltInRun {
             Cause::Rpc(status) if matches!(status.code, code::UNAVAILABLE | code::UNAUTHENTICATED)
         );
         let is_allowed = self.settings.repeats_seen || error.seen == Seen::No;
-        is_unavailable && is_allowed && !self.call.is_proxied && !self.call.is_streaming
+        is_unavailable && is_allowed && !self.is_proxied && !self.is_streaming
     }
 
     /// The one sidecar there is went away as the call came, or just came back at another address.
     fn was_just_missed(&self, error: &InvokeError) -> bool {
-        self.call.is_proxied
+        self.is_proxied
             && self.failures == 1
             && error.is_unseen_by_peer()
             && matches!(error.cause, Cause::Rpc(_))
@@ -209,6 +270,13 @@ impl BuiltInRun {
 }
 
 impl Run for BuiltInRun {
+    fn keeps(&self) -> u64 {
+        if self.is_proxied || self.is_streaming {
+            return 0;
+        }
+        KEPT
+    }
+
     fn judge(&mut self, outcome: Outcome<'_>) -> Verdict {
         let Outcome::Failed(error) = outcome else {
             if self.is_told {
@@ -231,8 +299,9 @@ impl Run for BuiltInRun {
     }
 
     /// Says in the log that the call is tried again: once, however often that is.
-    fn repeats(&mut self, error: &InvokeError, pause: Duration) {
-        if self.is_told || self.call.is_proxied {
+    fn repeats(&mut self, outcome: Outcome<'_>, pause: Duration) {
+        let Outcome::Failed(error) = outcome else { return };
+        if self.is_told || self.is_proxied {
             return;
         }
         self.is_told = true;

@@ -75,6 +75,8 @@ pub mod code {
     pub const PERMISSION_DENIED: i32 = 7;
     /// Some limit was reached.
     pub const RESOURCE_EXHAUSTED: i32 = 8;
+    /// The call is not possible as things are.
+    pub const FAILED_PRECONDITION: i32 = 9;
     /// The method is not there.
     pub const UNIMPLEMENTED: i32 = 12;
     /// Internal error.
@@ -234,6 +236,15 @@ pub enum Cause {
         #[source]
         source: Option<BoxError>,
     },
+    /// A circuit breaker lets no call through.
+    #[error("circuit breaker is open")]
+    BreakerOpen,
+    /// A circuit breaker lets a few calls through, and this one is beyond them.
+    #[error("too many requests")]
+    BreakerFull,
+    /// A proxied call that may be tried again had more than one message.
+    #[error("cannot use resiliency policies with retries on streaming RPCs")]
+    NotUnary,
     /// The caller asked for events, but the app answered with something else.
     #[error("no response received from stream")]
     NoEventStream,
@@ -316,6 +327,7 @@ impl InvokeError {
             Cause::NoApp => RpcStatus::new(code::UNAVAILABLE, text),
             Cause::DeadlineExceeded => RpcStatus::new(code::DEADLINE_EXCEEDED, text),
             Cause::Cancelled => RpcStatus::new(code::CANCELLED, text),
+            Cause::NotUnary => RpcStatus::new(code::FAILED_PRECONDITION, text),
             _ => RpcStatus::new(code::UNKNOWN, text),
         }
     }

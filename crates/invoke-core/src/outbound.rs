@@ -1,28 +1,30 @@
 //! The use case of the caller's side: where a call goes, and how hard to try.
 
 mod attempt;
+mod messages;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Response;
 
-use crate::attempts::{Attempts, BuiltInRetry, CallFacts, Named};
+use crate::attempts::{Attempts, BuiltInRetry, CallFacts, Named, Road, Run};
 use crate::body::{Body, Replay};
 use crate::error::{Cause, Fault, InvokeError};
 use crate::headers::Identity;
 use crate::id::{AppRef, Target};
 use crate::inbound::Inbound;
-use crate::invocation::Invocation;
+use crate::invocation::{Head, Invocation, Origin};
 use crate::observe::Observe;
 use crate::ports::{AppChannel, Authorize, ExternalEndpoints, Invoke, Peers, Resolver};
-use crate::proxied::Proxied;
+use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::{Reply, Route};
 use crate::targets::{App, Bound, Found, Peer, Targets};
-use attempt::{ProxyToSelf, ProxyToSelfAgain, ToChannel, ToChannelAgain, ToPeer, ToSelf, attempts};
+use attempt::{Judged, ProxyToSelf, ProxyToSelfAgain, ToChannel, ToChannelAgain, ToPeer, ToSelf, attempts};
+use messages::Messages;
 
-/// How many bytes of a body of known length are kept for another attempt.
-const REPLAY_BOUND: u64 = 64 * 1024;
+/// By this a caller says that a proxied call lasts.
+const DAPR_STREAM: &str = "dapr-stream";
 
 /// Sends calls to the app itself, to other sidecars and to external endpoints.
 ///
@@ -121,7 +123,7 @@ where
                     is_url: true,
                     external: Some(self.external.url(url)?),
                     app: None,
-                    policy: self.policies.policy(Named::External(url)),
+                    policy: self.policies.policy(Named::External(url), text),
                     meters: self.inbound.observer().meters(Named::External(url), text),
                 });
             }
@@ -143,29 +145,49 @@ where
         };
         Ok(Bound {
             is_url: false,
-            policy: self.policies.policy(name),
+            policy: self.policies.policy(name, text),
             meters: self.inbound.observer().meters(name, text),
             external,
             app: Some(app),
         })
     }
 
-    /// The call under the target's policy, and its body as that needs it.
-    fn begin(&self, found: &FoundBy<X, T, O>, body: Body, is_proxied: bool) -> (Option<T::Run>, Replay) {
-        let is_streaming = !body.has_known_length();
-        let run = found.policy.as_ref().map(|policy| {
-            let call = CallFacts {
-                is_proxied,
-                is_streaming,
-            };
-            self.policies.begin(policy, call)
-        });
-        let bound = if is_streaming || run.is_none() {
-            0
-        } else {
-            REPLAY_BOUND
+    /// An invocation under the target's policy.
+    fn begin(&self, found: &FoundBy<X, T, O>, head: &Head, body: Body) -> Judged<T::Run> {
+        let road = match head.origin {
+            Origin::Http => Road::Http,
+            Origin::Grpc => Road::Grpc,
         };
-        (run, Replay::new(body, bound))
+        self.judged(found, CallFacts::new(road, head.method.as_bytes()), body)
+    }
+
+    /// The same for a call that is passed on.
+    fn begin_proxied(&self, found: &FoundBy<X, T, O>, head: &ProxiedHead, body: Body) -> Judged<T::Run> {
+        let stream = head.headers.get(DAPR_STREAM);
+        let road = Road::Proxied {
+            is_long: stream.is_some_and(|value| is_truthy(value.as_bytes())),
+        };
+        self.judged(found, CallFacts::new(road, head.path.path().as_bytes()), body)
+    }
+
+    /// The call under the target's policy, and its body as that needs it.
+    fn judged(&self, found: &FoundBy<X, T, O>, mut call: CallFacts<'_>, body: Body) -> Judged<T::Run> {
+        call.is_streaming = !body.has_known_length();
+        let policy = found.policy.as_ref();
+        let run = policy.and_then(|policy| self.policies.begin(policy, call));
+        let bound = run.as_ref().map_or(0, Run::keeps);
+        let is_one = call.road.is_proxied() && run.as_ref().is_some_and(Run::wants_one_message);
+        let (body, messages) = if is_one {
+            let (body, messages) = Messages::watch(body);
+            (body, Some(messages))
+        } else {
+            (body, None)
+        };
+        Judged {
+            run,
+            replay: Replay::new(body, bound),
+            messages,
+        }
     }
 
     async fn to_external(
@@ -185,8 +207,8 @@ where
         let mut reply = if found.policy.is_none() {
             way.invoke(Cow::Owned(head), body).await?
         } else {
-            let (run, replay) = self.begin(found, body, false);
-            attempts(run, replay, &ToChannelAgain { way, head: &head }).await?
+            let call = self.begin(found, &head, body);
+            attempts(call, &ToChannelAgain { way, head: &head }).await?
         };
         reply.route = Route::External;
         Ok(reply)
@@ -199,9 +221,8 @@ where
         let mut reply = if found.policy.is_none() {
             inbound.invoke_for_self(Cow::Owned(head), body).await?
         } else {
-            let head = &head;
-            let (run, replay) = self.begin(found, body, false);
-            attempts(run, replay, &ToSelf { inbound, head }).await?
+            let call = self.begin(found, &head, body);
+            attempts(call, &ToSelf { inbound, head: &head }).await?
         };
         reply.route = Route::Local;
         Ok(reply)
@@ -223,8 +244,8 @@ where
             observer: self.inbound.observer(),
             meters: &found.meters,
         };
-        let (run, replay) = self.begin(found, call.body, false);
-        let mut reply = attempts(run, replay, &way).await?;
+        let judged = self.begin(found, &call.head, call.body);
+        let mut reply = attempts(judged, &way).await?;
         reply.route = Route::Remote;
         Ok(reply)
     }
@@ -278,8 +299,8 @@ where
                     observer: self.inbound.observer(),
                     meters: &found.meters,
                 };
-                let (run, replay) = self.begin(&found, body, true);
-                attempts(run, replay, &way).await
+                let call = self.begin_proxied(&found, &head, body);
+                attempts(call, &way).await
             }
             _ => {
                 self.identity.stamp_proxied(headers, self.identity.callee());
@@ -291,12 +312,18 @@ where
                 if found.policy.is_none() {
                     return Box::pin(way.proxy(Cow::Owned(head), body)).await;
                 }
-                let way = ProxyToSelfAgain { way, head: &head };
-                let (run, replay) = self.begin(&found, body, true);
-                Box::pin(attempts(run, replay, &way)).await
+                let call = self.begin_proxied(&found, &head, body);
+                Box::pin(attempts(call, &ProxyToSelfAgain { way, head: &head })).await
             }
         }
     }
+}
+
+/// Whether a value says yes, as Dapr reads it.
+fn is_truthy(value: &[u8]) -> bool {
+    const YES: [&[u8]; 6] = [b"y", b"yes", b"true", b"t", b"on", b"1"];
+    let value = value.trim_ascii();
+    YES.iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
 impl<A, P, S, X, T, O> std::fmt::Debug for Outbound<A, P, S, X, T, O>

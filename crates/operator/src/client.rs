@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dapr_proto::operator::{
     GetConfigurationRequest, GetConfigurationResponse, ListComponentResponse, ListComponentsRequest,
-    ListHttpEndpointsRequest, ListHttpEndpointsResponse,
+    ListHttpEndpointsRequest, ListHttpEndpointsResponse, ListResiliencyRequest, ListResiliencyResponse,
 };
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
@@ -143,6 +143,14 @@ impl Operator {
         let request = ListHttpEndpointsRequest { namespace };
         let answer: ListHttpEndpointsResponse = self.call("ListHTTPEndpoints", &request).await?;
         Ok(answer.http_endpoints)
+    }
+
+    /// The resiliency policies of a namespace, each as JSON.
+    pub async fn resiliency(&self, namespace: &str) -> Result<Vec<Bytes>, OperatorError> {
+        let namespace = namespace.to_owned();
+        let request = ListResiliencyRequest { namespace };
+        let answer: ListResiliencyResponse = self.call("ListResiliency", &request).await?;
+        Ok(answer.resiliencies)
     }
 
     fn uri(&self, method: &str) -> Result<Uri, OperatorError> {

@@ -2,19 +2,25 @@
 
 use api_core::{ApiLists, ApiToken, AppConnection, AppHealth, MetadataSettings};
 use api_http::{ApiSettings, Cors};
-use resources::{Component, Configuration, HttpEndpoint};
+use resources::{Component, Configuration, HttpEndpoint, Resiliency};
 
 use super::components::listed;
 use crate::environment::Environment;
 use crate::flags::{Flags, Options, Settings, go};
 use crate::limits::max_message;
 
+/// The resources that the metadata lists.
+pub(super) struct Shown<'a> {
+    pub(super) components: &'a [Component],
+    pub(super) endpoints: &'a [HttpEndpoint],
+    pub(super) resiliency: &'a [Resiliency],
+}
+
 pub(super) fn metadata(
     settings: &Settings,
     configuration: &Configuration,
     environment: &Environment,
-    components: &[Component],
-    endpoints: &[HttpEndpoint],
+    shown: Shown<'_>,
 ) -> MetadataSettings {
     let app = &settings.app;
     let health = app.health.as_ref().map(|health| AppHealth {
@@ -32,12 +38,13 @@ pub(super) fn metadata(
         namespace: environment.namespace.clone(),
         version: crate::flags::VERSION.to_owned(),
         features: configuration.enabled_features(),
-        components: components.iter().map(listed).collect(),
-        http_endpoints: endpoints
+        components: shown.components.iter().map(listed).collect(),
+        http_endpoints: shown
+            .endpoints
             .iter()
             .map(|endpoint| endpoint.head.name.clone())
             .collect(),
-        resiliencies: Vec::new(),
+        resiliencies: names(shown.resiliency),
         app: AppConnection {
             port: app.port_shown,
             protocol: app.protocol.name().to_owned(),
@@ -46,6 +53,17 @@ pub(super) fn metadata(
             health,
         },
     }
+}
+
+/// Each name once, whatever is wrong with the policies.
+fn names(resiliency: &[Resiliency]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in resiliency.iter().map(|resource| &resource.head.name) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 pub(super) fn api_settings(

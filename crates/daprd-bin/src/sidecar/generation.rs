@@ -12,30 +12,32 @@ use api_http::{Api, Health, PublicApi};
 use app_channel::{App, External};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
-use invoke_core::{Attempts, BuiltInRetry, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
+use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
 use lifecycle::{ShutdownRequests, Tasks};
 use reflection::Reflection;
-use resources::{Component, Configuration, HttpEndpoint};
+use resiliency::Policies;
+use resources::{Component, Configuration, HttpEndpoint, Resiliency};
 use telemetry::metrics::AccessCounters;
 
 use super::access;
-use super::apis::{api_settings, grpc_settings, is_traced, metadata};
+use super::apis::{Shown, api_settings, grpc_settings, is_traced, metadata};
 use super::endpoints;
 use super::given::Given;
 use super::metrics::Measuring;
+use super::policies::policies;
 use crate::environment::Environment;
 use crate::fatal::Fatal;
 use crate::limits::max_message;
 use crate::observer::{ApiLog, Observers};
 
 /// The caller's side, with every port filled.
-pub(super) type Caller = Outbound<App, Policy, Client, External, BuiltInRetry, Observers>;
+pub(super) type Caller = Outbound<App, Policy, Client, External, Policies, Observers>;
 /// The callee's side.
 pub(super) type Callee = Inbound<App, Policy, Observers>;
 /// All targets that are called.
 pub(super) type Known = Targets<
     <External as ExternalEndpoints>::Channel,
-    <BuiltInRetry as Attempts>::Policy,
+    <Policies as Attempts>::Policy,
     <Observers as Observe>::Meters,
 >;
 
@@ -84,6 +86,7 @@ pub(super) struct Read {
     pub(super) rules: Rules,
     pub(super) components: Vec<Component>,
     pub(super) endpoints: Vec<HttpEndpoint>,
+    pub(super) resiliency: Vec<Resiliency>,
 }
 
 /// The sidecar as one configuration wants it: a handler for each door.
@@ -109,9 +112,15 @@ impl Generation {
             rules: Rules { policy, apis },
             components,
             endpoints,
+            resiliency,
         } = read;
         let environment = &lasting.environment;
-        let shown = metadata(settings, &configuration, environment, &components, &endpoints);
+        let shown = Shown {
+            components: &components,
+            endpoints: &endpoints,
+            resiliency: &resiliency,
+        };
+        let shown = metadata(settings, &configuration, environment, shown);
         let metadata = Arc::new(match before {
             None => Metadata::new(shown),
             Some(before) => before.metadata.renewed(shown),
@@ -140,7 +149,7 @@ impl Generation {
             ),
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
-            BuiltInRetry::default(),
+            policies(options, &resiliency, &endpoints),
         ));
         Self {
             grpc: api_grpc::Api::new(

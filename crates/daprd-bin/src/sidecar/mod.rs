@@ -14,6 +14,7 @@ mod metrics;
 mod names;
 mod notices;
 mod parts;
+mod policies;
 mod ports;
 mod security;
 mod source;

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use lifecycle::Waiting;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
 use resources::{
-    Component, Configuration, DecodeError, Filter, HttpEndpoint, decode_configuration, decode_resources,
-    load_configuration, load_resources,
+    Component, Configuration, DecodeError, Filter, HttpEndpoint, LoadedResiliency, Resiliency, Trouble,
+    decode_configuration, decode_resiliency, decode_resources, load_configuration, load_resiliency,
+    load_resources,
 };
 
 use super::kube_store;
@@ -114,6 +115,27 @@ impl Source {
                 Ok(own.into_iter().chain(received).collect())
             }
         }
+    }
+
+    /// Resiliency policies for this sidecar. What cannot be had or read is in the log, and nothing of it is fatal.
+    pub(super) async fn resiliency(&self, settings: &Settings) -> Vec<Resiliency> {
+        let loaded = match self {
+            Self::Folders(folders) => load_resiliency(folders, &settings.app_id),
+            Self::Operator(kubernetes) => match kubernetes.operator.resiliency(&kubernetes.namespace).await {
+                Ok(received) => decode_resiliency(&received, &settings.app_id),
+                Err(error) => {
+                    tracing::error!(target: SCOPE, "Error listing resiliency policies: {error}");
+                    LoadedResiliency::default()
+                }
+            },
+        };
+        for trouble in &loaded.troubles {
+            match trouble {
+                Trouble::Error(text) => tracing::error!(target: SCOPE, "{text}"),
+                Trouble::Warning(text) => tracing::warn!(target: SCOPE, "{text}"),
+            }
+        }
+        loaded.resources
     }
 
     /// HTTP endpoints for this sidecar. When they cannot be had, there are none.

@@ -71,6 +71,7 @@ pub(super) async fn start(
         parts,
     )
     .await;
+    let resiliency = place.source.resiliency(given.settings).await;
     let (components, endpoints) = resources(&given, &place, &configuration, measuring.start.as_ref()).await?;
     let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&components);
     let security = place.security;
@@ -105,6 +106,7 @@ pub(super) async fn start(
         rules,
         components,
         endpoints,
+        resiliency,
     };
     let first = Generation::build(&given, &lasting, read, None);
     let metadata = Arc::clone(&first.metadata);

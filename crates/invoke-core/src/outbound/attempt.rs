@@ -8,6 +8,7 @@ use http::Response;
 use http_body::{Body as _, Frame};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
+use super::messages::{Followed, Messages};
 use crate::attempts::{Named, Outcome, Run, Verdict};
 use crate::balance::{Endpoint, InFlight, Picked};
 use crate::body::{Body, Replay};
@@ -36,24 +37,38 @@ pub(super) trait Way: Sync {
 
 /// What comes back on both roads.
 pub(super) trait Answer: Sized + Send {
-    fn map_body(self, change: impl FnOnce(Body) -> Body) -> Self;
-
     /// The answer with its status, once that or a first message is there.
     fn with_status(self) -> impl Future<Output = (Self, Option<i32>)> + Send;
+
+    /// The answer that the caller gets: its body must end in time, and the policy is told how it ended.
+    fn last<R: Run>(self, deadline: Option<Instant>, run: R, messages: Option<Messages>) -> Self;
+}
+
+/// A call under a policy: what decides, what is sent, and what watches the messages of a proxied call.
+pub(super) struct Judged<R> {
+    pub(super) run: Option<R>,
+    pub(super) replay: Replay,
+    pub(super) messages: Option<Messages>,
 }
 
 /// Makes the attempts of a call. The answer that is returned is the commit: what was kept of the body is let go, and
 /// nothing follows.
-pub(super) async fn attempts<R: Run, W: Way>(
-    run: Option<R>,
-    replay: Replay,
-    way: &W,
-) -> Result<W::Answer, InvokeError> {
+pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result<W::Answer, InvokeError> {
+    let Judged {
+        run,
+        replay,
+        messages,
+    } = call;
     let Some(mut run) = run else {
         let answer = way.attempt(&replay).await?;
         replay.commit();
         return Ok(answer);
     };
+    let not_unary = || InvokeError::new(Fault::Caller, Seen::Maybe, Cause::NotUnary);
+    let are_too_many = || messages.as_ref().is_some_and(Messages::are_too_many);
+    if are_too_many() {
+        return Err(not_unary());
+    }
     loop {
         let deadline = run.admit()?;
         let outcome = match within(deadline, way.attempt(&replay)).await {
@@ -61,17 +76,12 @@ pub(super) async fn attempts<R: Run, W: Way>(
                 within(deadline, async { Ok(answer.with_status().await) }).await
             }
             Ok(answer) => Ok((answer, None)),
+            Err(_) if are_too_many() => Err(not_unary()),
             Err(error) => Err(error),
         };
-        let verdict = run.judge(match &outcome {
-            Ok((_, status)) => Outcome::Answered(*status),
-            Err(error) => Outcome::Failed(error),
-        });
-        match (verdict, outcome) {
+        match (run.judge(told(&outcome)), outcome) {
             (Verdict::Again(pause), outcome) if replay.is_possible() => {
-                if let Err(error) = &outcome {
-                    run.repeats(error, pause);
-                }
+                run.repeats(told(&outcome), pause);
                 // An answer is dropped only now that another attempt is certain.
                 drop(outcome);
                 if !pause.is_zero() {
@@ -80,20 +90,17 @@ pub(super) async fn attempts<R: Run, W: Way>(
             }
             (_, Ok((answer, _))) => {
                 replay.commit();
-                let follows = run.follow();
-                return Ok(answer.map_body(|body| {
-                    let body = match deadline {
-                        Some(deadline) => body.until(deadline),
-                        None => body,
-                    };
-                    match follows {
-                        Some(told) => body.on_end(told),
-                        None => body,
-                    }
-                }));
+                return Ok(answer.last(deadline, run, messages));
             }
             (_, Err(error)) => return Err(run.last_word(error)),
         }
+    }
+}
+
+fn told<A>(outcome: &Result<(A, Option<i32>), InvokeError>) -> Outcome<'_> {
+    match outcome {
+        Ok((_, status)) => Outcome::Answered(*status),
+        Err(error) => Outcome::Failed(error),
     }
 }
 
@@ -101,15 +108,22 @@ async fn within<T>(
     deadline: Option<Instant>,
     attempt: impl Future<Output = Result<T, InvokeError>>,
 ) -> Result<T, InvokeError> {
+    let late = || InvokeError::new(Fault::Peer, Seen::Maybe, Cause::DeadlineExceeded);
     match deadline {
         None => attempt.await,
-        Some(deadline) => timeout_at(deadline, attempt).await.unwrap_or_else(|_| {
-            Err(InvokeError::new(
-                Fault::Peer,
-                Seen::Maybe,
-                Cause::DeadlineExceeded,
-            ))
-        }),
+        // An attempt that begins after its end sends nothing.
+        Some(deadline) if deadline <= Instant::now() => Err(late()),
+        Some(deadline) => timeout_at(deadline, attempt)
+            .await
+            .unwrap_or_else(|_| Err(late())),
+    }
+}
+
+/// Breaks a body that does not come to its end in time.
+fn in_time(body: Body, deadline: Option<Instant>) -> Body {
+    match deadline {
+        Some(deadline) => body.until(deadline),
+        None => body,
     }
 }
 
@@ -293,22 +307,21 @@ impl<A: AppChannel, P: Authorize, O: Observe> Way for ProxyToSelfAgain<'_, A, P,
 }
 
 impl Answer for Reply {
-    fn map_body(mut self, change: impl FnOnce(Body) -> Body) -> Self {
-        self.body = change(self.body);
-        self
-    }
-
     async fn with_status(self) -> (Self, Option<i32>) {
         let status = self.status.code;
         (self, Some(status))
     }
+
+    fn last<R: Run>(mut self, deadline: Option<Instant>, run: R, _: Option<Messages>) -> Self {
+        self.body = in_time(self.body, deadline);
+        if run.wants_end() {
+            self.body = self.body.on_end(move |end, _| run.ended(end, None));
+        }
+        self
+    }
 }
 
 impl Answer for Response<Body> {
-    fn map_body(self, change: impl FnOnce(Body) -> Body) -> Self {
-        self.map(change)
-    }
-
     async fn with_status(mut self) -> (Self, Option<i32>) {
         if let Some(status) = status_in(self.headers()) {
             return (self, Some(status));
@@ -320,5 +333,14 @@ impl Answer for Response<Body> {
         let status = trailers.and_then(status_in);
         let answer = self.map(|body| body.preceded_by(frame));
         (answer, status)
+    }
+
+    fn last<R: Run>(self, deadline: Option<Instant>, run: R, messages: Option<Messages>) -> Self {
+        let wants_end = run.wants_end();
+        if !wants_end && messages.is_none() && deadline.is_none() {
+            return self;
+        }
+        let run = wants_end.then_some(run);
+        self.map(|body| Body::stream(Followed::new(in_time(body, deadline), run, messages)))
     }
 }

@@ -85,8 +85,13 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 }
 
 fn file(folder: &Path, name: &str) -> Result<Option<Resiliency>, Trouble> {
-    let lower = name.to_lowercase();
-    if !lower.ends_with(".yaml") && !lower.ends_with(".yml") {
+    let extension = Path::new(name)
+        .extension()
+        .and_then(|extension| extension.to_str());
+    let is_yaml = extension.is_some_and(|extension| {
+        extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
+    });
+    if !is_yaml {
         let text = format!("A non-YAML resiliency file {name} was detected, it will not be loaded");
         return Err(Trouble::Warning(text));
     }

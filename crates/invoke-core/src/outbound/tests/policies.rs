@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::BodyError;
-use crate::attempts::{CallFacts, Named, Outcome, Run, Verdict};
-use crate::body::OnEnd;
+use crate::attempts::{CallFacts, Named, Outcome, Road, Run, Verdict};
+use crate::body::End;
 
 /// A policy that tries twice more whatever came, and writes down what it was told.
 #[derive(Clone, Default)]
@@ -31,13 +31,13 @@ impl Attempts for Twice {
     type Policy = ();
     type Run = TwiceRun;
 
-    fn policy(&self, target: Named<'_>) -> Option<()> {
-        self.note(format!("policy of {target:?}"));
+    fn policy(&self, target: Named<'_>, written: &str) -> Option<()> {
+        self.note(format!("policy of {target:?} as {written}"));
         Some(())
     }
 
-    fn begin(&self, (): &(), _: CallFacts) -> TwiceRun {
-        TwiceRun(self.clone(), 0)
+    fn begin(&self, (): &(), _: CallFacts<'_>) -> Option<TwiceRun> {
+        Some(TwiceRun(self.clone(), 0))
     }
 }
 
@@ -76,10 +76,12 @@ impl Run for TwiceRun {
         }
     }
 
-    fn follow(self) -> Option<OnEnd> {
-        Some(Box::new(move |end, bytes| {
-            self.0.note(format!("{end:?} {bytes}"));
-        }))
+    fn wants_end(&self) -> bool {
+        true
+    }
+
+    fn ended(self, end: End<'_>, status: Option<i32>) {
+        self.0.note(format!("{end:?} {status:?}"));
     }
 }
 
@@ -181,7 +183,7 @@ async fn a_policy_judges_answers_of_the_own_app() {
     assert_eq!(reply.status.code, 200);
     assert_eq!(reply.body.collect().await.unwrap().to_bytes(), "body");
     let told = policies.take();
-    assert_eq!(told[1..], ["Some(500)", "Some(500)", "Some(200)", "Whole 4"]);
+    assert_eq!(told[1..], ["Some(500)", "Some(500)", "Some(200)", "Whole None"]);
     let (outbound, _) = judged(moody(3), &policies);
     assert_eq!(outbound.invoke("me", call("")).await.unwrap().status.code, 500);
 }
@@ -224,7 +226,7 @@ async fn a_proxied_call_is_judged_by_head_message_or_trailers() {
             let body = answer.into_body().collect().await.unwrap();
             assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
             assert_eq!(body.to_bytes(), "hi", "the message that was looked at is there");
-            assert_eq!(policies.take(), ["Whole 2"]);
+            assert_eq!(policies.take(), ["Whole Some(0)"]);
         }
     }
 }
@@ -243,7 +245,7 @@ async fn a_time_limit_lasts_to_the_end_of_the_body() {
     let error = reply.body.collect().await.unwrap_err();
     assert_eq!(error.to_string(), "context deadline exceeded");
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
-    assert_eq!(policies.take().last().unwrap(), "Failed(DeadlineExceeded) 0");
+    assert_eq!(policies.take().last().unwrap(), "Failed(DeadlineExceeded) None");
 }
 
 #[tokio::test]
@@ -265,16 +267,16 @@ async fn the_built_in_retry_may_spare_what_was_seen() {
         ..Default::default()
     };
     let app = AppRef::new("you", "ns");
-    let facts = CallFacts {
-        is_proxied: false,
-        is_streaming: false,
-    };
+    let facts = CallFacts::new(Road::Http, b"m");
     for (seen, wanted) in [
         (Seen::No, Verdict::Again(Duration::from_secs(1))),
         (Seen::Maybe, Verdict::Done),
     ] {
         let error = unavailable(seen);
-        let verdict = built_in.begin(&app, facts).judge(Outcome::Failed(&error));
+        let verdict = built_in
+            .begin(&app, facts)
+            .unwrap()
+            .judge(Outcome::Failed(&error));
         assert_eq!(verdict, wanted);
     }
 }

@@ -1,0 +1,25 @@
+//! How hard the calls of the app are tried.
+
+use std::sync::Arc;
+
+use resiliency::{Policies, Settings, Unobserved};
+use resources::{HttpEndpoint, Resiliency};
+
+use crate::flags::Options;
+
+/// The most that is kept of one body for another attempt, in bytes, however long bodies may be.
+const MOST_KEPT: u64 = 64 << 20;
+
+/// The policies of the resources.
+pub(super) fn policies(options: &Options, resiliency: &[Resiliency], endpoints: &[HttpEndpoint]) -> Policies {
+    let settings = Settings {
+        kept: options
+            .max_body
+            .map_or(MOST_KEPT, |longest| longest.min(MOST_KEPT)),
+        base_urls: endpoints
+            .iter()
+            .map(|endpoint| (endpoint.head.name.clone(), endpoint.base_url.clone()))
+            .collect(),
+    };
+    Policies::compile(resiliency, settings, Arc::new(Unobserved))
+}

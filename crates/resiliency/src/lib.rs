@@ -1,0 +1,34 @@
+//! Resiliency: how hard the calls to a target are tried.
+//!
+//! [`Policies`] are the `Resiliency` resources of a sidecar, compiled once; they implement [`invoke_core::Attempts`],
+//! which the loop of attempts asks. A target has a time limit, a retry and a circuit breaker, or some of them: those of
+//! its entry in `spec.targets.apps`, or the defaults (`policies`). One call under them is a [`PolicyRun`] (`run`), which
+//! nests them, and the retry that is built in, as Dapr's `daprd` does. Breakers open by expressions over their counters
+//! (`trip`), and live in bounded maps: one for each method of a target.
+//!
+//! Metrics are made of what an [`Observer`] is told. This crate sends nothing, holds no body and reads no file: it knows
+//! the typed values of `resources` and the port of `invoke-core`.
+
+mod breaker;
+mod codes;
+mod compile;
+mod duration;
+mod observer;
+mod policies;
+mod retry;
+mod run;
+mod trip;
+
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+
+pub use breaker::{Counts, State};
+pub use codes::CodesError;
+pub use compile::Mistake;
+pub use observer::{Name, Observer, Part, Told, Unobserved};
+pub use policies::{Policies, Settings, TargetPolicy};
+pub use run::PolicyRun;
+pub use trip::{Trip, TripError};
+
+/// The scope of the log lines, as in Dapr.
+const SCOPE: &str = "dapr.runtime";

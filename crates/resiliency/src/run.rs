@@ -1,0 +1,387 @@
+//! One call under a policy.
+//!
+//! The parts nest: a retry around a circuit breaker around a time limit around the call, which may itself be tried
+//! again by the retry that is built in. An *outer* attempt is one pass of the retry: it asks the breaker and has a time
+//! limit of its own, however often the built-in retry sends within it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use invoke_core::attempts::{CallFacts, Outcome, Road, Run, Verdict};
+use invoke_core::error::code;
+use invoke_core::{Cause, End, Fault, InvokeError, Seen};
+use tokio::time::Instant;
+
+use crate::SCOPE;
+use crate::breaker::{Breaker, Permit, Refused};
+use crate::duration::shown;
+use crate::observer::{Part, Told};
+use crate::policies::TargetPolicy;
+use crate::retry::Backoff;
+
+/// One call under a policy.
+#[derive(Debug)]
+pub struct PolicyRun {
+    policy: Arc<TargetPolicy>,
+    road: Road,
+    is_streaming: bool,
+    /// The method, for the log; kept only where it may be written.
+    method: Box<[u8]>,
+    breaker: Option<Arc<Breaker>>,
+    backoff: Backoff,
+    /// How many outer attempts began.
+    attempts: u32,
+    outer: Outer,
+    next: Next,
+    is_retried: bool,
+    is_late: bool,
+}
+
+/// The outer attempt that is being made.
+#[derive(Debug, Default)]
+struct Outer {
+    deadline: Option<Instant>,
+    probe: Option<Probe>,
+    built_in: Option<BuiltIn>,
+}
+
+#[derive(Debug)]
+struct BuiltIn {
+    run: invoke_core::attempts::BuiltInRun,
+    backoff: Backoff,
+}
+
+/// What the next attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// A new outer one.
+    Outer,
+    /// The built-in retry of the same outer one.
+    Inner,
+}
+
+/// What came of an outer attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Result {
+    Success,
+    /// It failed, and may be tried again.
+    Failure,
+    /// It failed, and nothing would become of another attempt.
+    Final,
+    /// It says nothing about the target.
+    Neutral,
+}
+
+impl PolicyRun {
+    pub(crate) fn new(policy: Arc<TargetPolicy>, call: CallFacts<'_>) -> Self {
+        let breaker = policy.breaker(&call);
+        if policy.timeout.is_counted {
+            policy.told.executed(Part::Timeout);
+        }
+        if policy.retry.is_some() {
+            policy.told.executed(Part::Retry);
+        }
+        if let Some(breaker) = &breaker {
+            let state = breaker.state(Instant::now());
+            policy.told.executed(Part::CircuitBreaker(state));
+            policy.told.breaker_state(state);
+        }
+        let method = if policy.retry.is_some() {
+            call.method.into()
+        } else {
+            Box::default()
+        };
+        Self {
+            road: call.road,
+            is_streaming: call.is_streaming && !call.road.is_proxied(),
+            method,
+            breaker,
+            backoff: Backoff::new(policy.retry.as_deref()),
+            attempts: 0,
+            outer: Outer::default(),
+            next: Next::Outer,
+            is_retried: false,
+            is_late: false,
+            policy,
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.road == Road::Proxied { is_long: true }
+    }
+
+    /// How the log names the call.
+    fn name(&self) -> String {
+        let key = self.policy.key(self.road, &self.method);
+        format!("endpoint[{}, {key}]", self.policy.written)
+    }
+
+    /// Whether the built-in retry sends once more, and after which pause.
+    fn again_within(&mut self, outcome: Outcome<'_>) -> Option<Duration> {
+        let built_in = self.outer.built_in.as_mut()?;
+        let Verdict::Again(pause) = built_in.run.judge(outcome) else {
+            return None;
+        };
+        let pause = match &self.policy.inner {
+            // A call that nobody saw begins anew at once.
+            _ if pause.is_zero() => pause,
+            Some(retry) => built_in.backoff.next(retry)?,
+            None => return None,
+        };
+        // Nothing is waited for beyond the time limit: the attempt that follows then ends as a late one.
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let most = self.outer.deadline.map_or(pause, left);
+        Some(pause.min(most))
+    }
+
+    /// Tells the breaker how the outer attempt ended.
+    fn report(&mut self, is_success: bool) {
+        if let Some(probe) = self.outer.probe.take() {
+            probe.ended(is_success);
+        }
+    }
+
+    fn of_status(&self, status: Option<i32>) -> Result {
+        // The status of a proxied call comes at its end.
+        let Some(status) = status else {
+            return Result::Success;
+        };
+        let is_listed = || {
+            self.policy
+                .retry
+                .as_ref()
+                .is_some_and(|retry| retry.is_for(status))
+        };
+        let is_http = status >= 100;
+        let is_failure = match self.road {
+            Road::Http if is_http => !(200..400).contains(&status),
+            // What a gRPC app says is an answer like any other; only a stream counts it.
+            Road::Http => self.is_streaming && status != code::OK,
+            Road::Grpc if is_http => !(200..300).contains(&status),
+            Road::Grpc | Road::Proxied { .. } => status != code::OK,
+        };
+        match self.road {
+            _ if !is_failure => Result::Success,
+            Road::Http if self.is_streaming => Result::Final,
+            Road::Grpc => Result::Failure,
+            // Its beginning went well.
+            Road::Proxied { is_long: true } => Result::Success,
+            Road::Http | Road::Proxied { .. } if is_listed() => Result::Failure,
+            Road::Http | Road::Proxied { .. } => Result::Final,
+        }
+    }
+
+    fn of_error(&self, error: &InvokeError) -> Result {
+        // Its own time is over, or it asked for something that cannot be.
+        if error.fault == Fault::Caller {
+            return Result::Final;
+        }
+        match self.road {
+            // Without an address Dapr finds no policy.
+            Road::Proxied { .. } if matches!(error.cause, Cause::Resolve(_) | Cause::NoResolver) => {
+                Result::Neutral
+            }
+            Road::Proxied { is_long } => match error.rpc_code() {
+                // It did not even begin.
+                Some(_) if error.is_unseen_by_peer() => Result::Failure,
+                Some(_) if is_long => Result::Final,
+                Some(code) => match &self.policy.retry {
+                    Some(retry) if retry.is_for(code) => Result::Failure,
+                    _ => Result::Final,
+                },
+                None => Result::Failure,
+            },
+            Road::Http if self.is_streaming => Result::Final,
+            Road::Http | Road::Grpc => Result::Failure,
+        }
+    }
+
+    /// The pause before another outer attempt, if there is one.
+    fn again(&mut self) -> Option<Duration> {
+        let retry = self.policy.retry.as_ref()?;
+        self.backoff.next(retry)
+    }
+
+    fn tell_recovered(&self) {
+        if self.is_retried {
+            let (name, attempts) = (self.name(), self.attempts);
+            tracing::info!(target: SCOPE, "Recovered processing operation {name} after {attempts} attempts");
+        }
+    }
+}
+
+impl Run for PolicyRun {
+    fn admit(&mut self) -> std::result::Result<Option<Instant>, InvokeError> {
+        if self.next == Next::Inner {
+            self.next = Next::Outer;
+            return Ok(self.outer.deadline);
+        }
+        let probe = match &self.breaker {
+            Some(breaker) => Some(Probe {
+                permit: Some(breaker.admit(Instant::now()).map_err(refused)?),
+                told: Arc::clone(&self.policy.told),
+            }),
+            None => None,
+        };
+        self.attempts += 1;
+        let limit = self.policy.timeout.limit.filter(|_| !self.is_long());
+        let built_in = self.policy.built_in().map(|(app, settings)| BuiltIn {
+            run: settings.run(app.clone(), self.road.is_proxied(), self.is_streaming),
+            backoff: Backoff::new(self.policy.inner.as_deref()),
+        });
+        self.outer = Outer {
+            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            probe,
+            built_in,
+        };
+        Ok(self.outer.deadline)
+    }
+
+    fn keeps(&self) -> u64 {
+        if self.is_streaming || self.is_long() {
+            return 0;
+        }
+        if self.policy.retry.as_ref().is_some_and(|retry| retry.repeats()) {
+            return self.policy.kept;
+        }
+        match self.policy.inner {
+            Some(_) if !self.road.is_proxied() => BUILT_IN_KEEPS,
+            _ => 0,
+        }
+    }
+
+    fn wants_one_message(&self) -> bool {
+        !self.is_long() && self.policy.retry.as_ref().is_some_and(|retry| retry.repeats())
+    }
+
+    fn wants_status(&self) -> bool {
+        !self.is_long() && (self.policy.retry.is_some() || self.breaker.is_some())
+    }
+
+    fn judge(&mut self, outcome: Outcome<'_>) -> Verdict {
+        if let Some(pause) = self.again_within(outcome) {
+            self.next = Next::Inner;
+            return Verdict::Again(pause);
+        }
+        let result = match outcome {
+            Outcome::Answered(status) => self.of_status(status),
+            Outcome::Failed(error) => self.of_error(error),
+        };
+        if let Outcome::Failed(error) = outcome
+            && matches!(error.cause, Cause::DeadlineExceeded)
+            && error.fault != Fault::Caller
+            && !std::mem::replace(&mut self.is_late, true)
+        {
+            self.policy.told.activated(Part::Timeout);
+        }
+        match result {
+            Result::Success => {
+                self.tell_recovered();
+                if self.is_long() {
+                    self.report(true);
+                }
+                return Verdict::Done;
+            }
+            Result::Neutral => {
+                self.outer.probe.take().into_iter().for_each(Probe::forget);
+                return Verdict::Done;
+            }
+            Result::Failure | Result::Final => self.report(false),
+        }
+        match result {
+            Result::Failure => self.again().map_or(Verdict::Done, Verdict::Again),
+            _ => Verdict::Done,
+        }
+    }
+
+    fn repeats(&mut self, outcome: Outcome<'_>, pause: Duration) {
+        if self.next == Next::Inner {
+            if let Some(built_in) = &mut self.outer.built_in {
+                built_in.run.repeats(outcome, pause);
+            }
+            return;
+        }
+        if std::mem::replace(&mut self.is_retried, true) {
+            return;
+        }
+        self.policy.told.activated(Part::Retry);
+        let (name, pause) = (self.name(), shown(pause));
+        tracing::warn!(target: SCOPE, "Error processing operation {name}. Retrying in {pause}…");
+        match outcome {
+            Outcome::Failed(error) => {
+                tracing::debug!(target: SCOPE, "Error for operation {name} was: {error}");
+            }
+            Outcome::Answered(status) => {
+                let status = status.unwrap_or_default();
+                tracing::debug!(target: SCOPE, "Error for operation {name} was: status {status}");
+            }
+        }
+    }
+
+    fn last_word(&self, error: InvokeError) -> InvokeError {
+        match (&self.outer.built_in, &self.policy.inner) {
+            (Some(built_in), Some(_)) => built_in.run.last_word(error),
+            _ => error,
+        }
+    }
+
+    fn wants_end(&self) -> bool {
+        self.outer.probe.is_some()
+    }
+
+    fn ended(mut self, end: End<'_>, status: Option<i32>) {
+        let is_whole = matches!(end, End::Whole);
+        self.report(is_whole && status.unwrap_or(code::OK) == code::OK);
+    }
+}
+
+/// How much the built-in retry keeps of a body.
+const BUILT_IN_KEEPS: u64 = 64 * 1024;
+
+fn refused(why: Refused) -> InvokeError {
+    let cause = match why {
+        Refused::Open => Cause::BreakerOpen,
+        Refused::TooMany => Cause::BreakerFull,
+    };
+    InvokeError::new(Fault::Us, Seen::No, cause)
+}
+
+/// A call that a breaker let through. Whoever drops it without a word says that it failed: its caller went away.
+struct Probe {
+    permit: Option<Permit>,
+    told: Arc<dyn Told>,
+}
+
+impl Probe {
+    fn ended(mut self, is_success: bool) {
+        self.tell(is_success);
+    }
+
+    /// It tells nothing about the target.
+    fn forget(mut self) {
+        self.permit = None;
+    }
+
+    fn tell(&mut self, is_success: bool) {
+        let Some(permit) = self.permit.take() else { return };
+        if let Some(state) = permit.ended(is_success, Instant::now()) {
+            self.told.activated(Part::CircuitBreaker(state));
+            self.told.breaker_state(state);
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Probe").field(&self.permit).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

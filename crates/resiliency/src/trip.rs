@@ -1,0 +1,150 @@
+//! When a circuit breaker opens: CEL expressions over its counters.
+//!
+//! Dapr's `daprd` declares every name that it finds as a variable of any type: an unknown one compiles and fails when it
+//! is evaluated, and what fails or is no boolean does not open a breaker. What is wrong whatever the counters are (a
+//! syntax error, two literals of types that cannot be compared) is refused when the resource is read.
+
+mod types;
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use cel::common::types::{CelInt, STRING_TYPE};
+use cel::common::value::CowVal;
+use cel::{Context, Env, ExecutionError, IdedExpr, Value};
+use thiserror::Error;
+
+use crate::breaker::Counts;
+use crate::duration;
+
+/// The longest expression, in bytes. It is evaluated after each failure of a call, so it must not be a program.
+pub(crate) const LONGEST: usize = 4096;
+
+/// A compiled expression.
+#[derive(Clone)]
+pub struct Trip {
+    text: Arc<str>,
+    expression: Arc<IdedExpr>,
+}
+
+/// An expression that cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TripError {
+    /// It is longer than an expression may be that is evaluated after each failure.
+    #[error("the expression has {0} bytes, at most {LONGEST} are read")]
+    TooLong(usize),
+    /// It is no CEL, in the words of the parser.
+    #[error("invalid Expr {expression:?}: {reason}")]
+    Syntax {
+        /// The expression.
+        expression: String,
+        /// Where and what.
+        reason: String,
+    },
+    /// It can never be evaluated.
+    #[error("invalid Expr {expression:?}: ERROR: <input>: {reason}")]
+    Meaning {
+        /// The expression.
+        expression: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The standard library, and durations, which are nanoseconds here.
+static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    let added = env.add_overload("duration", "string_to_duration", vec![STRING_TYPE], |args| {
+        let Ok(Value::String(text)) = Value::try_from(args[0].as_ref()) else {
+            return Err(ExecutionError::function_error("duration", "no text"));
+        };
+        let nanos =
+            duration::parse_go(&text).map_err(|error| ExecutionError::function_error("duration", error))?;
+        Ok(CowVal::owned(CelInt::from(nanos)))
+    });
+    debug_assert!(
+        added.is_ok(),
+        "the library has no durations of its own: {added:?}"
+    );
+    Arc::new(env)
+});
+
+impl Trip {
+    /// Compiles an expression.
+    pub fn compile(text: &str) -> Result<Self, TripError> {
+        if text.len() > LONGEST {
+            return Err(TripError::TooLong(text.len()));
+        }
+        let expression = LIBRARY.parser().parse(text).map_err(|errors| TripError::Syntax {
+            expression: text.to_owned(),
+            reason: errors.to_string(),
+        })?;
+        types::check(&expression).map_err(|reason| TripError::Meaning {
+            expression: text.to_owned(),
+            reason,
+        })?;
+        Ok(Self {
+            text: text.into(),
+            expression: Arc::new(expression),
+        })
+    }
+
+    /// Whether a breaker with these counts opens.
+    pub fn is_met(&self, counts: &Counts) -> bool {
+        let mut context = Context::with_env(Arc::clone(&LIBRARY));
+        for (name, count) in [
+            ("requests", counts.requests),
+            ("totalSuccesses", counts.total_successes),
+            ("totalFailures", counts.total_failures),
+            ("consecutiveSuccesses", counts.consecutive_successes),
+            ("consecutiveFailures", counts.consecutive_failures),
+        ] {
+            context.add_variable_from_value(name, i64::from(count));
+        }
+        matches!(Value::resolve(&self.expression, &context), Ok(Value::Bool(true)))
+    }
+}
+
+impl fmt::Debug for Trip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many failing calls open a breaker, of seven.
+    fn failures(text: &str) -> Result<Option<u32>, TripError> {
+        let trip = Trip::compile(text)?;
+        Ok((1..=7).find(|failures| {
+            trip.is_met(&Counts {
+                requests: *failures,
+                total_failures: *failures,
+                consecutive_failures: *failures,
+                ..Counts::default()
+            })
+        }))
+    }
+
+    #[test]
+    fn expressions_open_a_breaker_when_they_do_for_dapr() {
+        let recorded = include_str!("data/trips.tsv");
+        for line in recorded.lines().skip(1) {
+            let mut fields = line.split('\t');
+            let (text, wanted) = (fields.next().unwrap(), fields.next().unwrap());
+            let error = fields.next().unwrap_or_default();
+            if text.is_empty() {
+                continue;
+            }
+            let found = failures(text);
+            if !error.is_empty() {
+                assert!(found.is_err(), "{text:?} is refused, not {found:?}");
+                continue;
+            }
+            let wanted = (wanted != "never").then(|| wanted.parse().unwrap());
+            assert_eq!(found, Ok(wanted), "{text:?}");
+        }
+    }
+}
