@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 use super::messages::{Followed, Messages};
 use crate::attempts::{Named, Outcome, Run, Verdict};
 use crate::balance::{Endpoint, InFlight, Picked};
-use crate::body::{Body, Replay};
+use crate::body::{Body, End, Replay};
 use crate::error::{Cause, Fault, InvokeError, Seen};
 use crate::id::AppId;
 use crate::inbound::Inbound;
@@ -338,6 +338,11 @@ impl Answer for Response<Body> {
     fn last<R: Run>(self, deadline: Option<Instant>, run: R, messages: Option<Messages>) -> Self {
         let wants_end = run.wants_end();
         if !wants_end && messages.is_none() && deadline.is_none() {
+            return self;
+        }
+        if self.body().is_end_stream() {
+            // Its head said all.
+            run.ended(End::Whole, status_in(self.headers()));
             return self;
         }
         let run = wants_end.then_some(run);

@@ -5,10 +5,6 @@ use http_body::Body;
 
 /// Why an answer is not to be read, although the HTTP library would; in the words of Go's HTTP client.
 pub(super) fn refused<B>(answer: &Response<B>) -> Option<String> {
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // No request of ours asks for another protocol, and what follows would be no HTTP.
-        return Some("unexpected status 101: no upgrade was asked for".to_owned());
-    }
     let mut codings = answer.headers().get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next()?;
     let text = |coding: &http::HeaderValue| String::from_utf8_lossy(coding.as_bytes()).into_owned();
@@ -22,7 +18,8 @@ pub(super) fn refused<B>(answer: &Response<B>) -> Option<String> {
     (!is_chunked).then(|| format!("unsupported transfer encoding: {:?}", text(coding)))
 }
 
-/// Whether the connection ends with an answer: it says so, or its body has no other end.
+/// Whether the connection ends with an answer: it says so, its body has no other end, or what follows is no HTTP. No
+/// request of ours asks for another protocol; an app that answers 101 all the same says nothing else.
 pub(super) fn is_last<B: Body>(answer: &Response<B>) -> bool {
     let says = |token: &[u8]| {
         let lines = answer.headers().get_all(header::CONNECTION).iter();
@@ -32,7 +29,8 @@ pub(super) fn is_last<B: Body>(answer: &Response<B>) -> bool {
     };
     let is_chunked = answer.headers().contains_key(header::TRANSFER_ENCODING);
     let has_no_end = answer.body().size_hint().exact().is_none() && !is_chunked;
-    has_no_end || says(b"close") || (answer.version() < Version::HTTP_11 && !says(b"keep-alive"))
+    let is_left = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    is_left || has_no_end || says(b"close") || (answer.version() < Version::HTTP_11 && !says(b"keep-alive"))
 }
 
 #[cfg(test)]
@@ -80,7 +78,7 @@ mod tests {
                 .collect();
             assert_eq!(refused(&answer(200, &headers)).as_deref(), wanted, "{codings:?}");
         }
-        assert!(refused(&answer(101, &[("upgrade", "websocket")])).is_some());
+        assert!(is_last(&answer(101, &[("upgrade", "websocket")])));
     }
 
     #[test]
