@@ -17,6 +17,8 @@ mod observer;
 mod policies;
 mod retry;
 mod run;
+#[cfg(test)]
+mod testing;
 mod trip;
 
 #[cfg(feature = "fuzz")]
