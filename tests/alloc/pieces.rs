@@ -11,9 +11,13 @@ use http_body::Body as _;
 use http_body_util::Full;
 use invoke_codec::message::{RequestLens, put_request, read_request};
 use invoke_codec::metadata;
+use invoke_core::attempts::{Attempts, CallFacts, Named, Outcome, Road, Run};
 use invoke_core::balance::{Endpoint, watched};
 use invoke_core::headers::{Callee, Identity};
+use invoke_core::{AppRef, Body};
 use invoke_core::{Head, MethodPath, Origin, Target, Verb};
+use resiliency::{Policies, Settings, Unobserved};
+use resources::decode_resiliency;
 use transport::grpc::{MessageReader, Relay};
 
 use crate::at_most;
@@ -139,4 +143,33 @@ fn balancing_among_very_many() {
     // The set, the map, and what belongs to the one endpoint that is new (what calls learn about it, too): nothing for
     // each of the others.
     at_most(8.0, "a set of 10,000 of which one is new", told, 1);
+}
+
+/// A successful call under the policy of this resource, to the end of its answer.
+fn under(resource: &[&str]) -> u64 {
+    let resources = decode_resiliency(resource, "me").resources;
+    let policies = Policies::compile(&resources, Settings::default(), std::sync::Arc::new(Unobserved));
+    let app = AppRef::new("a", "default");
+    let policy = policies.policy(Named::Peer(&app), "a").unwrap();
+    count(|| {
+        let mut run = policies
+            .begin(&policy, CallFacts::new(Road::Http, b"orders/17"))
+            .unwrap();
+        black_box(run.admit()).unwrap();
+        black_box(run.judge(Outcome::Answered(Some(200))));
+        let mut body = Body::empty();
+        if run.wants_end() {
+            body = body.on_end(move |end, _| run.ended(end, None));
+        }
+        drop(black_box(body));
+    })
+}
+
+#[test]
+fn policies() {
+    at_most(0.0, "no policy but the built-in one", under(&[]), 1);
+    let all = "spec:
+  policies: {timeouts: {t: 5s}, retries: {r: {}}, circuitBreakers: {c: {}}}
+  targets: {apps: {a: {timeout: t, retry: r, circuitBreaker: c}}}";
+    at_most(2.0, "a policy with all parts", under(&[all]), 1);
 }

@@ -20,9 +20,10 @@ use integration_tests::{HttpApp, Protocol, text};
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig};
 use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
-use invoke_core::{AppRef, BuiltInRetry, Inbound, NoExternalEndpoints, Open, Outbound, Resolver};
+use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, Resolver};
 use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
 use reflection::Reflection;
+use resiliency::Policies;
 use telemetry::metrics::{self, AppMetrics, CallMetrics, HttpMode, MetricsSettings, PathLabels, Rules};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -194,7 +195,7 @@ fn caller(peer: u16, is_measured: bool) -> Sidecar {
             NoExternalEndpoints,
             Some(Arc::new(One(known))),
             Arc::default(),
-            BuiltInRetry::default(),
+            Policies::built_in(),
         );
         let settings = ApiSettings {
             max_body: None,

@@ -36,6 +36,7 @@ mod proxies;
 mod readers;
 mod recorded;
 mod requests;
+mod resiliency;
 mod stage;
 mod streaming;
 mod targets;

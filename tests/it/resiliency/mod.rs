@@ -1,0 +1,6 @@
+//! Resiliency policies: how hard the calls of an app are tried, and what its callers then see.
+
+mod app;
+mod policies;
+mod recorded;
+mod stage;
