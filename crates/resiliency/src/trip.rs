@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 
 use cel::common::types::{CelInt, STRING_TYPE};
 use cel::common::value::CowVal;
+use cel::parser::PrattParser;
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use thiserror::Error;
 
@@ -19,6 +20,11 @@ use crate::duration;
 
 /// The longest expression, in bytes. It is evaluated after each failure of a call, so it must not be a program.
 pub(crate) const LONGEST: usize = 4096;
+
+/// How deep parentheses and the like may be nested, and of how many parts an expression may be. What is deep needs much
+/// of the stack.
+const DEEPEST: u16 = 32;
+const MOST_PARTS: usize = 500;
 
 /// A compiled expression.
 #[derive(Clone)]
@@ -75,10 +81,14 @@ impl Trip {
         if text.len() > LONGEST {
             return Err(TripError::TooLong(text.len()));
         }
-        let expression = LIBRARY.parser().parse(text).map_err(|errors| TripError::Syntax {
-            expression: text.to_owned(),
-            reason: errors.to_string(),
-        })?;
+        let expression = PrattParser::new()
+            .max_recursion_depth(DEEPEST)
+            .max_expression_node_count(MOST_PARTS)
+            .parse(text)
+            .map_err(|errors| TripError::Syntax {
+                expression: text.to_owned(),
+                reason: errors.to_string(),
+            })?;
         types::check(&expression).map_err(|reason| TripError::Meaning {
             expression: text.to_owned(),
             reason,
@@ -145,6 +155,59 @@ mod tests {
             }
             let wanted = (wanted != "never").then(|| wanted.parse().unwrap());
             assert_eq!(found, Ok(wanted), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_deep_or_long_is_refused_before_it_needs_the_stack() {
+        let row = |part: &str, with: &str, count: usize| vec![part; count].join(with);
+        let nested = |open: &str, close: &str, count: usize| open.repeat(count) + "1" + &close.repeat(count);
+        for count in [50, 400, 2000] {
+            for text in [
+                row("1", "+", count),
+                nested("[", "]", count),
+                nested("int(", ")", count),
+                nested("a + (", ")", count),
+                format!("a{}", ".b".repeat(count)),
+                format!("a{}", "[0]".repeat(count)),
+                "(".repeat(count),
+                "{".repeat(count),
+                "true ? ".repeat(count),
+            ] {
+                assert!(Trip::compile(&text).is_err(), "{} of {count}", &text[..8]);
+            }
+        }
+        for text in [
+            nested("(", ")", 300),
+            row("true", "&&", 100),
+            "!".repeat(300) + "true",
+        ] {
+            if let Ok(trip) = Trip::compile(&text) {
+                trip.is_met(&Counts::default());
+            }
+        }
+        let lists = "[1, 2].all(x, [3, 4].all(y, x < y))";
+        assert!(Trip::compile(lists).is_ok());
+        assert!(Trip::compile(&format!("[5].all(z, {lists})")).is_err());
+        assert!(matches!(
+            Trip::compile(&" ".repeat(LONGEST + 1)),
+            Err(TripError::TooLong(_))
+        ));
+    }
+
+    #[test]
+    fn nothing_that_cannot_be_evaluated_opens_a_breaker() {
+        for text in [
+            "requests / 0 > 0",
+            "requests % totalSuccesses == 0",
+            "9223372036854775807 + requests > 0",
+            "-9223372036854775808 - requests < 0",
+            "uint(requests - 9) > 0u",
+            "int('x') == requests",
+            "[1][requests] == 1",
+            "duration('soon') > duration('1s')",
+        ] {
+            assert_eq!(failures(text), Ok(None), "{text}");
         }
     }
 }

@@ -6,8 +6,10 @@
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators as op};
 
+/// How deep an expression may be, which is evaluated by recursion. A row of `+` is as deep as it is long.
+const DEEPEST_PART: u32 = 48;
 /// How deep comprehensions (`all`, `exists`, `map` …) may be nested. Each level multiplies the work.
-const DEEPEST: u32 = 2;
+const MOST_NESTED: u32 = 2;
 
 /// The functions of the standard library that this sidecar has.
 const FUNCTIONS: [&str; 13] = [
@@ -60,28 +62,42 @@ impl Type {
 
 /// Says why the expression can never be evaluated.
 pub(super) fn check(expression: &IdedExpr) -> Result<(), String> {
-    of(expression, 0).map(|_| ())
+    of(expression, Place::default()).map(|_| ())
 }
 
-fn of(expression: &IdedExpr, depth: u32) -> Result<Type, String> {
+/// Where a part is: how deep, and in how many comprehensions.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    depth: u32,
+    nested: u32,
+}
+
+fn of(expression: &IdedExpr, place: Place) -> Result<Type, String> {
+    let place = Place {
+        depth: place.depth + 1,
+        ..place
+    };
+    if place.depth > DEEPEST_PART {
+        return Err(format!("it is more than {DEEPEST_PART} operators deep"));
+    }
     match &expression.expr {
         Expr::Unspecified => Err("an expression is missing".to_owned()),
         Expr::Literal(literal) => Ok(of_literal(literal)),
         Expr::Ident(_) => Ok(Type::Any),
-        Expr::Call(call) => of_call(call, depth),
+        Expr::Call(call) => of_call(call, place),
         Expr::Select(select) => {
-            of(&select.operand, depth)?;
+            of(&select.operand, place)?;
             Ok(if select.test { Type::Bool } else { Type::Any })
         }
         Expr::List(list) => {
             list.elements
                 .iter()
-                .try_for_each(|item| of(item, depth).map(|_| ()))?;
+                .try_for_each(|item| of(item, place).map(|_| ()))?;
             Ok(Type::Other)
         }
         Expr::Comprehension(comprehension) => {
-            if depth == DEEPEST {
-                return Err(format!("comprehensions are nested more than {DEEPEST} deep"));
+            if place.nested == MOST_NESTED {
+                return Err(format!("comprehensions are nested more than {MOST_NESTED} deep"));
             }
             let parts = [
                 &comprehension.iter_range,
@@ -90,13 +106,17 @@ fn of(expression: &IdedExpr, depth: u32) -> Result<Type, String> {
                 &comprehension.loop_step,
                 &comprehension.result,
             ];
+            let inside = Place {
+                nested: place.nested + 1,
+                ..place
+            };
             parts
                 .into_iter()
-                .try_for_each(|part| of(part, depth + 1).map(|_| ()))?;
+                .try_for_each(|part| of(part, inside).map(|_| ()))?;
             Ok(Type::Any)
         }
-        // Nothing that a breaker counts is one; what is in them is judged when it is evaluated.
-        Expr::Map(_) => Ok(Type::Other),
+        // Nothing that a breaker counts is one.
+        Expr::Map(_) => Err("maps are not there".to_owned()),
         Expr::Struct(_) => Err("undeclared reference to a message".to_owned()),
     }
 }
@@ -113,13 +133,13 @@ fn of_literal(literal: &LiteralValue) -> Type {
     }
 }
 
-fn of_call(call: &CallExpr, depth: u32) -> Result<Type, String> {
+fn of_call(call: &CallExpr, place: Place) -> Result<Type, String> {
     if let Some(target) = &call.target {
-        of(target, depth)?;
+        of(target, place)?;
     }
     let mut types = Vec::with_capacity(call.args.len());
     for argument in &call.args {
-        types.push(of(argument, depth)?);
+        types.push(of(argument, place)?);
     }
     let name = call.func_name.as_str();
     let mismatch = || {
