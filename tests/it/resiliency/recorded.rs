@@ -422,14 +422,13 @@ impl Asked {
             "app answers bytes that are not HTTP" => ("garbage/@", None),
             "app resets the connection" => ("reset/@", None),
             "app answers 6000-byte header" => ("bighdr/6000/@", None),
-            "app id with two dots" => ("ok/@", None),
             "URL target, status/500" => ("status/500/@", None),
             "3 messages" | "1 message" => ("count-@", None),
             "method with NUL" => ("a%00b@", None),
             "method with #" if road == "InvokeService" => ("a#b@", None),
             "method with #" => return None,
             "body takes 1.2 s" => ("slowbody/4/@", None),
-            "again (killed)" => ("ok/@", None),
+            "app id with two dots" | "again (killed)" => ("ok/@", None),
             case => {
                 let (method, _) = case.split_once(", ").unwrap_or((case, ""));
                 let key = method.rsplit(['/', '-']).next().filter(|key| *key != "@");
