@@ -30,6 +30,12 @@ fn operator_of(
             OperatorAnswer::Resources(vec![configuration.to_string()])
         }
         "ListHTTPEndpoints" => OperatorAnswer::Resources(endpoints.iter().map(ToString::to_string).collect()),
+        "ListResiliency" => {
+            let policies = json!({"metadata": {"name": "policies"}, "spec": {
+                "policies": {"retries": {"r": {"maxRetries": 1, "duration": "10ms"}}},
+                "targets": {"apps": {"nobody": {"retry": "r"}}}}});
+            OperatorAnswer::Resources(vec![policies.to_string(), "[".to_owned()])
+        }
         "ListComponents" => {
             let store =
                 json!({"metadata": {"name": "store"}, "spec": {"type": "state.in-memory", "version": "v1"}});
@@ -95,7 +101,16 @@ async fn resources_come_from_the_operator() {
     assert_eq!(metadata["httpEndpoints"], json!([{"name": "web"}]));
     assert_eq!(metadata["components"][0]["name"], "store");
     assert_eq!(metadata["components"].as_array().unwrap().len(), 1);
-    assert!(one.log().contains("kubernetes mode configured"), "{}", one.log());
+    assert_eq!(metadata["resiliencies"], json!([{"name": "policies"}]));
+    let gone = reqwest::get(one.invoke_url("nobody", "m")).await.unwrap();
+    assert_eq!(gone.status(), 500);
+    for line in [
+        "kubernetes mode configured",
+        "Could not parse resiliency: ",
+        "Error processing operation endpoint[nobody, nobody:m]. Retrying in 10ms",
+    ] {
+        assert!(one.log().contains(line), "{line}\n{}", one.log());
+    }
     assert!(
         !one.log().contains("the secret"),
         "a secret is in the log: {}",

@@ -185,7 +185,11 @@ impl AppChannel for GrpcChannel {
                 self.0.takes.learn(response.headers(), false);
                 answer::read(response, self.0.settings.max_message).await
             }
-            Err(error) => (answer::of_status(&GrpcStatus::of_failure(&error)), 0),
+            Err(error) => {
+                let mut reply = answer::of_status(&GrpcStatus::of_failure(&error));
+                reply.is_unseen = error.seen() == transport::client::Seen::No;
+                (reply, 0)
+            }
         };
         if let Some(observer) = self.1.observer() {
             observer.grpc_answered(GrpcCall {

@@ -19,6 +19,7 @@ pub mod fuzz;
 mod limit;
 mod purge;
 mod server;
+mod unseen;
 
 pub use client::{Client, ClientConfig};
 pub use purge::{PurgeConfig, purge_idle};

@@ -46,6 +46,11 @@ impl MessageLimit {
         )
     }
 
+    /// Whether the other side says it: it is of this kind.
+    pub(crate) fn is_told(headers: &HeaderMap) -> bool {
+        headers.contains_key(TOLD)
+    }
+
     /// What is known of a peer.
     pub(crate) fn of(endpoint: &Endpoint) -> Self {
         Self(endpoint.longest_message().unwrap_or(UNTOLD))

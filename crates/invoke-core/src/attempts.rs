@@ -140,6 +140,8 @@ pub enum Outcome<'a> {
     /// An answer with this status (of HTTP from 100 on, of gRPC below), or `None` when a proxied call was answered with
     /// a message, so that its status comes at the end.
     Answered(Option<i32>),
+    /// An answer in place of an app that could not be reached: nobody saw the call.
+    Unseen(i32),
     /// No answer.
     Failed(&'a InvokeError),
 }

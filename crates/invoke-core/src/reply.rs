@@ -59,6 +59,8 @@ pub struct Reply {
     pub body: Body,
     /// Which way the reply came.
     pub route: Route,
+    /// No app said this: it could not be reached, nobody saw the call, and the status says so in its place.
+    pub is_unseen: bool,
 }
 
 impl Reply {
@@ -72,6 +74,7 @@ impl Reply {
             type_url: None,
             body: Body::empty(),
             route,
+            is_unseen: false,
         }
     }
 }

@@ -265,6 +265,8 @@ impl Run for PolicyRun {
         }
         let result = match outcome {
             Outcome::Answered(status) => self.of_status(status),
+            Outcome::Unseen(_) if self.is_streaming => Result::Final,
+            Outcome::Unseen(_) => Result::Failure,
             Outcome::Failed(error) => self.of_error(error),
         };
         if let Outcome::Failed(error) = outcome
@@ -314,6 +316,9 @@ impl Run for PolicyRun {
             Outcome::Answered(status) => {
                 let status = status.unwrap_or_default();
                 tracing::debug!(target: SCOPE, "Error for operation {name} was: status {status}");
+            }
+            Outcome::Unseen(status) => {
+                tracing::debug!(target: SCOPE, "Error for operation {name} was: no app, status {status}");
             }
         }
     }

@@ -27,6 +27,11 @@ fn seen(seen: transport::client::Seen) -> Seen {
     }
 }
 
+/// The other sidecar is there, but its app is not: others may have the call.
+pub(super) fn unseen(status: GrpcStatus) -> InvokeError {
+    InvokeError::new(Fault::Peer, Seen::No, rpc(status)).refused(true)
+}
+
 /// A status of the other sidecar, or of gRPC on the way to it.
 pub(super) fn status(status: GrpcStatus) -> InvokeError {
     InvokeError::new(Fault::Peer, Seen::Yes, rpc(status))

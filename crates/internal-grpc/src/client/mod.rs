@@ -27,6 +27,7 @@ use transport::grpc::{Encoding, GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest,
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
 use crate::frames::{ErrorSlot, Frames, first_frame};
 use crate::limit::{MessageLimit, Telling};
+use crate::unseen;
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM};
 
 use self::old::Again;
@@ -113,9 +114,12 @@ impl Client {
         let reply = async {
             let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
             let limit = MessageLimit::told(answer.headers());
+            let is_unseen = unseen::is_said(answer.headers());
             let answer = checked(answer)?;
             endpoint.set_longest_message(Some(limit.bytes()));
-            reply::of_stream(answer, self.max_message).await
+            let mut reply = reply::of_stream(answer, self.max_message).await?;
+            reply.is_unseen = is_unseen;
+            Ok(reply)
         };
         reply.await.map_err(|error| own_body_error(slot, error))
     }
@@ -269,7 +273,14 @@ fn put_timeout(headers: &mut HeaderMap, deadline: Option<Instant>) {
 /// An answer without messages ends here.
 fn checked(answer: Response<CountedBody>) -> Result<Response<CountedBody>, InvokeError> {
     match GrpcStatus::from_headers(answer.headers()) {
-        Some(status) if status.code != code::OK => Err(errors::status(status)),
+        Some(status) if status.code != code::OK => {
+            let is_unseen = unseen::is_said(answer.headers());
+            Err(if is_unseen {
+                errors::unseen(status)
+            } else {
+                errors::status(status)
+            })
+        }
         Some(_) => Ok(answer),
         None => match GrpcStatus::of_head(answer.status(), answer.headers()) {
             Some(status) => Err(errors::status(status)),

@@ -16,7 +16,9 @@ use invoke_codec::metadata;
 use invoke_core::observe::{self, Exchange, OpenExchange, Rpc};
 use invoke_core::ports::Receive;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, Caller, End, Invocation, Observe, Proxied, ProxiedHead, Reply, error::code};
+use invoke_core::{
+    Body, Caller, End, Fault, Invocation, Observe, Proxied, ProxiedHead, Reply, Seen, error::code,
+};
 use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MESSAGE_HEAD, trailers_only};
 use transport::server::{Handler, RequestBody};
@@ -25,6 +27,7 @@ use transport::tls::PeerIdentity;
 use crate::codec::{begin_message, encode_response, encode_response_stream, finish_message};
 use crate::frames::{Frames, first_frame};
 use crate::limit::{MessageLimit, Telling};
+use crate::unseen;
 use crate::{CALL_LOCAL, CALL_LOCAL_STREAM, SERVICE};
 
 /// The limits of the server.
@@ -131,7 +134,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
         answer.map_err(refusals::proxied)
     }
 
-    async fn answer(&self, request: Request<RequestBody>, head: &CallHead) -> Result<Frames, GrpcStatus> {
+    async fn answer(&self, request: Request<RequestBody>, head: &CallHead) -> Result<Answered, Failed> {
         let (parts, body) = request.into_parts();
         let hop = Hop {
             body,
@@ -145,7 +148,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
             match parts.uri.path() {
                 CALL_LOCAL_STREAM => self.call_local_stream(hop).await,
                 CALL_LOCAL => Box::pin(self.call_local(hop)).await,
-                other => Err(refusals::unknown(other)),
+                other => Err(refusals::unknown(other).into()),
             }
         });
         match head.deadline {
@@ -153,15 +156,13 @@ impl<R: Receive, O: Observe> Server<R, O> {
             Some(deadline) => tokio::time::timeout_at(deadline.into(), call)
                 .await
                 .unwrap_or_else(|_| {
-                    Err(GrpcStatus::new(
-                        code::DEADLINE_EXCEEDED,
-                        "context deadline exceeded",
-                    ))
+                    let late = GrpcStatus::new(code::DEADLINE_EXCEEDED, "context deadline exceeded");
+                    Err(late.into())
                 }),
         }
     }
 
-    async fn call_local_stream(&self, hop: Hop<'_>) -> Result<Frames, GrpcStatus> {
+    async fn call_local_stream(&self, hop: Hop<'_>) -> Result<Answered, Failed> {
         self.inbound.has_app().map_err(|error| refusals::status(&error))?;
         let max = self.config.max_message;
         let mut call = request::of_stream(hop.body, hop.head.encoding, max).await?;
@@ -169,15 +170,17 @@ impl<R: Receive, O: Observe> Server<R, O> {
         call.head.trace = hop.trace;
         let wants_events = call.head.origin == invoke_core::Origin::Http && call.head.wants_events();
         let reply = self.receive(&hop.caller, call).await?;
-        if wants_events {
-            events::answer(reply, hop.limit)
+        let is_unseen = reply.is_unseen;
+        let frames = if wants_events {
+            events::answer(reply, hop.limit)?
         } else {
-            stream(reply, hop.limit)
-        }
+            stream(reply, hop.limit)?
+        };
+        Ok(Answered { frames, is_unseen })
     }
 
     /// A unary call, of a sidecar that knows no other. It is observed here, where its messages are.
-    async fn call_local(&self, hop: Hop<'_>) -> Result<Frames, GrpcStatus> {
+    async fn call_local(&self, hop: Hop<'_>) -> Result<Answered, Failed> {
         let door = Exchange::Door(observe::Request {
             api: observe::Api::Internal,
             method: &Method::POST,
@@ -189,11 +192,11 @@ impl<R: Receive, O: Observe> Server<R, O> {
         let answer = self.answer_unary(hop, &mut open).await;
         let (status, bytes) = match &answer {
             Ok((_, length)) => (code::OK, *length as u64),
-            Err(status) => (status.code, 0),
+            Err(failed) => (failed.status.code, 0),
         };
         open.status(status);
         open.end(End::Whole, bytes);
-        answer.map(|(frames, _)| frames)
+        answer.map(|(answered, _)| answered)
     }
 
     /// The answer, and how long its message is.
@@ -201,7 +204,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
         &self,
         hop: Hop<'_>,
         open: &mut OpenExchange<O::Ticket>,
-    ) -> Result<(Frames, usize), GrpcStatus> {
+    ) -> Result<(Answered, usize), Failed> {
         self.inbound.has_app().map_err(|error| refusals::status(&error))?;
         let max = self.config.max_message;
         let (mut call, length) = request::of_unary(hop.body, hop.head.encoding, max).await?;
@@ -218,16 +221,42 @@ impl<R: Receive, O: Observe> Server<R, O> {
         encode_response(&reply, &data, &mut message).map_err(|error| refusals::unmarshallable(&error))?;
         finish_message(&mut message, 0, 0);
         let length = message.len() - MESSAGE_HEAD;
-        let frames = Frames::of_server(message, Body::empty(), hop.limit, false);
-        Ok((frames, length))
+        let answered = Answered {
+            frames: Frames::of_server(message, Body::empty(), hop.limit, false),
+            is_unseen: reply.is_unseen,
+        };
+        Ok((answered, length))
     }
 
-    async fn receive(&self, caller: &Caller, mut call: Invocation) -> Result<Reply, GrpcStatus> {
+    async fn receive(&self, caller: &Caller, mut call: Invocation) -> Result<Reply, Failed> {
         caller.replace_claims(&mut call.head.headers);
-        self.inbound
-            .receive(caller, call)
-            .await
-            .map_err(|error| refusals::status(&error))
+        self.inbound.receive(caller, call).await.map_err(|error| Failed {
+            is_unseen: error.fault == Fault::App && error.seen == Seen::No,
+            status: refusals::status(&error),
+        })
+    }
+}
+
+/// The answer to a call.
+struct Answered {
+    frames: Frames,
+    /// It is no app's: nobody saw the call.
+    is_unseen: bool,
+}
+
+/// What a call failed with.
+struct Failed {
+    status: GrpcStatus,
+    /// Its app was to get the call, and nobody saw it.
+    is_unseen: bool,
+}
+
+impl From<GrpcStatus> for Failed {
+    fn from(status: GrpcStatus) -> Self {
+        Self {
+            status,
+            is_unseen: false,
+        }
     }
 }
 
@@ -280,8 +309,14 @@ impl<R: Receive, O: Observe> Handler for Server<R, O> {
             Ok(head) => head,
             Err(refusal) => return refusal.to_response(),
         };
-        match self.answer(request, &head).await {
-            Ok(frames) => {
+        let is_of_our_kind = MessageLimit::is_told(request.headers());
+        let answered = self.answer(request, &head).await;
+        let is_unseen = match &answered {
+            Ok(answered) => answered.is_unseen,
+            Err(failed) => failed.is_unseen,
+        };
+        let mut response = match answered {
+            Ok(Answered { frames, .. }) => {
                 let mut response = Response::new(Answer(Kind::Made(frames)));
                 response
                     .headers_mut()
@@ -289,8 +324,12 @@ impl<R: Receive, O: Observe> Handler for Server<R, O> {
                 self.telling.put(response.headers_mut());
                 response
             }
-            Err(status) => trailers_only(&status, head.content_type),
+            Err(failed) => trailers_only(&failed.status, head.content_type),
+        };
+        if is_unseen && is_of_our_kind {
+            unseen::put(response.headers_mut());
         }
+        response
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) trait Way: Sync {
 
 /// What comes back on both roads.
 pub(super) trait Answer: Sized + Send {
+    /// The status of an answer that stands in for an app that nobody could reach.
+    fn unseen(&self) -> Option<i32>;
+
     /// The answer with its status, once that or a first message is there.
     fn with_status(self) -> impl Future<Output = (Self, Option<i32>)> + Send;
 
@@ -97,9 +100,11 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
     }
 }
 
-fn told<A>(outcome: &Result<(A, Option<i32>), InvokeError>) -> Outcome<'_> {
+fn told<A: Answer>(outcome: &Result<(A, Option<i32>), InvokeError>) -> Outcome<'_> {
     match outcome {
-        Ok((_, status)) => Outcome::Answered(*status),
+        Ok((answer, status)) => answer
+            .unseen()
+            .map_or(Outcome::Answered(*status), Outcome::Unseen),
         Err(error) => Outcome::Failed(error),
     }
 }
@@ -182,7 +187,7 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, ProxiedHead, O> {
 }
 
 /// One attempt of a policy: a call that certainly nobody saw moves on to the next endpoint at once.
-async fn one_after_the_other<T, F>(
+async fn one_after_the_other<T: Answer, F>(
     peer: &Peer,
     resolver: &dyn Resolver,
     replay: &Replay,
@@ -195,27 +200,33 @@ where
     let mut tried: Vec<Picked> = Vec::new();
     let mut fails_since = None;
     loop {
-        let error = match send(&picked, replay.attempt()).await {
-            Ok(sent) => return Ok((sent, picked.succeeded())),
-            Err(error) => error,
-        };
-        if !error.is_unseen_by_peer() {
-            return Err(error);
-        }
-        // A sidecar that has enough to do is there: only this call goes elsewhere.
-        if !error.is_refusal {
-            peer.unreachable(resolver, &picked);
-        }
-        if !replay.is_possible() {
-            return Err(error);
+        let sent = send(&picked, replay.attempt()).await;
+        match &sent {
+            Ok(answer) if answer.unseen().is_some() => {}
+            Err(error) if error.is_unseen_by_peer() => {
+                // A sidecar that has enough to do, or whose app is gone, is there: only this call goes elsewhere.
+                if !error.is_refusal {
+                    peer.unreachable(resolver, &picked);
+                }
+            }
+            _ => return sent.map(|answer| (answer, picked.succeeded())),
         }
         tried.push(picked);
         let since = *fails_since.get_or_insert_with(Instant::now);
         let is_enough = tried.len() >= MOST_TRIED || since.elapsed() >= LONGEST_SEARCH;
-        match peer.pick_other(&tried).filter(|_| !is_enough) {
-            Some(other) => picked = other,
-            None => return Err(error),
-        }
+        let may_go_on = !is_enough && replay.is_possible();
+        let other = may_go_on.then(|| peer.pick_other(&tried)).flatten();
+        picked = match (other, sent) {
+            (Some(other), _) => other,
+            (None, Err(error)) => return Err(error),
+            (None, Ok(answer)) => {
+                let last = tried.pop().map(Picked::succeeded);
+                // There is a last one: it has just been put there.
+                return last
+                    .map(|in_flight| (answer, in_flight))
+                    .ok_or_else(|| InvokeError::unsent(Fault::Us, Cause::NoResolver));
+            }
+        };
     }
 }
 
@@ -307,6 +318,10 @@ impl<A: AppChannel, P: Authorize, O: Observe> Way for ProxyToSelfAgain<'_, A, P,
 }
 
 impl Answer for Reply {
+    fn unseen(&self) -> Option<i32> {
+        self.is_unseen.then_some(self.status.code)
+    }
+
     async fn with_status(self) -> (Self, Option<i32>) {
         let status = self.status.code;
         (self, Some(status))
@@ -322,6 +337,10 @@ impl Answer for Reply {
 }
 
 impl Answer for Response<Body> {
+    fn unseen(&self) -> Option<i32> {
+        None
+    }
+
     async fn with_status(mut self) -> (Self, Option<i32>) {
         if let Some(status) = status_in(self.headers()) {
             return (self, Some(status));

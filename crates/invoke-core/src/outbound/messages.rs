@@ -147,9 +147,13 @@ impl<R: Run> Followed<R> {
         }
     }
 
+    fn has_too_many(&self) -> bool {
+        self.messages.as_ref().is_some_and(Messages::are_too_many)
+    }
+
     /// The status for what broke the body, if it was broken on this side.
     fn broken(&self, error: &BodyError) -> Option<(i32, Cause)> {
-        if self.messages.as_ref().is_some_and(Messages::are_too_many) {
+        if self.has_too_many() {
             return Some((code::FAILED_PRECONDITION, Cause::NotUnary));
         }
         matches!(error, BodyError::DeadlineExceeded)
@@ -173,9 +177,16 @@ impl<R: Run> http_body::Body for Followed<R> {
         match &next {
             None => this.tell(End::Whole, None),
             Some(Ok(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    this.tell(End::Whole, status_in(trailers));
+                let Some(status) = frame.trailers_ref().map(status_in) else {
+                    return Poll::Ready(next);
+                };
+                if this.has_too_many() {
+                    // Whatever became of a call that was broken off, that is why.
+                    this.tell(End::Whole, Some(code::FAILED_PRECONDITION));
+                    let why = trailers(code::FAILED_PRECONDITION, &Cause::NotUnary);
+                    return Poll::Ready(Some(Ok(Frame::trailers(why))));
                 }
+                this.tell(End::Whole, status);
             }
             Some(Err(error)) => {
                 let broken = this.broken(error);

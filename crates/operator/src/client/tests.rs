@@ -53,6 +53,7 @@ async fn resources() {
         "GetConfiguration" if asked.fields[&1] == "c" => OperatorAnswer::Resources(vec!["{}".to_owned()]),
         "GetConfiguration" => OperatorAnswer::Resources(Vec::new()),
         "ListHTTPEndpoints" => OperatorAnswer::Resources(vec!["1".to_owned(), "2".to_owned()]),
+        "ListResiliency" if asked.fields[&1] == "ns" => OperatorAnswer::Resources(vec!["3".to_owned()]),
         _ => OperatorAnswer::Status(7, "not yours"),
     })
     .await;
@@ -60,13 +61,14 @@ async fn resources() {
     let missing = operator.configuration("d", "").await.unwrap_err();
     assert_eq!(missing.to_string(), "configuration d not found");
     assert_eq!(operator.http_endpoints("ns").await.unwrap(), ["1", "2"]);
+    assert_eq!(operator.resiliency("ns").await.unwrap(), ["3"]);
     let denied = operator.components("ns").await.unwrap_err();
     assert_eq!(
         denied.to_string(),
         "rpc error: code = PermissionDenied desc = not yours"
     );
     let seen = fake.seen();
-    assert_eq!(seen.len(), 4, "what is refused is not asked for again: {seen:?}");
+    assert_eq!(seen.len(), 5, "what is refused is not asked for again: {seen:?}");
     assert_eq!(seen[0].fields[&2], "ns");
     assert!(!seen[1].fields.contains_key(&2), "an empty namespace is not sent");
 }

@@ -64,6 +64,10 @@ impl Run for TwiceRun {
                 self.0.note(format!("{status:?}"));
                 status.is_some_and(|status| status >= 500 || (1..100).contains(&status))
             }
+            Outcome::Unseen(status) => {
+                self.0.note(format!("unseen {status}"));
+                true
+            }
             Outcome::Failed(error) => {
                 self.0.note(format!("{:?} {error}", error.seen));
                 true
