@@ -6,7 +6,6 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bolero::check;
 use fuzz::{Near, seeds};
@@ -91,9 +90,7 @@ fn expressions() {
     check!().with_type::<Near>().for_each(|near| {
         let bytes = near.to_bytes(&seeds, &CEL);
         let text = String::from_utf8_lossy(&bytes);
-        let begun = std::time::Instant::now();
         let _ = resiliency::fuzz::trip(&text, 2);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
     });
 }
 
