@@ -66,12 +66,12 @@ impl Attempts for Persistent {
     type Policy = ();
     type Run = Call;
 
-    fn policy(&self, _: Named<'_>) -> Option<()> {
+    fn policy(&self, _: Named<'_>, _: &str) -> Option<()> {
         Some(())
     }
 
-    fn begin(&self, (): &(), _: CallFacts) -> Call {
-        Call
+    fn begin(&self, (): &(), _: CallFacts<'_>) -> Option<Call> {
+        Some(Call)
     }
 }
 
