@@ -149,7 +149,7 @@ impl Generation {
             ),
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
-            policies(options, &resiliency, &endpoints),
+            policies(options, &resiliency, &endpoints, lasting.measuring.of_policies()),
         ));
         Self {
             grpc: api_grpc::Api::new(

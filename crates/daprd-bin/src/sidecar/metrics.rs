@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_channel::{GrpcCall, HttpCall, Observer, Watched};
+use resiliency::{Name, Part, State, Told, Unobserved};
 use resources::{Configuration, Metric};
 use telemetry::metrics::{
-    self, AccessCounters, AppMetrics, CallMetrics, HttpMode, Metrics, MetricsSettings, PathLabels, Rule,
-    Rules, StartMetrics,
+    self, AccessCounters, AppMetrics, BreakerState, CallMetrics, HttpMode, Metrics, MetricsSettings,
+    PathLabels, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics, Rule, Rules, StartMetrics,
 };
 use telemetry::server::{MetricsError, MetricsServer};
 
@@ -33,6 +34,8 @@ pub(super) struct Measuring {
     pub(super) start: Option<StartMetrics>,
     /// The decisions of access control.
     pub(super) access: AccessCounters,
+    /// What policies of resiliency do.
+    pub(super) policies: Option<ResiliencyMetrics>,
 }
 
 impl Measuring {
@@ -62,7 +65,8 @@ impl Measuring {
         let app = AppMetrics::new(&settings, &paths);
         let start = StartMetrics::new(Arc::clone(&settings.app_id), settings.rules.clone());
         let access = AccessCounters::default();
-        let sources: [metrics::Source; 4] = [
+        let policies = ResiliencyMetrics::new(Arc::clone(&settings.app_id), settings.rules.clone());
+        let sources: [metrics::Source; 5] = [
             Box::new({
                 let calls = calls.clone();
                 move || calls.families()
@@ -79,6 +83,10 @@ impl Measuring {
                 let access = access.clone();
                 move || access.families()
             }),
+            Box::new({
+                let policies = policies.clone();
+                move || policies.families()
+            }),
         ];
         for source in sources {
             registry.register(source);
@@ -88,6 +96,15 @@ impl Measuring {
             app: Watched::by(Arc::new(Measured(app))),
             start: Some(start),
             access,
+            policies: Some(policies),
+        }
+    }
+
+    /// Whoever is told what policies do.
+    pub(super) fn of_policies(&self) -> Arc<dyn resiliency::Observer> {
+        match &self.policies {
+            Some(metrics) => Arc::new(MeasuredPolicies(metrics.clone())),
+            None => Arc::new(Unobserved),
         }
     }
 }
@@ -197,6 +214,57 @@ impl Observer for Measured {
 
     fn grpc_probed(&self, status: i32, latency: Duration) {
         self.0.grpc_probed(status, latency);
+    }
+}
+
+/// Tells what policies do to the metrics.
+struct MeasuredPolicies(ResiliencyMetrics);
+
+impl resiliency::Observer for MeasuredPolicies {
+    fn loaded(&self, resource: Name<'_>) {
+        self.0.loaded(resource.name, resource.namespace);
+    }
+
+    fn target(&self, last: Name<'_>, target: &str) -> Arc<dyn Told> {
+        Arc::new(MeasuredTarget(self.0.meters(ResiliencyLabels {
+            name: last.name.to_owned(),
+            namespace: last.namespace.to_owned(),
+            target: format!("app_{target}"),
+        })))
+    }
+}
+
+/// The same for one target.
+#[derive(Debug)]
+struct MeasuredTarget(Arc<PolicyMeters>);
+
+impl Told for MeasuredTarget {
+    fn executed(&self, part: Part) {
+        self.0.applied(kind_of(part));
+    }
+
+    fn activated(&self, part: Part) {
+        self.0.activated(kind_of(part));
+    }
+
+    fn breaker_state(&self, state: State) {
+        self.0.breaker_is(state_of(state));
+    }
+}
+
+fn kind_of(part: Part) -> PolicyKind {
+    match part {
+        Part::Timeout => PolicyKind::Timeout,
+        Part::Retry => PolicyKind::Retry,
+        Part::CircuitBreaker(state) => PolicyKind::CircuitBreaker(state_of(state)),
+    }
+}
+
+fn state_of(state: State) -> BreakerState {
+    match state {
+        State::Closed => BreakerState::Closed,
+        State::HalfOpen => BreakerState::HalfOpen,
+        State::Open => BreakerState::Open,
     }
 }
 

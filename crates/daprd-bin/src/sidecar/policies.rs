@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use resiliency::{Policies, Settings, Unobserved};
+use resiliency::{Observer, Policies, Settings};
 use resources::{HttpEndpoint, Resiliency};
 
 use crate::flags::Options;
@@ -10,8 +10,13 @@ use crate::flags::Options;
 /// The most that is kept of one body for another attempt, in bytes, however long bodies may be.
 const MOST_KEPT: u64 = 64 << 20;
 
-/// The policies of the resources.
-pub(super) fn policies(options: &Options, resiliency: &[Resiliency], endpoints: &[HttpEndpoint]) -> Policies {
+/// The policies of the resources. `observer` is told what they do.
+pub(super) fn policies(
+    options: &Options,
+    resiliency: &[Resiliency],
+    endpoints: &[HttpEndpoint],
+    observer: Arc<dyn Observer>,
+) -> Policies {
     let settings = Settings {
         kept: options
             .max_body
@@ -21,5 +26,5 @@ pub(super) fn policies(options: &Options, resiliency: &[Resiliency], endpoints: 
             .map(|endpoint| (endpoint.head.name.clone(), endpoint.base_url.clone()))
             .collect(),
     };
-    Policies::compile(resiliency, settings, Arc::new(Unobserved))
+    Policies::compile(resiliency, settings, observer)
 }

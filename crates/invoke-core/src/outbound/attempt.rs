@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use http::Response;
 use http_body::{Body as _, Frame};
@@ -74,9 +74,14 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
     }
     loop {
         let deadline = run.admit()?;
-        let outcome = match within(deadline, way.attempt(&replay)).await {
+        // Where it lies it stays: a call must not carry room for it twice.
+        let made = {
+            let attempt = pin!(way.attempt(&replay));
+            within(deadline, attempt).await
+        };
+        let outcome = match made {
             Ok(answer) if run.wants_status() => {
-                within(deadline, async { Ok(answer.with_status().await) }).await
+                within(deadline, pin!(async { Ok(answer.with_status().await) })).await
             }
             Ok(answer) => Ok((answer, None)),
             Err(_) if are_too_many() => Err(not_unary()),
@@ -111,7 +116,7 @@ fn told<A: Answer>(outcome: &Result<(A, Option<i32>), InvokeError>) -> Outcome<'
 
 async fn within<T>(
     deadline: Option<Instant>,
-    attempt: impl Future<Output = Result<T, InvokeError>>,
+    attempt: Pin<&mut impl Future<Output = Result<T, InvokeError>>>,
 ) -> Result<T, InvokeError> {
     let late = || InvokeError::new(Fault::Peer, Seen::Maybe, Cause::DeadlineExceeded);
     match deadline {
