@@ -1,7 +1,7 @@
 //! The metrics: families that are gathered when somebody asks.
 //!
 //! Whoever counts keeps handles ([`Counter`], [`Histogram`]) which cost an atomic addition or two; the registry knows
-//! where to gather. Nothing here is on the way of a call but those additions and one look-up in [`labels`], which takes
+//! where to gather. Nothing here is on the way of a call but those additions and one look-up in `labels`, which takes
 //! no lock. The registry is our own because Dapr's names must stay what they are: other libraries add `_total` and units
 //! to them, leave out labels that are empty, or take a lock for each look-up.
 
