@@ -1,13 +1,11 @@
 //! The bounds of a connection.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 
 use crate::budget::Budget;
-use crate::error::{Error, Reason};
 use crate::frame::{GREATEST_MAX_FRAME, GREATEST_WINDOW, LEAST_MAX_FRAME};
 
 /// Pings that find out whether the peer is still there.
@@ -60,8 +58,6 @@ pub struct Config {
     pub keep_alive: Option<KeepAlive>,
     /// Where the requests of a client go whose URI does not say it.
     pub origin: Option<(Scheme, Authority)>,
-    /// The code with which the stream of a body that failed is reset.
-    pub reset_reason: fn(&(dyn StdError + 'static)) -> Reason,
 }
 
 impl Default for Config {
@@ -78,7 +74,6 @@ impl Default for Config {
             linger: None,
             keep_alive: None,
             origin: None,
-            reset_reason: reset_reason_of,
         }
     }
 }
@@ -96,11 +91,4 @@ impl Config {
             ..self
         }
     }
-}
-
-/// The code that an [`Error`] among the causes has; else `INTERNAL_ERROR`.
-pub(crate) fn reset_reason_of(error: &(dyn StdError + 'static)) -> Reason {
-    std::iter::successors(Some(error), |error| (*error).source())
-        .find_map(|cause| cause.downcast_ref::<Error>()?.reset_reason())
-        .unwrap_or(Reason::INTERNAL_ERROR)
 }

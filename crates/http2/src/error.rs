@@ -159,3 +159,11 @@ impl StdError for Error {
         }
     }
 }
+
+/// The code with which the stream of a body that failed is reset: that of the reset which broke it, wherever that came
+/// from.
+pub(crate) fn reset_reason_of(error: &(dyn StdError + 'static)) -> Reason {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .find_map(|cause| cause.downcast_ref::<Error>()?.reset_reason())
+        .unwrap_or(Reason::INTERNAL_ERROR)
+}

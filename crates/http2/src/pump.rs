@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 
 use crate::BoxError;
-use crate::error::Error;
+use crate::error::{Error, reset_reason_of};
 use crate::handle::StreamRef;
 use crate::kept::Kept;
 use crate::state::State;
@@ -106,7 +106,7 @@ where
             }
             Err(error) => {
                 stream.quietly(|state, key| {
-                    let reason = (state.config.reset_reason)(&error);
+                    let reason = reset_reason_of(&error);
                     state.reset(key, reason);
                 });
                 return Poll::Ready(Err(error));

@@ -18,7 +18,6 @@ mod descriptors;
 pub mod fuzz;
 pub mod grpc;
 pub mod listen;
-mod reset;
 pub mod server;
 mod socket;
 #[cfg(test)]
@@ -29,8 +28,6 @@ mod writes;
 
 pub use descriptors::Descriptors;
 pub use socket::Socket;
-
-use reset::reset_reason;
 
 /// Any error of a body or a handler.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

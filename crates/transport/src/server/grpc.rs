@@ -13,7 +13,7 @@ use super::handshake::Handshaking;
 use super::{Handler, RequestBody, drive};
 use crate::listen::Listener;
 use crate::tls::{self, PeerIdentity, ServerTls};
-use crate::{Descriptors, Socket, reset_reason};
+use crate::{Descriptors, Socket};
 
 /// The limits of a gRPC server.
 #[derive(Clone, Debug)]
@@ -147,7 +147,6 @@ fn bounds(config: &GrpcServerConfig) -> Config {
             patience,
             while_idle: true,
         }),
-        reset_reason,
         ..Config::default()
     }
 }

@@ -12,7 +12,6 @@ use http2::{Budget, Config, Linger, RecvBody};
 
 use super::upgrade::KeptBody;
 use super::{Handler, RequestBody, date, vetting};
-use crate::reset_reason;
 
 /// The limits of an HTTP/2 server.
 #[derive(Clone, Debug)]
@@ -52,7 +51,6 @@ pub(super) fn bounds(config: &H2Config) -> Config {
         budget: Arc::clone(&config.budget),
         max_queued: MAX_QUEUED,
         linger: Some(LINGER),
-        reset_reason,
         ..Config::default()
     }
 }

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use super::peer::{Connection, Peer};
 use super::{H2PoolConfig, PeerKey};
+use crate::Socket;
 use crate::client::connect::{ConnectError, connect, connect_tls};
-use crate::{Socket, reset_reason};
 
 /// Makes connections, and owns them.
 #[derive(Debug)]
@@ -55,7 +55,6 @@ impl Dialler {
                 patience,
                 while_idle: true,
             }),
-            reset_reason,
             ..Config::default()
         };
         let (sender, connection) = http2::client::connect(socket, config);
