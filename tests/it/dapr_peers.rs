@@ -35,20 +35,21 @@ struct Payload {
     seq: u64,
 }
 
+/// What a sidecar asks of another: version 1, metadata, and what the app is asked.
 #[derive(Clone, PartialEq, prost::Message)]
-struct InternalRequest {
+pub(crate) struct InternalRequest {
     #[prost(int32, tag = "1")]
-    version: i32,
+    pub(crate) version: i32,
     #[prost(map = "string, message", tag = "2")]
-    metadata: std::collections::HashMap<String, Values>,
+    pub(crate) metadata: std::collections::HashMap<String, Values>,
     #[prost(message, optional, tag = "3")]
-    message: Option<InvokeRequest>,
+    pub(crate) message: Option<InvokeRequest>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Values {
+pub(crate) struct Values {
     #[prost(string, repeated, tag = "1")]
-    values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -5,7 +5,8 @@ mod stage;
 
 use std::fmt::Write as _;
 
-use integration_tests::grpc::{GrpcClient, InvokeRequest, InvokeServiceRequest};
+use crate::dapr_peers::{InternalRequest, Values};
+use integration_tests::grpc::{GrpcClient, InvokeServiceRequest};
 use integration_tests::{DaprdBuilder, HttpApp, Mesh, Protocol, eventually, text};
 use stage::{Stage, scrape, shows, shows_line};
 
@@ -281,23 +282,6 @@ async fn components_are_counted() {
         dapr_runtime_component_loaded{app_id="a"} 1"#,
     )
     .await;
-}
-
-/// What an old sidecar sends: version 1, metadata, and what the app is asked.
-#[derive(Clone, PartialEq, prost::Message)]
-struct InternalRequest {
-    #[prost(int32, tag = "1")]
-    version: i32,
-    #[prost(map = "string, message", tag = "2")]
-    metadata: std::collections::HashMap<String, Values>,
-    #[prost(message, optional, tag = "3")]
-    message: Option<InvokeRequest>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Values {
-    #[prost(string, repeated, tag = "1")]
-    values: Vec<String>,
 }
 
 #[tokio::test]
