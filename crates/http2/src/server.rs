@@ -96,7 +96,10 @@ where
             let body = RecvBody::new(stream.clone());
             tokio::spawn(Answering {
                 is_head: head.method() == Method::HEAD,
-                answer: Answer::Awaited(Box::pin(service(head.map(|()| body)))),
+                answer: Answer::Awaited(Box::into_pin(Box::write(
+                    Box::new_uninit(),
+                    service(head.map(|()| body)),
+                ))),
                 stream: Some(stream),
             });
         })
@@ -112,7 +115,8 @@ struct Answering<F, B> {
 
 enum Answer<F, B> {
     /// In a box from the start: the runtime moves a task several times before it runs, and writes over all of its
-    /// room when it has.
+    /// room when it has. The room is there before the future is: compilers then make it in its place, while
+    /// `Box::pin` copies all of it, although hardly any of it has been written.
     Awaited(Pin<Box<F>>),
     Sent(Pump<B>),
     Done(Rest),

@@ -22,23 +22,56 @@ const AUTHORITY: &str = ":authority";
 /// How long the whole map is.
 pub(super) fn map_len(headers: &HeaderMap, authority: Option<&HeaderValue>) -> usize {
     let mut len = 0;
-    for name in headers.keys().filter(|name| is_sent(name)) {
-        len += len_len(entry_len(name.as_str(), headers.get_all(name).iter()));
+    for (name, values) in sent(headers) {
+        len += len_len(entry_len(name.as_str(), values));
     }
     if let Some(authority) = authority {
-        len += len_len(entry_len(AUTHORITY, std::iter::once(authority)));
+        len += len_len(entry_len(AUTHORITY, Values::One(authority)));
     }
     len
 }
 
-fn entry_len<'a>(name: &str, values: impl Iterator<Item = &'a HeaderValue>) -> usize {
-    len_len(name.len()) + len_len(list_len(values))
+fn entry_len(name: &str, values: Values<'_>) -> usize {
+    len_len(name.len()) + len_len(values.list_len())
 }
 
-fn list_len<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> usize {
-    values
-        .map(|value| len_len(text::header_len(value.as_bytes())))
-        .sum()
+/// The values of a name.
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    One(&'a HeaderValue),
+    All(&'a HeaderMap, &'a HeaderName),
+}
+
+impl<'a> Values<'a> {
+    fn for_each(self, mut f: impl FnMut(&'a HeaderValue)) {
+        match self {
+            Self::One(value) => f(value),
+            Self::All(headers, name) => headers.get_all(name).iter().for_each(f),
+        }
+    }
+
+    fn list_len(self) -> usize {
+        let mut len = 0;
+        self.for_each(|value| len += len_len(text::header_len(value.as_bytes())));
+        len
+    }
+}
+
+/// The names that go to the other sidecar, each with all of its values.
+fn sent(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, Values<'_>)> {
+    // Mostly each name has one value, and to look the values of a name up costs more than to write them.
+    let is_single = headers.keys_len() == headers.len();
+    let mut last: Option<&HeaderName> = None;
+    headers.iter().filter_map(move |(name, value)| {
+        // The values of a name come one after the other, with the same name.
+        let is_next = last.replace(name).is_some_and(|last| std::ptr::eq(last, name));
+        let values = if is_single {
+            Values::One(value)
+        } else {
+            Values::All(headers, name)
+        };
+        (!is_next && is_sent(name)).then_some((name, values))
+    })
 }
 
 /// Writes the map.
@@ -49,14 +82,12 @@ pub(super) fn put_map(
     authority: Option<&HeaderValue>,
     origin: Origin,
 ) {
-    for name in headers.keys().filter(|name| is_sent(name)) {
+    for (name, values) in sent(headers) {
         let is_canonical = origin == Origin::Http && !is_ours(name);
-        put_entry(out, field, name.as_str(), is_canonical, || {
-            headers.get_all(name).iter()
-        });
+        put_entry(out, field, name.as_str(), is_canonical, values);
     }
     if let Some(authority) = authority {
-        put_entry(out, field, AUTHORITY, false, || std::iter::once(authority));
+        put_entry(out, field, AUTHORITY, false, Values::One(authority));
     }
 }
 
@@ -77,14 +108,8 @@ fn is_ours(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-fn put_entry<'a, V: Iterator<Item = &'a HeaderValue>>(
-    out: &mut BytesMut,
-    field: &MapField,
-    name: &str,
-    is_canonical: bool,
-    values: impl Fn() -> V,
-) {
-    let list = list_len(values());
+fn put_entry(out: &mut BytesMut, field: &MapField, name: &str, is_canonical: bool, values: Values<'_>) {
+    let list = values.list_len();
     wire::put_len(out, field.0, len_len(name.len()) + len_len(list));
     wire::put_len(out, 1, name.len());
     if is_canonical {
@@ -93,9 +118,7 @@ fn put_entry<'a, V: Iterator<Item = &'a HeaderValue>>(
         out.put_slice(name.as_bytes());
     }
     wire::put_len(out, 2, list);
-    for value in values() {
-        text::put_header(out, 1, value.as_bytes());
-    }
+    values.for_each(|value| text::put_header(out, 1, value.as_bytes()));
 }
 
 /// Capitals at the start and after each hyphen, as `net/textproto` has it.

@@ -99,8 +99,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        // hyper keeps room for this future as long as it has the connection. That of a call is large.
-        Box::pin(Arc::clone(server).answer(request, Arc::clone(watch), Arc::clone(upgrade)))
+        // hyper keeps room for this future as long as it has the connection. That of a call is large: `Box::pin` would copy
+        // it, while in a box that is there before it compilers make it in its place.
+        Box::into_pin(Box::write(
+            Box::new_uninit(),
+            Arc::clone(server).answer(request, Arc::clone(watch), Arc::clone(upgrade)),
+        ))
     });
     let limit = server.config.max_header_bytes;
     let mut connection = http1::Builder::new()

@@ -84,7 +84,13 @@ impl Scan {
         let mut target = self.blanks == 1 && self.lines == 0;
         let mut target_begins = None;
         let edits = &mut found.edits;
-        for (index, byte) in bytes.iter().enumerate() {
+        let mut index = 0;
+        while let Some(byte) = bytes.get(index) {
+            if let Some(length) = self.uninteresting(&bytes[index..]) {
+                self.lines += 1;
+                index += length;
+                continue;
+            }
             if target {
                 target = self.feed_target(*byte, index, edits);
                 if !target && let Some(begin) = target_begins {
@@ -121,8 +127,20 @@ impl Scan {
                     }
                 }
             }
+            index += 1;
         }
         bytes.len()
+    }
+
+    /// How long the line is that begins here, if all of it is here and nothing is to be done about it. Most are: to look
+    /// at each of their bytes would take longer than hyper takes to read them.
+    fn uninteresting(&self, bytes: &[u8]) -> Option<usize> {
+        let is_header = self.lines > 0 && self.len == 0;
+        // The first letters of what is looked for; an end of a line may be that of the head.
+        if !is_header || matches!(bytes.first()?, b'c' | b'C' | b't' | b'T' | b'\r' | b'\n') {
+            return None;
+        }
+        memchr::memchr(b'\n', bytes).map(|end| end + 1)
     }
 
     /// A byte that may be one of the target; whether it is.
