@@ -1,4 +1,4 @@
-//! `demo`, `bench` and `soak`: programs of the integration-test package, built and started.
+//! `demo`, `bench`, `soak` and `chaos`: programs of the integration-test package, built and started.
 
 use crate::run::{Outcome, cargo, step};
 
@@ -29,6 +29,10 @@ pub(crate) fn bench(args: &[String]) -> Outcome {
 
 pub(crate) fn soak(args: &[String]) -> Outcome {
     optimised("soak", args, true)
+}
+
+pub(crate) fn chaos(args: &[String]) -> Outcome {
+    optimised("chaos", args, true)
 }
 
 /// A program that measures: daprd and itself are built as they are released.

@@ -38,6 +38,7 @@ cargo xtask COMMAND
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
   bench --plot FILE.json        a picture of what was measured
   soak [--minutes N]            calls of every kind while apps and sidecars are killed and started again
+  chaos [--peer NAME=PATH]      what callers see when instances die, stall, get slow or are replaced
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist [--pgo]                  a release binary in ./dist; --pgo lays it out after calls that it counts before
 ";
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "bench" => demo::bench(rest),
         "soak" => demo::soak(rest),
+        "chaos" => demo::chaos(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
         "fuzz" => test::fuzz(rest),
