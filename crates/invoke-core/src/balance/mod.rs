@@ -5,6 +5,7 @@
 //! failures) belongs to its address and goes on in the next set.
 
 mod learnt;
+mod pace;
 mod pick;
 mod slots;
 mod watch;

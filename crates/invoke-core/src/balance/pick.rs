@@ -33,7 +33,7 @@ impl Set {
     pub(super) fn pick(&self, tried: &[Picked]) -> Option<Picked> {
         let first = match &*self.slots {
             [] => return None,
-            [only] => return (!only.is_among(tried)).then(|| Picked::new(only)),
+            [only] => return (!only.is_among(tried)).then(|| Picked::only(only)),
             _ => match self.draw(None, tried) {
                 Some(first) => first,
                 None => return self.search(tried).map(Picked::new),
@@ -80,10 +80,18 @@ impl Set {
     }
 }
 
-/// Whether one endpoint has fewer calls in flight than the other, for its weight.
+/// Whether one endpoint has fewer calls in flight than the other, for its weight; if one of them is much slower, whether
+/// a call is likely to be answered sooner.
 fn is_freer(one: &Slot, other: &Slot) -> bool {
     let share = |slot: &Slot| u64::from(slot.endpoint.weight().get());
-    (one.load() as u64).saturating_mul(share(other)) < (other.load() as u64).saturating_mul(share(one))
+    let (of_one, of_other) = match one.paces(other) {
+        None => (one.load() as u64, other.load() as u64),
+        Some((pace, other_pace)) => (
+            pace.saturating_mul(one.load() as u64 + 1),
+            other_pace.saturating_mul(other.load() as u64 + 1),
+        ),
+    };
+    of_one.saturating_mul(share(other)) < of_other.saturating_mul(share(one))
 }
 
 #[cfg(test)]
@@ -145,6 +153,64 @@ mod tests {
         let is_light = |_: &usize| address(&set.pick(&[]).unwrap()) == "127.0.0.1:0";
         let light = (0..4000).filter(is_light).count();
         assert!((700..=1300).contains(&light), "{light} of 4000");
+    }
+
+    /// A thousand calls, one after the other, each of which takes as long as its endpoint needs.
+    async fn thousand(set: &Set, millis: impl Fn(usize, u32) -> u64) -> Vec<u32> {
+        let mut calls = vec![0; set.slots.len()];
+        for call in 0..1000 {
+            let picked = set.pick(&[]).unwrap();
+            let place = set
+                .slots
+                .iter()
+                .position(|slot| slot.is_among(std::slice::from_ref(&picked)));
+            let place = place.unwrap();
+            tokio::time::advance(Duration::from_millis(millis(place, call))).await;
+            drop(picked.succeeded(true));
+            calls[place] += 1;
+        }
+        calls
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_one_gets_little_until_it_is_well() {
+        let set = set(&[1; 3]);
+        let calls = thousand(&set, |place, _| if place == 0 { 20 } else { 2 }).await;
+        assert!((1..=20).contains(&calls[0]), "{calls:?}");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let calls = thousand(&set, |_, _| 2).await;
+        assert!(calls.iter().all(|calls| calls.abs_diff(333) < 84), "{calls:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_ones_have_equal_shares_whatever_their_methods_take() {
+        let set = set(&[1; 3]);
+        // Every fiftieth call takes five seconds, and others differ by half.
+        let millis = |_, call| {
+            if call % 50 == 7 {
+                5_000
+            } else {
+                4 + u64::from(call % 3)
+            }
+        };
+        let calls = thousand(&set, millis).await;
+        assert!(calls.iter().all(|calls| calls.abs_diff(333) < 84), "{calls:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fails_at_once_is_not_fast() {
+        let set = set(&[1; 2]);
+        let mut calls = [0; 2];
+        for _ in 0..1000 {
+            let picked = set.pick(&[]).unwrap();
+            let is_good = address(&picked) == "127.0.0.1:0";
+            if is_good {
+                tokio::time::advance(Duration::from_millis(50)).await;
+            }
+            drop(picked.succeeded(is_good));
+            calls[usize::from(is_good)] += 1;
+        }
+        assert!(calls[0] < 600, "{calls:?}");
     }
 
     #[tokio::test(start_paused = true)]

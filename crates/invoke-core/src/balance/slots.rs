@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Endpoint;
+use super::pace::{self, Pace};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -30,6 +31,8 @@ pub(super) struct State {
     in_flight: AtomicUsize,
     /// Milliseconds after `epoch` until which the endpoint is left out.
     out_until: AtomicU64,
+    /// How fast it answers, if there are others.
+    pace: Pace,
     failures: AtomicU32,
     epoch: Instant,
 }
@@ -50,6 +53,7 @@ impl Slot {
         let state = State {
             in_flight: AtomicUsize::new(0),
             out_until: AtomicU64::new(0),
+            pace: Pace::default(),
             failures: AtomicU32::new(0),
             epoch,
         };
@@ -69,6 +73,14 @@ impl Slot {
         self.state().in_flight.load(Ordering::Relaxed)
     }
 
+    /// How long this one and another take, if one of them is much slower.
+    pub(super) fn paces(&self, other: &Self) -> Option<(u64, u64)> {
+        let (state, other) = (self.state(), other.state());
+        state
+            .pace
+            .compare(&other.pace, || pace::ticks(state.epoch.elapsed()))
+    }
+
     /// Whether the endpoint failed lately. Costs no look at the clock for one that never did.
     pub(super) fn is_out(&self) -> bool {
         let state = self.state();
@@ -79,7 +91,7 @@ impl Slot {
     pub(super) fn is_among(&self, tried: &[Picked]) -> bool {
         tried
             .iter()
-            .any(|picked| std::ptr::eq(picked.0.0.state(), self.state()))
+            .any(|picked| std::ptr::eq(picked.0.slot.state(), self.state()))
     }
 }
 
@@ -110,34 +122,66 @@ pub struct Picked(InFlight);
 
 /// A call in flight to an endpoint. The endpoint's count goes down when this is dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Slot>);
+pub struct InFlight {
+    slot: Arc<Slot>,
+    /// When it began, as long as its answer has not and somebody wants to know how long that takes.
+    awaited_since: Option<Instant>,
+}
 
 impl Picked {
+    /// One of several: how long it takes counts in later choices.
     pub(super) fn new(slot: &Arc<Slot>) -> Self {
+        Self::with(slot, Some(Instant::now()))
+    }
+
+    /// The only one, which is picked however long it takes.
+    pub(super) fn only(slot: &Arc<Slot>) -> Self {
+        Self::with(slot, None)
+    }
+
+    fn with(slot: &Arc<Slot>, awaited_since: Option<Instant>) -> Self {
         slot.state().in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(InFlight(Arc::clone(slot)))
+        Self(InFlight {
+            slot: Arc::clone(slot),
+            awaited_since,
+        })
     }
 
     /// Where to send the attempt.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.0.0.endpoint
+        &self.0.slot.endpoint
     }
 
-    /// The attempt reached the endpoint; the count goes on with what is returned.
-    pub fn succeeded(self) -> InFlight {
-        self.0.0.state().succeed();
+    /// The attempt was answered; the count goes on with what is returned. How long it took is taken note of if the answer
+    /// is a success: an instance that fails at once must not be taken for a fast one.
+    pub fn succeeded(mut self, is_success: bool) -> InFlight {
+        let state = self.0.slot.state();
+        state.succeed();
+        if let Some(since) = self.0.awaited_since.take()
+            && is_success
+        {
+            let now = Instant::now();
+            let ticks = pace::ticks(now.duration_since(state.epoch));
+            state.pace.answered(now.duration_since(since), ticks);
+        }
         self.0
     }
 
     /// The endpoint could not be reached: it is left out for a while.
     pub(crate) fn failed(&self) {
-        self.0.0.state().fail();
+        self.0.slot.state().fail();
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.state().in_flight.fetch_sub(1, Ordering::Relaxed);
+        let state = self.slot.state();
+        state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(since) = self.awaited_since {
+            state
+                .pace
+                .given_up(since.elapsed(), pace::ticks(state.epoch.elapsed()));
+        }
     }
 }
 
@@ -154,6 +198,7 @@ mod tests {
             offset_of!(Slot, first) + size_of::<Option<Arc<Slot>>>(),
             offset_of!(Slot, state) + offset_of!(State, in_flight) + size_of::<AtomicUsize>(),
             offset_of!(Slot, state) + offset_of!(State, out_until) + size_of::<AtomicU64>(),
+            offset_of!(Slot, state) + offset_of!(State, pace) + size_of::<Pace>(),
         ];
         assert!(needed.iter().all(|end| *end <= align_of::<Slot>()), "{needed:?}");
     }

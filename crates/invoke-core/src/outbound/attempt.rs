@@ -12,7 +12,7 @@ use super::messages::{Followed, Messages};
 use crate::attempts::{Named, Outcome, Run, Verdict};
 use crate::balance::{Endpoint, InFlight, Picked};
 use crate::body::{Body, End, Replay};
-use crate::error::{Cause, Fault, InvokeError, Seen};
+use crate::error::{Cause, Fault, InvokeError, Seen, code};
 use crate::id::AppId;
 use crate::inbound::Inbound;
 use crate::observe::{Call, Exchange, Observe, OpenExchange, status_in};
@@ -39,6 +39,9 @@ pub(super) trait Way: Sync {
 pub(super) trait Answer: Sized + Send {
     /// The status of an answer that stands in for an app that nobody could reach.
     fn unseen(&self) -> Option<i32>;
+
+    /// Whether its head says nothing of a failure of the other side.
+    fn is_success(&self) -> bool;
 
     /// The answer with its status, once that or a first message is there.
     fn with_status(self) -> impl Future<Output = (Self, Option<i32>)> + Send;
@@ -214,7 +217,11 @@ where
                     peer.unreachable(resolver, &picked);
                 }
             }
-            _ => return sent.map(|answer| (answer, picked.succeeded())),
+            Ok(answer) => {
+                let in_flight = picked.succeeded(answer.is_success());
+                return sent.map(|answer| (answer, in_flight));
+            }
+            Err(_) => return sent.map(|answer| (answer, picked.succeeded(false))),
         }
         tried.push(picked);
         let since = *fails_since.get_or_insert_with(Instant::now);
@@ -225,7 +232,7 @@ where
             (Some(other), _) => other,
             (None, Err(error)) => return Err(error),
             (None, Ok(answer)) => {
-                let last = tried.pop().map(Picked::succeeded);
+                let last = tried.pop().map(|last| last.succeeded(false));
                 // There is a last one: it has just been put there.
                 return last
                     .map(|in_flight| (answer, in_flight))
@@ -327,6 +334,10 @@ impl Answer for Reply {
         self.is_unseen.then_some(self.status.code)
     }
 
+    fn is_success(&self) -> bool {
+        matches!(self.status.code, code::OK | 100..=499)
+    }
+
     async fn with_status(self) -> (Self, Option<i32>) {
         let status = self.status.code;
         (self, Some(status))
@@ -344,6 +355,10 @@ impl Answer for Reply {
 impl Answer for Response<Body> {
     fn unseen(&self) -> Option<i32> {
         None
+    }
+
+    fn is_success(&self) -> bool {
+        status_in(self.headers()).is_none_or(|status| status == code::OK)
     }
 
     async fn with_status(mut self) -> (Self, Option<i32>) {
