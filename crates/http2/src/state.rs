@@ -70,8 +70,8 @@ pub(crate) struct Shared {
     max_streams: AtomicUsize,
     /// Streams hold so much here that others should get further calls.
     is_laden: AtomicBool,
-    /// When the window of the connection was used up while there was more to send, in milliseconds after `born`, and 0
-    /// while that is not so.
+    /// When the window of the connection was used up, in milliseconds after `born`, and 0 while that is not so. Whether
+    /// anybody has more to send does not matter: whoever comes next would wait, and give up, like those before.
     blocked_at: AtomicU64,
     born: Instant,
 }
@@ -153,7 +153,7 @@ impl Shared {
     /// The same after it has filled the output.
     pub(crate) fn publish_blocked(&self, state: &State) {
         let was_blocked = self.blocked_at.load(Ordering::Relaxed) > 0;
-        let is_blocked = state.send_window <= 0 && !state.ready.is_empty();
+        let is_blocked = state.send_window <= 0;
         if was_blocked != is_blocked {
             let at = if is_blocked {
                 (self.born.elapsed().as_millis() as u64).max(1)

@@ -1,5 +1,7 @@
 //! Readers that stop cost themselves, and nobody else.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -102,19 +104,43 @@ async fn grpc_callers_whose_requests_are_not_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_gives_no_window_back_gets_another_connection() {
     // As many libraries have it: what nobody reads of one stream counts for the connection.
-    let app = app(Setup::new()).await;
+    let deaf = Arc::new(AtomicUsize::new(0));
+    let came = Arc::clone(&deaf);
+    let app = GrpcApp::start(move |mut call| {
+        let came = Arc::clone(&came);
+        async move {
+            if call.path() == DEAF {
+                came.fetch_add(1, Ordering::SeqCst);
+                call.cancelled().await;
+                return;
+            }
+            call.messages().await;
+            call.send(b"done").await;
+            call.finish(0, "", &[]);
+        }
+    })
+    .await;
     let pair = Pair::of(&app).await;
     let client = wide_client(&pair).await;
-    let mut sending = JoinSet::new();
+    let mut streams = Vec::new();
     for _ in 0..10 {
-        let mut stream = client.open(DEAF, &[TO_APP]).await;
+        streams.push(client.open(DEAF, &[TO_APP]).await);
+    }
+    eventually("all are with the app", || async {
+        deaf.load(Ordering::SeqCst) == 10
+    })
+    .await;
+    let mut sending = JoinSet::new();
+    for mut stream in streams {
         sending.spawn(async move { while stream.try_send(&[0; 16 * 1024]).await {} });
     }
+    // A call that was put on the connection just before its window was used up waits with the others: its head is with the
+    // app, and nobody may send it again. Those that come later pass.
     let others = pair.client().await;
-    eventually("a call passes the window that is used up", || async {
+    eventually("a call has passed on another connection", || async {
         let call = others.proxy(APP, METHOD, b"x");
         let answer = tokio::time::timeout(Duration::from_millis(300), call).await;
-        answer.is_ok_and(|answer| answer.code() == 0)
+        answer.is_ok_and(|answer| answer.code() == 0) && app.connections() > 1
     })
     .await;
     pass(&pair).await;

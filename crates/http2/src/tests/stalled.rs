@@ -353,13 +353,18 @@ async fn a_client_knows_when_others_should_get_further_calls() {
         1 << 20,
     )
     .await;
-    let _call = connected.call(post(endless()));
+    let call = connected.call(post(endless()));
     let mut sent = 0;
     while sent < 65_535 {
         sent += connected.peer.next(&[kind::DATA]).await.payload.len();
     }
     until(|| connected.sender.is_clogged(patience)).await;
     assert!(!connected.sender.is_clogged(Duration::from_secs(3600)));
+    // That nobody has more to send at the moment makes no room.
+    call.abort();
+    connected.peer.next(&[kind::RST_STREAM]).await;
+    connected.peer.sync().await;
+    assert!(connected.sender.is_clogged(patience));
     connected.peer.send(window_update(0, 1 << 24)).await;
     until(|| !connected.sender.is_clogged(Duration::ZERO)).await;
     // One of whose answers much is unread.
