@@ -8,8 +8,9 @@ use http_body_util::BodyExt;
 use invoke_codec::message::{ResponseLens, put_response, read_request};
 use invoke_codec::wire::{self, Embedded, Value};
 use invoke_codec::{DecodeError, metadata};
+use invoke_core::observe::OpenExchange;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, error::code};
+use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, Ticket, error::code};
 use transport::grpc::GrpcStatus;
 
 use crate::answer::{Message, begin};
@@ -51,10 +52,11 @@ impl From<GrpcStatus> for Box<Failed> {
 }
 
 /// Invokes what the message asks for.
-pub(crate) async fn handle<I: Invoke>(
+pub(crate) async fn handle<I: Invoke, T: Ticket>(
     invoke: &I,
     message: &Bytes,
     context: Context,
+    open: &mut OpenExchange<T>,
 ) -> Result<Message, Box<Failed>> {
     let (target, request) = read(message)?;
     let request = match request {
@@ -68,6 +70,7 @@ pub(crate) async fn handle<I: Invoke>(
         Err(DecodeError::Method(error)) => return Err(status::of_failure(&target, &error.into()).into()),
         Err(error) => return Err(GrpcStatus::new(code::INTERNAL, error.to_string()).into()),
     };
+    open.invokes(&target, &head.method);
     let trace = context.trace;
     head.headers = context.headers;
     head.authority = context.authority;

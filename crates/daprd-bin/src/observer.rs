@@ -10,9 +10,10 @@ use percent_encoding::percent_decode_str;
 use resources::ApiLogging;
 use telemetry::log::{ApiCall, Log};
 use telemetry::metrics::CallMetrics;
+use telemetry::traces::Traces;
 
 /// Everybody who sees calls. Another observer joins as a pair.
-pub type Observers = (ApiLog, Option<CallMetrics>);
+pub type Observers = ((ApiLog, Option<CallMetrics>), Option<Traces>);
 
 /// Logs calls of the API, if that is wanted.
 pub struct ApiLog {

@@ -18,6 +18,7 @@ use reflection::Reflection;
 use resiliency::Policies;
 use resources::{Component, Configuration, HttpEndpoint, Resiliency};
 use telemetry::metrics::AccessCounters;
+use telemetry::traces::{Exporters, Plan};
 
 use super::access;
 use super::apis::{Shown, api_settings, grpc_settings, is_traced, metadata};
@@ -29,6 +30,7 @@ use crate::environment::Environment;
 use crate::fatal::Fatal;
 use crate::limits::max_message;
 use crate::observer::{ApiLog, Observers};
+use crate::scope::SCOPE;
 
 /// The caller's side, with every port filled.
 pub(super) type Caller = Outbound<App, Policy, Client, External, Policies, Observers>;
@@ -57,6 +59,8 @@ pub(super) struct Lasting {
     pub(super) connections: Tasks,
     pub(super) of_api: Reflection,
     pub(super) of_internal: Reflection,
+    /// Those who export spans: each generation has its own, and those of the one before send what is left.
+    pub(super) exporters: Exporters,
     /// Whoever measures. Counters go on from one generation to the next.
     pub(super) measuring: Measuring,
 }
@@ -65,6 +69,7 @@ pub(super) struct Lasting {
 pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
+    traces: Plan,
 }
 
 impl Rules {
@@ -76,6 +81,7 @@ impl Rules {
         Ok(Self {
             policy: access::policy(given.flags, given.settings, configuration, counters)?,
             apis: access::api_lists(configuration),
+            traces: super::traces::plan(&given.settings.app_id, configuration)?,
         })
     }
 }
@@ -109,7 +115,7 @@ impl Generation {
         } = *given;
         let Read {
             configuration,
-            rules: Rules { policy, apis },
+            rules: Rules { policy, apis, traces },
             components,
             endpoints,
             resiliency,
@@ -129,7 +135,9 @@ impl Generation {
             .is_given("enable-api-logging")
             .then(|| flags.is_on("enable-api-logging"));
         let log = ApiLog::new(log.clone(), by_flag, configuration.api_logging());
-        let observer = Arc::new((log, lasting.measuring.calls.clone()));
+        tracing::info!(target: SCOPE, "Dapr trace sampler initialized: {}", traces.sampler());
+        let traces = traces.begin(&lasting.exporters);
+        let observer = Arc::new(((log, lasting.measuring.calls.clone()), traces));
         let inbound = Arc::new(Inbound::observed(
             Arc::clone(&lasting.identity),
             lasting.app.clone(),

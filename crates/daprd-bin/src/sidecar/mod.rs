@@ -19,6 +19,7 @@ mod ports;
 mod security;
 mod source;
 mod start;
+mod traces;
 
 use std::time::Instant;
 

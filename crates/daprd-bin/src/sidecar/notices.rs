@@ -15,10 +15,6 @@ pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration
     {
         not_there("middleware of the configuration");
     }
-    let tracing = &configuration.tracing;
-    if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
-        not_there("spec.tracing of the configuration");
-    }
     if flags
         .text("placement-host-address")
         .trim()
