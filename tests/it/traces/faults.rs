@@ -56,6 +56,8 @@ async fn a_restart_exports_what_was_recorded_before_it() {
     );
 }
 
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// Accepts connections and does with each what it is told.
 async fn odd_collector(odd: impl Fn(TcpStream) + Send + 'static) -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -176,9 +178,9 @@ async fn refused_spans() {
 async fn odd_contexts() {
     let (collector, app, mesh) = (Collector::start(Spoken::Grpc).await, app().await, Mesh::new());
     let daprd = sidecar(&mesh, &app, &exporting(Spoken::Grpc, collector.port, ""))
+        .arg("--dapr-http-read-buffer-size=64Ki")
         .start()
         .await;
-    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let long = "x".repeat(16_000);
     let (long_state, many_states) = (
         format!("a={}", &long[..250]),

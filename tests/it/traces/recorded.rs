@@ -47,8 +47,18 @@ fn differences(case: &str, wanted: &mut Value) {
         let attributes = wanted["spans"][0]["attributes"].as_object_mut().unwrap();
         attributes.remove("dapr-api-token");
     }
+    if case.starts_with("InvokeService -> gRPC app, timeout") {
+        // The time of a policy is the caller's own: its sidecar breaks the call off, and does not say why.
+        wanted["spans"][1]["status_message"] = "context canceled".into();
+    }
     if case.starts_with("proxied unary to self") {
+        // The app of the recording spoke HTTP/1 alone, and the call did not come so far.
+        wanted["status"] = 2.into();
         wanted["spans"][0]["status_message"] = "<any text>".into();
+        wanted["app_received"] = json!([[
+            ["traceparent", "00-<trace 1>-<span 1>-01"],
+            ["grpc-trace-bin", "bin <trace 1> <span 1> flags 01"]
+        ]]);
     }
 }
 
@@ -74,7 +84,11 @@ fn trace_headers(headers: &HeaderMap) -> Vec<(String, String)> {
 
 fn in_words(binary: &str) -> String {
     let bytes = STANDARD_NO_PAD.decode(binary.trim_end_matches('=')).unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+        digits.collect::<String>()
+    };
     match &bytes[..] {
         [0, 0, rest @ ..] if rest.len() == 27 => {
             format!(

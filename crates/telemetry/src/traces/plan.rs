@@ -136,7 +136,7 @@ fn of_variables<F: Fn(&str) -> Option<String>>(
     let mut path = None;
     if let Some((endpoint, is_whole)) = variables.endpoint() {
         let (authority, given) = split(&endpoint);
-        spec.otel.endpoint = authority.to_owned();
+        authority.clone_into(&mut spec.otel.endpoint);
         let given = given.trim_end_matches('/');
         path = match (is_whole, given) {
             (true, "") => None,

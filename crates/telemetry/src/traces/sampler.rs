@@ -36,8 +36,9 @@ impl Sampler {
         if parent.is_valid() {
             return parent.is_sampled();
         }
-        let [.., a, b, c, d, e, f, g, h] = *trace_id;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1 < self.bound
+        // The low half is what is random in every generator of ids.
+        let low = u128::from_be_bytes(*trace_id) as u64;
+        low >> 1 < self.bound
     }
 }
 

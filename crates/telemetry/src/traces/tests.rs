@@ -22,6 +22,11 @@ use super::*;
 
 mod plans;
 
+const ADDRESS: &str = "server.address=127.0.0.1 server.port=40000";
+const OF_RECEIVED: &str = "Server CallLocal/me/ok \
+                           [dapr.api=/dapr.proto.internals.v1.ServiceInvocation/CallLocalStream \
+                           dapr.invoke_method=ok dapr.protocol=grpc rpc.service=ServiceInvocation]";
+
 /// An observer that samples everything, and where it leaves its spans.
 fn traces(rate: &str) -> (Traces, Waiting) {
     let (queue, waiting) = Queue::of_test(8);
@@ -95,7 +100,6 @@ fn calls_of_the_http_api() {
         ("dapr-empty", ""),
         ("x-other", "1"),
     ]);
-    const ADDRESS: &str = "server.address=127.0.0.1 server.port=40000";
     for (path, query, status, wanted) in [
         (
             "/v1.0/invoke/s/method/ok",
@@ -182,8 +186,6 @@ fn calls_of_the_grpc_api_and_of_others() {
         headers: None,
         ..grpc
     };
-    const OF_RECEIVED: &str = "Server CallLocal/me/ok [dapr.api=/dapr.proto.internals.v1.ServiceInvocation/CallLocalStream \
-                               dapr.invoke_method=ok dapr.protocol=grpc rpc.service=ServiceInvocation]";
     let failed = map(&[("grpc-status", "5"), ("grpc-message", "app says%205")]);
     let denied = InvokeError::unsent(
         Fault::Caller,
