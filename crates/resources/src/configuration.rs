@@ -494,7 +494,7 @@ mod tests {
         assert_eq!(headers, [("x-key", "a=b"), ("", ""), ("x-other", "5")]);
         assert!(!format!("{otel:?}").contains("a=b"), "values may be secrets");
         let error = load(&["spec:\n  tracing:\n    otel:\n      headers: [[hush]]\n"]).unwrap_err();
-        assert!(!error.to_string().contains("hush"), "{error}");
+        assert!(!error.contains("hush"), "{error}");
     }
 
     #[test]
