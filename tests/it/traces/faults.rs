@@ -178,7 +178,7 @@ async fn refused_spans() {
 async fn odd_contexts() {
     let (collector, app, mesh) = (Collector::start(Spoken::Grpc).await, app().await, Mesh::new());
     let daprd = sidecar(&mesh, &app, &exporting(Spoken::Grpc, collector.port, ""))
-        .arg("--dapr-http-read-buffer-size=64Ki")
+        .arg("--dapr-http-read-buffer-size=64")
         .start()
         .await;
     let long = "x".repeat(16_000);
