@@ -127,7 +127,7 @@ fn obfuscated(path: &str) -> String {
         "/v1.0/healthz/outbound" => "OutboundHealthz",
         "/v1.0/metadata" => "GetMetadata",
         "/v1.0/shutdown" => "Shutdown",
-        path if path.starts_with("/v1.0/metadata/") => "SetMetadata",
+        path if path.starts_with("/v1.0/metadata/") => "PutMetadata",
         path => {
             let target = path
                 .strip_prefix("/v1.0/invoke/")
@@ -149,7 +149,7 @@ mod tests {
         for (path, wanted) in [
             ("/v1.0/healthz", "Healthz"),
             ("/v1.0/invoke/a/method/secret", "InvokeService/a"),
-            ("/v1.0/metadata/k", "SetMetadata"),
+            ("/v1.0/metadata/k", "PutMetadata"),
             ("/secret", "InvokeService"),
         ] {
             assert_eq!(obfuscated(path), wanted);

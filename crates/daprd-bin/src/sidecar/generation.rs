@@ -22,6 +22,7 @@ use telemetry::traces::{Exporters, Plan};
 
 use super::access;
 use super::apis::{Shown, api_settings, grpc_settings, is_traced, metadata};
+use super::enabled::Enabled;
 use super::endpoints;
 use super::given::Given;
 use super::metrics::Measuring;
@@ -102,6 +103,8 @@ pub(super) struct Generation {
     pub(super) public: PublicApi<Observers>,
     pub(super) internal: Server<Callee, Observers>,
     pub(super) metadata: Arc<Metadata>,
+    /// What is in front of the doors.
+    pub(super) enabled: Enabled,
 }
 
 impl Generation {
@@ -160,6 +163,11 @@ impl Generation {
             policies(options, &resiliency, &endpoints, lasting.measuring.of_policies()),
         ));
         Self {
+            enabled: Enabled::new(
+                is_traced(&configuration),
+                lasting.measuring.calls.is_some(),
+                &apis,
+            ),
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),
                 Arc::clone(&observer),

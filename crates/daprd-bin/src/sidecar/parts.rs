@@ -31,6 +31,8 @@ pub(super) struct Parts {
     /// The health of the app, once the start is over.
     pub(super) app: Option<AppHealth>,
     pub(super) server_latches: Vec<Latch>,
+    /// Where HTTP is served.
+    pub(super) http_addresses: Vec<String>,
     /// What the connections of callers may take.
     pub(super) descriptors: Descriptors,
 }
@@ -50,6 +52,7 @@ impl Parts {
             names: None,
             app: None,
             server_latches: Vec::new(),
+            http_addresses: Vec::new(),
             descriptors: Descriptors::of_process(),
         }
     }
@@ -136,6 +139,9 @@ impl Parts {
         tracing::info!(target: SCOPE, "Dapr is shutting down");
         for latch in &self.server_latches {
             latch.not_ready();
+        }
+        for address in &self.http_addresses {
+            tracing::info!(target: "dapr.runtime.http", "Closing HTTP server {address}…");
         }
         let until = grace.map(|grace| Instant::now() + grace);
         let finish = async {
