@@ -402,6 +402,7 @@ async fn a_stop_while_the_app_is_waited_for() {
     assert_eq!(exit.code, Some(0));
     for line in [
         "Dapr is shutting down",
+        "Closing HTTP server 127.0.0.1:",
         "Dapr runtime stopped",
         "Daprd shutdown gracefully",
     ] {

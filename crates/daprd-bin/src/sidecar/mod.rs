@@ -64,6 +64,7 @@ pub async fn run(
                 Request::Restart => None,
                 Request::Stop(_) => {
                     tracing::info!(target: SCOPE, "Dapr is shutting down");
+                    parts.say_closing();
                     parts.end_at_once().await;
                     tracing::info!(target: SCOPE, "Dapr runtime stopped");
                     // Without somebody whom it needs a sidecar has not started, whoever ends it.

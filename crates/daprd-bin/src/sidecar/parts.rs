@@ -140,9 +140,7 @@ impl Parts {
         for latch in &self.server_latches {
             latch.not_ready();
         }
-        for address in &self.http_addresses {
-            tracing::info!(target: "dapr.runtime.http", "Closing HTTP server {address}…");
-        }
+        self.say_closing();
         let until = grace.map(|grace| Instant::now() + grace);
         let finish = async {
             if let Some(names) = &self.names {
@@ -170,6 +168,13 @@ impl Parts {
 }
 
 impl Parts {
+    /// Says which ports of HTTP are closed.
+    pub(super) fn say_closing(&self) {
+        for address in &self.http_addresses {
+            tracing::info!(target: "dapr.runtime.http", "Closing HTTP server {address}…");
+        }
+    }
+
     /// Waits for those who export spans, but not beyond the grace period: a collector that does not answer is no reason to
     /// fail.
     async fn flush(&self, until: Option<Instant>) {
