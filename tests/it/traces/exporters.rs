@@ -1,7 +1,8 @@
 //! Each kind of collector, what goes along, and what the environment says.
 
 use integration_tests::collector::{Collector, Export, SeenSpan, Spoken};
-use integration_tests::{DaprdBuilder, Mesh};
+use integration_tests::pki::Authority;
+use integration_tests::{DaprdBuilder, Mesh, TlsApp};
 
 use super::{app, call, exporting, sidecar};
 
@@ -239,5 +240,36 @@ async fn mistakes_end_the_start() {
         );
         assert!(exit.stdout.contains(wanted), "{wanted}: {}", exit.stdout);
         assert!(!exit.stdout.contains("hush"), "{}", exit.stdout);
+    }
+}
+
+/// Without `isSecure: false` the connection is TLS, and the collector must be who it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn collectors_behind_tls() {
+    let authority = Authority::new();
+    for (spoken, protocol) in [(Spoken::Grpc, "grpc"), (Spoken::Http, "http")] {
+        let (collector, app, mesh) = (Collector::start(spoken).await, app().await, Mesh::new());
+        let tls = TlsApp::in_front_of(&authority, collector.port).await;
+        let roots = mesh.folder().join("roots.pem");
+        std::fs::write(&roots, authority.pem()).unwrap();
+        let spec = format!(
+            "  tracing:\n    samplingRate: '1'\n    otel: {{endpointAddress: 'localhost:{}', protocol: {protocol}}}\n",
+            tls.port
+        );
+        let trusting =
+            sidecar(&mesh, &app, &spec).env("OTEL_EXPORTER_OTLP_CERTIFICATE", &roots.display().to_string());
+        let daprd = trusting.start().await;
+        call(&daprd, &[]).await;
+        is_right(&collector.await_spans(1).await[0]);
+        assert_eq!(daprd.stop().await.code, Some(0));
+        let daprd = sidecar(&mesh, &app, &spec).start().await;
+        call(&daprd, &[]).await;
+        let exit = daprd.stop().await;
+        assert!(
+            exit.stdout.contains("spans are not exported to otel"),
+            "{}",
+            exit.stdout
+        );
+        assert_eq!(collector.spans().len(), 1, "{protocol}: nobody vouches for it");
     }
 }

@@ -13,6 +13,8 @@ use invoke_core::{Denied, End, Fault, InvokeError, MethodPath, Observe, ProxiedH
 use lifecycle::Tasks;
 use prost::Message;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use transport::client::Proxies;
 
 use super::export::Queue;
@@ -422,4 +424,42 @@ fn answers_of_collectors() {
         ("the collector refused 2 spans: too old", None)
     );
     assert!(grpc::whole(b"\xff\xff").is_err());
+}
+
+/// When the observer of a generation goes, what it left is sent, and its exporter ends.
+#[tokio::test]
+async fn the_last_spans_of_a_generation() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let received = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"]") {
+            let read = socket.read_buf(&mut text).await.unwrap();
+            assert_ne!(read, 0, "{}", String::from_utf8_lossy(&text));
+        }
+        socket
+            .write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        String::from_utf8(text).unwrap()
+    });
+    let tasks = Tasks::new();
+    let exporters = Exporters::new("me", tasks.clone(), Tasks::new(), Proxies::default());
+    let spec = TraceSpec {
+        sampling_rate: "1".to_owned(),
+        zipkin: format!("http://127.0.0.1:{port}/spans"),
+        ..TraceSpec::default()
+    };
+    let traces = Plan::of(spec, "me", |_| None).unwrap().begin(&exporters).unwrap();
+    let headers = HeaderMap::new();
+    for _ in 0..3 {
+        open(&traces, invoke_core::observe::Api::Http).trace(http("/x", None, &headers));
+    }
+    drop(traces);
+    tasks.wait().await;
+    let received = received.await.unwrap();
+    assert!(received.starts_with("POST /spans HTTP/1.1\r\n"), "{received}");
+    assert_eq!(received.matches("\"name\":\"/x\"").count(), 3);
+    assert!(exporters.families()[0].samples.is_empty(), "none was dropped");
 }
