@@ -1,5 +1,6 @@
 //! The log, as text and as JSON, and the log of the API.
 
+use integration_tests::grpc::{GrpcClient, InvokeServiceRequest};
 use integration_tests::{Daprd, DaprdBuilder, HttpApp, Mesh, Protocol, RawClient, eventually, free_port};
 use serde_json::Value;
 
@@ -408,4 +409,28 @@ async fn a_stop_while_the_app_is_waited_for() {
     ] {
         assert!(exit.stdout.contains(line), "{line}: {}", exit.stdout);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_is_told_once() {
+    let mesh = Mesh::new();
+    let app = HttpApp::echo(Protocol::Http).await;
+    let sidecar = mesh.sidecar("a").app_port(app.port).start().await;
+    let client = GrpcClient::connect(sidecar.grpc_port).await;
+    for _ in 0..2 {
+        let request = InvokeServiceRequest::post("a", "m", "x");
+        assert_eq!(client.invoke(&request, &[]).await.0.code(), 0);
+    }
+    let log = sidecar.stop().await.stdout;
+    for text in [
+        "InvokeService is deprecated and will be removed in the future, please use proxy mode instead.",
+        "Invocation path of gRPC -> HTTP is deprecated and will be removed in the future.",
+    ] {
+        let line = format!("level=warning msg=\"[DEPRECATION NOTICE] {text}\"");
+        assert_eq!(log.matches(&line).count(), 1, "{text}: {log}");
+    }
+    assert!(
+        log.lines()
+            .any(|line| line.contains("DEPRECATION") && line.contains("scope=dapr.runtime.grpc.api "))
+    );
 }

@@ -14,7 +14,7 @@ use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, Ticket, 
 use transport::grpc::GrpcStatus;
 
 use crate::answer::{Message, begin};
-use crate::status;
+use crate::{notices, status};
 
 const HTTP_STATUS: HeaderName = HeaderName::from_static("dapr-http-status");
 /// A body up to this length is joined with the head of its message: one frame instead of two.
@@ -58,6 +58,7 @@ pub(crate) async fn handle<I: Invoke, T: Ticket>(
     context: Context,
     open: &mut OpenExchange<T>,
 ) -> Result<Message, Box<Failed>> {
+    notices::invoke_service();
     let (target, request) = read(message)?;
     let request = match request {
         Some(request) => request,
@@ -113,6 +114,7 @@ async fn answer(
     };
     let mut headers = metadata::with_trace(std::mem::take(&mut reply.headers), origin, trace);
     if reply.status.is_http() {
+        notices::of_http_app();
         headers.insert(HTTP_STATUS, HeaderValue::from(reply.status.code));
     }
     // The trace context is in the trailers of gRPC apps, too.
