@@ -219,5 +219,5 @@ fn spans() {
         open.status(200);
         open.end(End::Whole, 0);
     });
-    at_most(24.0, "a recorded span", recorded, 1);
+    at_most(17.0, "a recorded span", recorded, 1);
 }
