@@ -19,18 +19,23 @@ const FILES: &[&str] = &[
     "dapr/proto/sentry/v1/sentry.proto",
 ];
 
+/// The messages of OTLP. They are not ours to describe, so that reflection does not know them.
+const OTLP: &[&str] = &["opentelemetry/proto/collector/trace/v1/trace_service.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(FILES, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    let mut config = tonic_prost_build::Config::new();
-    config.bytes(["."]);
-    tonic_prost_build::configure()
-        .build_client(true)
-        .build_server(true)
-        .build_transport(false)
-        .compile_fds_with_config(descriptors, config)?;
+    for descriptors in [descriptors, protox::compile(OTLP, [&root])?] {
+        let mut config = tonic_prost_build::Config::new();
+        config.bytes(["."]);
+        tonic_prost_build::configure()
+            .build_client(true)
+            .build_server(true)
+            .build_transport(false)
+            .compile_fds_with_config(descriptors, config)?;
+    }
     Ok(())
 }

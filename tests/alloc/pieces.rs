@@ -14,10 +14,14 @@ use invoke_codec::metadata;
 use invoke_core::attempts::{Attempts, CallFacts, Named, Outcome, Road, Run};
 use invoke_core::balance::{Endpoint, watched};
 use invoke_core::headers::{Callee, Identity};
-use invoke_core::{AppRef, Body};
+use invoke_core::observe::{self, Entry, Exchange, Observe, OpenExchange, Traced};
+use invoke_core::{AppRef, Body, End};
 use invoke_core::{Head, MethodPath, Origin, Target, Verb};
+use lifecycle::Tasks;
 use resiliency::{Policies, Settings, Unobserved};
 use resources::decode_resiliency;
+use telemetry::traces::{Exporters, Plan, TraceSpec};
+use transport::client::Proxies;
 use transport::grpc::{MessageReader, Relay};
 
 use crate::at_most;
@@ -172,4 +176,48 @@ fn policies() {
   policies: {timeouts: {t: 5s}, retries: {r: {}}, circuitBreakers: {c: {}}}
   targets: {apps: {a: {timeout: t, retry: r, circuitBreaker: c}}}";
     at_most(2.0, "a policy with all parts", under(&[all]), 1);
+}
+
+/// A recorded span with all its attributes, from the request to the queue of its exporter.
+#[test]
+fn spans() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
+    let exporters = Exporters::new("me", Tasks::new(), Tasks::new(), Proxies::default());
+    let spec = TraceSpec {
+        sampling_rate: "1".to_owned(),
+        stdout: true,
+        ..TraceSpec::default()
+    };
+    let plan = Plan::of(spec, "me", |_| None).unwrap();
+    let traces = plan.begin(&exporters).unwrap();
+    let (headers, method) = (headers(), MethodPath::parse("orders/17").unwrap());
+    let recorded = count(|| {
+        let path = "/v1.0/invoke/orders/method/orders/17";
+        let request = observe::Request {
+            api: observe::Api::Http,
+            method: &http::Method::POST,
+            path,
+            user_agent: None,
+            content_length: None,
+        };
+        let mut open = OpenExchange::new(traces.begin(Exchange::Door(request), None));
+        let traced = Traced {
+            entry: Entry::Http {
+                method: &http::Method::POST,
+                path,
+                query: None,
+                peer: Some("127.0.0.1:40000".parse().unwrap()),
+            },
+            parent: None,
+            state: None,
+            headers: Some(&headers),
+            deadline: None,
+        };
+        black_box(open.trace(traced)).unwrap();
+        open.invokes("orders", &method);
+        open.status(200);
+        open.end(End::Whole, 0);
+    });
+    at_most(17.0, "a recorded span", recorded, 1);
 }

@@ -25,8 +25,10 @@ use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
 use reflection::Reflection;
 use resiliency::Policies;
 use telemetry::metrics::{self, AppMetrics, CallMetrics, HttpMode, MetricsSettings, PathLabels, Rules};
+use telemetry::traces::{Exporters, Plan, TraceSpec, Traces};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use transport::client::Proxies;
 use transport::listen::{Listener, Patience};
 use transport::server::{GrpcServerConfig, Handler, HttpServerConfig, serve_grpc, serve_http};
 
@@ -152,7 +154,7 @@ impl Observer for Measured {
     fn grpc_probed(&self, _: i32, _: Duration) {}
 }
 
-fn callee(app: u16, is_measured: bool) -> Sidecar {
+fn callee(app: u16, is_measured: bool, is_traced: bool) -> Sidecar {
     let handler = move |tasks: Tasks| {
         let address = format!("127.0.0.1:{app}");
         let grpc = GrpcSettings {
@@ -171,7 +173,8 @@ fn callee(app: u16, is_measured: bool) -> Sidecar {
         };
         let http = HttpChannel::new(http, tasks.clone()).unwrap();
         let (calls, watched) = measuring("callee");
-        let observer = Arc::new(is_measured.then_some(calls));
+        let traces = is_traced.then(|| tracing("callee"));
+        let observer = Arc::new((is_measured.then_some(calls), traces));
         let watched = if is_measured { watched } else { Watched::default() };
         let channel = App::http(http, GrpcChannel::new(grpc, tasks)).watched(watched);
         let inbound = Inbound::observed(identity("callee"), Some(channel), Open, Arc::clone(&observer));
@@ -181,12 +184,13 @@ fn callee(app: u16, is_measured: bool) -> Sidecar {
     Sidecar::start(handler, true)
 }
 
-fn caller(peer: u16, is_measured: bool) -> Sidecar {
+fn caller(peer: u16, is_measured: bool, is_traced: bool) -> Sidecar {
     let handler = move |tasks: Tasks| {
         let endpoint = Endpoint::new(format!("127.0.0.1:{peer}"));
         let (publisher, known) = watched();
         publisher.publish_final([endpoint]);
-        let observer = Arc::new(is_measured.then(|| measuring("caller").0));
+        let traces = is_traced.then(|| tracing("caller"));
+        let observer = Arc::new((is_measured.then(|| measuring("caller").0), traces));
         let inbound = Inbound::<App, _, _>::observed(identity("caller"), None, Open, Arc::clone(&observer));
         let outbound = Outbound::with(
             identity("caller"),
@@ -218,23 +222,43 @@ fn caller(peer: u16, is_measured: bool) -> Sidecar {
 
 #[tokio::test]
 async fn an_http_call() {
-    an_http_call_through(false).await;
+    an_http_call_through(false, false).await;
 }
 
 /// To be measured is to allocate nothing more.
 #[tokio::test]
 async fn an_http_call_that_is_measured() {
-    an_http_call_through(true).await;
+    an_http_call_through(true, false).await;
 }
 
-async fn an_http_call_through(is_measured: bool) {
+/// A trace that is not sampled costs nothing but ids.
+#[tokio::test]
+async fn an_http_call_that_is_not_sampled() {
+    an_http_call_through(true, true).await;
+}
+
+/// Who makes spans of next to nothing.
+fn tracing(app_id: &str) -> Traces {
+    let spec = TraceSpec {
+        sampling_rate: "0.0000000000001".to_owned(),
+        stdout: true,
+        ..TraceSpec::default()
+    };
+    let exporters = Exporters::new(app_id, Tasks::new(), Tasks::new(), Proxies::default());
+    Plan::of(spec, app_id, |_| None)
+        .unwrap()
+        .begin(&exporters)
+        .unwrap()
+}
+
+async fn an_http_call_through(is_measured: bool, is_traced: bool) {
     let app = HttpApp::start(Protocol::Http, |request| async move {
         drop(request.into_body().collect().await);
         text(200, vec![b'y'; BODY])
     })
     .await;
-    let callee = callee(app.port, is_measured);
-    let caller = caller(callee.port, is_measured);
+    let callee = callee(app.port, is_measured, is_traced);
+    let caller = caller(callee.port, is_measured, is_traced);
     let socket = TcpStream::connect(("127.0.0.1", caller.port)).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
@@ -266,20 +290,21 @@ async fn an_http_call_through(is_measured: bool) {
     callee.done.send(()).unwrap();
     at_most(
         19.0,
-        if is_measured {
-            "the caller's sidecar, HTTP, measured"
-        } else {
-            "the caller's sidecar, HTTP"
+        match (is_measured, is_traced) {
+            (_, true) => "the caller's sidecar, HTTP, not sampled",
+            (true, false) => "the caller's sidecar, HTTP, measured",
+            (false, false) => "the caller's sidecar, HTTP",
         },
         caller.thread.join().unwrap(),
         CALLS,
     );
     at_most(
-        23.0,
-        if is_measured {
-            "the callee's sidecar, HTTP, measured"
-        } else {
-            "the callee's sidecar, HTTP"
+        // Ids of its own make the context of a call a text that its connection has not seen before.
+        if is_traced { 24.0 } else { 23.0 },
+        match (is_measured, is_traced) {
+            (_, true) => "the callee's sidecar, HTTP, not sampled",
+            (true, false) => "the callee's sidecar, HTTP, measured",
+            (false, false) => "the callee's sidecar, HTTP",
         },
         callee.thread.join().unwrap(),
         CALLS,

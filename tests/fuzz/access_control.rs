@@ -62,6 +62,7 @@ fn spec(rules: &[(Vec<u8>, bool)], default: bool) -> AccessControl {
 fn allows(policy: &Policy, method: &MethodPath, manner: Manner) -> bool {
     let caller = Caller {
         spiffe_id: Some(CALLER.into()),
+        ..Caller::default()
     };
     policy.authorize(&caller, method, manner) == Decision::Allow
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use integration_tests::collector::{Collector, Spoken};
 use integration_tests::operator::{Asked, Operator, OperatorAnswer};
 use integration_tests::sentry::Sentry;
 use integration_tests::{DaprdBuilder, HttpApp, Mesh, Protocol, free_port};
@@ -258,4 +259,43 @@ async fn the_secrets_of_kubernetes_need_credentials() {
     let metadata = reqwest::get(daprd.url("/v1.0/metadata")).await.unwrap();
     let metadata: Value = metadata.json().await.unwrap();
     assert_eq!(metadata["components"][0]["type"], "secretstores.kubernetes");
+}
+
+/// Headers for the collector come as names and values, with the secrets that the operator has put there.
+#[tokio::test]
+async fn spans_go_to_the_collector_of_the_operator() {
+    let (sentry, mesh) = (Sentry::start().await, Mesh::new());
+    let (app, collector) = (
+        HttpApp::echo(Protocol::Http).await,
+        Collector::start(Spoken::Http).await,
+    );
+    let configuration = json!({"metadata": {"name": "conf"}, "spec": {
+        "nameResolution": names_in(&mesh),
+        "tracing": {"samplingRate": "1", "otel": {
+            "endpointAddress": format!("127.0.0.1:{}", collector.port),
+            "protocol": "http",
+            "isSecure": false,
+            "timeout": "5s",
+            "headers": [{"name": "x-api-key", "value": "hush"}],
+        }},
+    }});
+    let operator = Operator::start(sentry.authority(), operator_of(configuration, Vec::new())).await;
+    let sidecar = pod("K5", &sentry, &operator.address)
+        .arg("--config=conf")
+        .app_port(app.port)
+        .start()
+        .await;
+    assert_eq!(
+        reqwest::get(sidecar.invoke_url("K5", "m"))
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    let exit = sidecar.stop().await;
+    assert_eq!(exit.code, Some(0));
+    let exports = collector.exports();
+    assert_eq!(exports[0].headers["x-api-key"], "hush");
+    assert_eq!(exports[0].spans[0].service(), "K5");
+    assert!(!exit.stdout.contains("hush"), "{}", exit.stdout);
 }

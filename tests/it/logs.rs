@@ -1,6 +1,7 @@
 //! The log, as text and as JSON, and the log of the API.
 
-use integration_tests::{Daprd, HttpApp, Mesh, Protocol, RawClient, eventually};
+use integration_tests::grpc::{GrpcClient, InvokeServiceRequest};
+use integration_tests::{Daprd, DaprdBuilder, HttpApp, Mesh, Protocol, RawClient, eventually, free_port};
 use serde_json::Value;
 
 use crate::stage::{Pair, head};
@@ -53,7 +54,16 @@ const LIFE: &[(&str, &str, &str)] = &[
         "dapr.runtime.grpc.api",
         "gRPC server listening on TCP address: 127.0.0.1:GRPC",
     ),
+    ("info", "dapr.runtime.grpc.api", "Enabled gRPC tracing middleware"),
+    ("info", "dapr.runtime.grpc.api", "Enabled gRPC metrics middleware"),
     ("info", "dapr.runtime", "API gRPC server is running on port GRPC"),
+    (
+        "info",
+        "dapr.runtime.http",
+        "Enabled max body size HTTP middleware with size 4194304 bytes",
+    ),
+    ("info", "dapr.runtime.http", "Enabled tracing HTTP middleware"),
+    ("info", "dapr.runtime.http", "Enabled metrics HTTP middleware"),
     (
         "info",
         "dapr.runtime.http",
@@ -64,6 +74,21 @@ const LIFE: &[(&str, &str, &str)] = &[
         "info",
         "dapr.runtime",
         "The request body size parameter is: 4194304 bytes",
+    ),
+    (
+        "info",
+        "dapr.runtime.grpc.internal",
+        "gRPC server listening on pre-bound TCP address: 127.0.0.1:INTERNAL",
+    ),
+    (
+        "info",
+        "dapr.runtime.grpc.internal",
+        "Enabled gRPC tracing middleware",
+    ),
+    (
+        "info",
+        "dapr.runtime.grpc.internal",
+        "Enabled gRPC metrics middleware",
     ),
     (
         "info",
@@ -86,6 +111,9 @@ const LIFE: &[(&str, &str, &str)] = &[
         "dapr.signals",
         "Received signal 'terminated'; beginning shutdown",
     ),
+    ("info", "dapr.runtime", "Dapr is shutting down"),
+    ("info", "dapr.runtime.http", "Closing HTTP server 127.0.0.1:HTTP…"),
+    ("info", "dapr.runtime", "Dapr runtime stopped"),
     ("info", "dapr.runtime", "Daprd shutdown gracefully"),
 ];
 
@@ -288,5 +316,121 @@ async fn the_log_may_go_to_a_file() {
     assert!(
         log.lines().last().unwrap().contains("Daprd shutdown gracefully"),
         "{log}"
+    );
+}
+
+/// The lines of a sidecar with these arguments and this `spec`, as scope and message.
+async fn scopes(spec: &str, more: impl Fn(DaprdBuilder) -> DaprdBuilder) -> Vec<(String, String)> {
+    let mesh = Mesh::with_configuration(spec);
+    let sidecar = more(mesh.sidecar("a").arg("--log-as-json")).start().await;
+    let client = reqwest::Client::new();
+    let answer = client.put(sidecar.url("/v1.0/metadata/k")).body("v").send().await;
+    assert_eq!(answer.unwrap().status(), 204);
+    let answer = client.post(sidecar.url("/v1.0/shutdown")).send().await;
+    assert_eq!(answer.unwrap().status(), 204);
+    let log = sidecar.exit().await.stdout;
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    lines
+        .map(|line| {
+            (
+                text(&line["scope"]),
+                format!("{}{}", text(&line["msg"]), text(&line["method"])),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_what() {
+    let log = scopes(
+        "  logging: {apiLogging: {enabled: true, obfuscateURLs: true}}\n",
+        |sidecar| sidecar,
+    )
+    .await;
+    for (scope, message) in [
+        (
+            "dapr.runtime.channels",
+            "App channel is not initialized. Did you configure an app-port?",
+        ),
+        (
+            "dapr.runtime.scheduler.watchhosts",
+            "No scheduler host addresses provided. Scheduler disabled",
+        ),
+        (
+            "dapr.runtime.actor",
+            "Actor runtime disabled: api error: code = Unavailable desc = placement service is not configured. Actors and \
+             Workflow APIs will be unavailable",
+        ),
+        ("dapr.api", "Shutdown requested via API"),
+        ("dapr.runtime.http-info", "HTTP API CalledPutMetadata"),
+    ] {
+        let line = (scope.to_owned(), message.to_owned());
+        assert!(log.contains(&line), "{line:?} is not in {log:#?}");
+    }
+    let off = "  tracing: {samplingRate: '0'}\n  metrics: {enabled: false}\n  api: {allowed: [{name: metadata, version: v1, \
+               protocol: http}, {name: shutdown, version: v1, protocol: http}]}\n";
+    let log = scopes(off, |sidecar| sidecar).await;
+    let says = |text: &str| log.iter().filter(|(_, message)| message.contains(text)).count();
+    assert_eq!(
+        says("tracing HTTP middleware") + says("gRPC tracing middleware"),
+        0
+    );
+    assert_eq!(
+        says("metrics HTTP middleware") + says("gRPC metrics middleware"),
+        0
+    );
+    assert_eq!(says("Enabled API access list on gRPC server"), 1);
+    assert_eq!(
+        says("The default value for 'spec.metric.http.increasedCardinality'"),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_the_app_is_waited_for() {
+    let mesh = Mesh::new();
+    let sidecar = mesh
+        .sidecar("a")
+        .app_port(free_port())
+        .without_waiting()
+        .start()
+        .await;
+    sidecar.await_log("waiting on port").await;
+    let exit = sidecar.stop().await;
+    assert_eq!(exit.code, Some(0));
+    for line in [
+        "Dapr is shutting down",
+        "Closing HTTP server 127.0.0.1:",
+        "Dapr runtime stopped",
+        "Daprd shutdown gracefully",
+    ] {
+        assert!(exit.stdout.contains(line), "{line}: {}", exit.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_old_is_told_once() {
+    let mesh = Mesh::new();
+    let app = HttpApp::echo(Protocol::Http).await;
+    let sidecar = mesh.sidecar("a").app_port(app.port).start().await;
+    let client = GrpcClient::connect(sidecar.grpc_port).await;
+    for _ in 0..2 {
+        let request = InvokeServiceRequest::post("a", "m", "x");
+        assert_eq!(client.invoke(&request, &[]).await.0.code(), 0);
+    }
+    let log = sidecar.stop().await.stdout;
+    for text in [
+        "InvokeService is deprecated and will be removed in the future, please use proxy mode instead.",
+        "Invocation path of gRPC -> HTTP is deprecated and will be removed in the future.",
+    ] {
+        let line = format!("level=warning msg=\"[DEPRECATION NOTICE] {text}\"");
+        assert_eq!(log.matches(&line).count(), 1, "{text}: {log}");
+    }
+    assert!(
+        log.lines()
+            .any(|line| line.contains("DEPRECATION") && line.contains("scope=dapr.runtime.grpc.api "))
     );
 }

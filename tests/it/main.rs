@@ -40,4 +40,5 @@ mod resiliency;
 mod stage;
 mod streaming;
 mod targets;
+mod traces;
 mod unread_logs;

@@ -16,11 +16,13 @@
 
 mod app;
 mod binary;
+pub mod collector;
 mod daprd;
 pub mod grpc;
 mod h2;
 mod mesh;
 pub mod operator;
+mod otlp;
 pub mod pki;
 mod ports;
 mod raw;

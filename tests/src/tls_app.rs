@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -61,6 +61,34 @@ impl TlsApp {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(shown));
         Self::serve(config).await
+    }
+
+    /// Takes the TLS off connections, of HTTP/2 or HTTP/1.1, and passes them on to a port of the loopback interface.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn in_front_of(authority: &Authority, behind: u16) -> Self {
+        let mut config = config(authority, None);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let server = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                connections.spawn(async move {
+                    let Ok(mut stream) = acceptor.accept(socket).await else {
+                        return;
+                    };
+                    let Ok(mut plain) = TcpStream::connect(("127.0.0.1", behind)).await else {
+                        return;
+                    };
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
+                });
+            }
+        });
+        Self { port, server }
     }
 
     async fn serve(config: ServerConfig) -> Self {

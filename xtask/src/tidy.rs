@@ -65,7 +65,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resiliency", &["invoke-core", "resources"]),
     ("resources", &[]),
-    ("telemetry", &["invoke-core", "lifecycle", "transport"]),
+    (
+        "telemetry",
+        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+    ),
     ("transport", &["http2", "lifecycle"]),
     ("http2", &[]),
     ("fuzz", &[]),

@@ -76,6 +76,7 @@ fn show(kind: &str, spec: &AccessControl, method: &str) -> Result<(), Box<dyn Er
     let (policy, _) = Policy::compile(Some(spec), AppKind::Http, Arc::new(Unobserved))?;
     let caller = Caller {
         spiffe_id: Some("spiffe://public/ns/default/caller".into()),
+        ..Caller::default()
     };
     let method = MethodPath::parse(method.to_owned())?;
     let begun = Instant::now();

@@ -19,9 +19,9 @@ pub struct Answer {
     told: Option<Told>,
 }
 
-/// Told of the status code when the call is over, or of none when the caller went away before, and how long the message
-/// of an answer is that was made here.
-type Told = Box<dyn FnOnce(Option<i32>, u64) + Send>;
+/// Told of the status code when the call is over, or of none when the caller went away before, of the trailers that it is
+/// in, and how long the message of an answer is that was made here.
+type Told = Box<dyn FnOnce(Option<i32>, Option<&HeaderMap>, u64) + Send>;
 
 enum Kind {
     /// One message in pieces and the trailers, or nothing when the status is in the head.
@@ -91,7 +91,7 @@ impl Answer {
     pub(crate) fn telling(
         mut self,
         in_head: Option<i32>,
-        told: impl FnOnce(Option<i32>, u64) + Send + 'static,
+        told: impl FnOnce(Option<i32>, Option<&HeaderMap>, u64) + Send + 'static,
     ) -> Self {
         let made = match &self.kind {
             Kind::Made { pieces, trailers } => {
@@ -102,16 +102,23 @@ impl Answer {
             Kind::Relayed(_) => None,
         };
         match (in_head, made) {
-            (Some(code), _) => told(Some(code), 0),
-            (None, Some((code, length))) => told(Some(code.unwrap_or(code::UNKNOWN)), length),
+            (Some(code), _) => told(Some(code), None, 0),
+            (None, Some((code, length))) => {
+                let trailers = match &self.kind {
+                    Kind::Made { trailers, .. } => trailers.as_ref(),
+                    Kind::Relayed(_) => None,
+                };
+                told(Some(code.unwrap_or(code::UNKNOWN)), trailers, length);
+            }
             (None, None) => self.told = Some(Box::new(told)),
         }
         self
     }
 
-    fn tell(&mut self, code: Option<i32>) {
+    fn tell(&mut self, trailers: Option<&HeaderMap>) {
         if let Some(told) = self.told.take() {
-            told(code, 0);
+            let code = trailers.map(|trailers| GrpcStatus::code_in(trailers).unwrap_or(code::UNKNOWN));
+            told(code, trailers, 0);
         }
     }
 }
@@ -184,8 +191,7 @@ impl http_body::Body for Answer {
                 if let Poll::Ready(Some(Ok(frame))) = &polled
                     && let Some(trailers) = frame.trailers_ref()
                 {
-                    let code = GrpcStatus::code_in(trailers).unwrap_or(code::UNKNOWN);
-                    self.tell(Some(code));
+                    self.tell(Some(trailers));
                 }
                 polled
             }

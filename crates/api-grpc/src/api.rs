@@ -12,9 +12,9 @@ use http::{Request, Response};
 use invoke_codec::metadata as grpc_metadata;
 use invoke_core::error::code;
 use invoke_core::headers::DAPR_APP_ID;
-use invoke_core::observe::{self, Exchange, Gate, OpenExchange, Rpc};
+use invoke_core::observe::{self, Entry, Exchange, Gate, OpenExchange, Rpc, Traced};
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, End, Invoke, Observe, Origin, Proxied, ProxiedHead, Ticket};
+use invoke_core::{Body, End, Invoke, Observe, Proxied, ProxiedHead, Ticket};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use reflection::Reflection;
 use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
@@ -131,8 +131,14 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             Err(status) => return Err(trailers_only(&status, head.content_type)),
         };
         let content_type = head.content_type.clone();
-        let told = self.told_trace(request.uri().path(), &metadata);
-        let response = match self.dispatch(request, metadata, &head, open).await {
+        let trace = self.trace(request.uri().path(), &metadata, head.deadline, open);
+        let told = told_trace(request.uri().path(), trace);
+        let call = Call {
+            metadata,
+            trace,
+            head: &head,
+        };
+        let response = match self.dispatch(request, call, open).await {
             Ok(mut message) => {
                 message.headers.extend(told);
                 message.into_response(content_type)
@@ -145,15 +151,26 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         Ok(with_baggage(response, echoed))
     }
 
-    /// The trace context that the head of an answer has; an invocation has its own.
-    fn told_trace(&self, path: &str, metadata: &HeaderMap) -> HeaderMap {
-        let mut told = HeaderMap::new();
-        let is_invocation = path.strip_prefix(SERVICE).is_none_or(|method| method == INVOKE);
-        if self.0.settings.tracing && !is_invocation {
-            grpc_metadata::put_trace(&mut told, Some(trace_of(metadata)));
-            told.remove(TRACEPARENT);
+    /// What this sidecar emits for a call: its own span, or what the caller sent. `None` when tracing is off.
+    fn trace(
+        &self,
+        path: &str,
+        metadata: &HeaderMap,
+        deadline: Option<Instant>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Option<TraceContext> {
+        if !self.0.settings.tracing {
+            return None;
         }
-        told
+        let parent = grpc_metadata::context_of(metadata);
+        let span = open.trace(Traced {
+            entry: Entry::Grpc { method: path },
+            parent: Some(parent),
+            state: None,
+            headers: Some(metadata),
+            deadline,
+        });
+        Some(span.unwrap_or(parent))
     }
 
     /// A question about the services of this API.
@@ -192,19 +209,30 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 method: parts.uri.path(),
             });
         }
-        let call = Proxied {
+        let mut call = Proxied {
             head: ProxiedHead {
                 path: parts
                     .uri
                     .into_parts()
                     .path_and_query
                     .unwrap_or(PathAndQuery::from_static("/")),
-                trace: self.0.settings.tracing.then(|| trace_of(&headers)),
+                trace: self
+                    .0
+                    .settings
+                    .tracing
+                    .then(|| grpc_metadata::context_of(&headers)),
                 headers,
                 deadline: head.deadline,
             },
             body: Body::take_in(body).await,
         };
+        let names_app = grpc_metadata::app_target(&call.head.headers).is_some();
+        if self.0.settings.tracing
+            && names_app
+            && let Some(span) = open.trace(call.head.traced())
+        {
+            call.head.emit(span);
+        }
         let response = match proxy::pass_on(&*self.0.invoke, call, self.0.settings.tracing).await {
             Ok(answer) => answer.map(Answer::relayed),
             Err(status) => trailers_only(&status, head.content_type),
@@ -231,11 +259,15 @@ impl<I: Invoke, O: Observe> Api<I, O> {
     async fn dispatch(
         &self,
         request: Request<RequestBody>,
-        metadata: HeaderMap,
-        head: &CallHead,
+        call: Call<'_>,
         open: &mut OpenExchange<O::Ticket>,
     ) -> Result<Message, Box<Failed>> {
         let inner = &*self.0;
+        let Call {
+            metadata,
+            trace,
+            head,
+        } = call;
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if path.starts_with(WORKFLOWS) {
@@ -247,7 +279,6 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         let max = inner.settings.max_message;
         match method {
             INVOKE => {
-                let trace = inner.settings.tracing.then(|| trace_of(&metadata));
                 let context = Context {
                     authority: authority(&parts.uri),
                     headers: metadata,
@@ -258,7 +289,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 // Pinned here: to hand such a large future on would be to copy it.
                 let call = pin!(async {
                     let message = read(body, head, max, Seen { path, open }).await?;
-                    invoke::handle(&*inner.invoke, &message, context).await
+                    invoke::handle(&*inner.invoke, &message, context, open).await
                 });
                 within(head.deadline, call).await
             }
@@ -361,11 +392,23 @@ fn authority(uri: &http::Uri) -> Option<HeaderValue> {
     HeaderValue::from_str(authority).ok()
 }
 
-/// The caller's trace context, zeros without one.
-fn trace_of(metadata: &HeaderMap) -> TraceContext {
-    grpc_metadata::trace_of(metadata, Origin::Grpc, None)
-        .or_else(|| grpc_metadata::trace_of(metadata, Origin::Http, None))
-        .unwrap_or_default()
+/// A call of a method of this API, without its message.
+struct Call<'a> {
+    metadata: HeaderMap,
+    /// What this sidecar emits.
+    trace: Option<TraceContext>,
+    head: &'a CallHead,
+}
+
+/// The trace context that the head of an answer has; an invocation has its own.
+fn told_trace(path: &str, trace: Option<TraceContext>) -> HeaderMap {
+    let mut told = HeaderMap::new();
+    let is_invocation = path.strip_prefix(SERVICE).is_none_or(|method| method == INVOKE);
+    if trace.is_some() && !is_invocation {
+        grpc_metadata::put_trace(&mut told, trace);
+        told.remove(TRACEPARENT);
+    }
+    told
 }
 
 /// The answer to a call that failed. Without metadata the status is in the head; with it in the trailers, as
@@ -399,8 +442,16 @@ impl<I: Invoke, O: Observe> Handler for Api<I, O> {
             return response;
         }
         let in_head = GrpcStatus::code_in(response.headers());
+        if in_head.is_some_and(|code| code != code::OK) {
+            open.reason(response.headers());
+        }
         response.map(|answer| {
-            answer.telling(in_head, move |code, bytes| {
+            answer.telling(in_head, move |code, trailers, bytes| {
+                if let Some(trailers) = trailers
+                    && code != Some(code::OK)
+                {
+                    open.reason(trailers);
+                }
                 open.status(code.unwrap_or(code::CANCELLED));
                 open.end(if code.is_some() { End::Whole } else { End::Dropped }, bytes);
             })

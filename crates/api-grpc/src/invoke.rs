@@ -8,12 +8,13 @@ use http_body_util::BodyExt;
 use invoke_codec::message::{ResponseLens, put_response, read_request};
 use invoke_codec::wire::{self, Embedded, Value};
 use invoke_codec::{DecodeError, metadata};
+use invoke_core::observe::OpenExchange;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, error::code};
+use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, Ticket, error::code};
 use transport::grpc::GrpcStatus;
 
 use crate::answer::{Message, begin};
-use crate::status;
+use crate::{notices, status};
 
 const HTTP_STATUS: HeaderName = HeaderName::from_static("dapr-http-status");
 /// A body up to this length is joined with the head of its message: one frame instead of two.
@@ -51,11 +52,13 @@ impl From<GrpcStatus> for Box<Failed> {
 }
 
 /// Invokes what the message asks for.
-pub(crate) async fn handle<I: Invoke>(
+pub(crate) async fn handle<I: Invoke, T: Ticket>(
     invoke: &I,
     message: &Bytes,
     context: Context,
+    open: &mut OpenExchange<T>,
 ) -> Result<Message, Box<Failed>> {
+    notices::invoke_service();
     let (target, request) = read(message)?;
     let request = match request {
         Some(request) => request,
@@ -68,6 +71,7 @@ pub(crate) async fn handle<I: Invoke>(
         Err(DecodeError::Method(error)) => return Err(status::of_failure(&target, &error.into()).into()),
         Err(error) => return Err(GrpcStatus::new(code::INTERNAL, error.to_string()).into()),
     };
+    open.invokes(&target, &head.method);
     let trace = context.trace;
     head.headers = context.headers;
     head.authority = context.authority;
@@ -110,6 +114,7 @@ async fn answer(
     };
     let mut headers = metadata::with_trace(std::mem::take(&mut reply.headers), origin, trace);
     if reply.status.is_http() {
+        notices::of_http_app();
         headers.insert(HTTP_STATUS, HeaderValue::from(reply.status.code));
     }
     // The trace context is in the trailers of gRPC apps, too.

@@ -14,6 +14,7 @@ mod answer;
 mod api;
 mod invoke;
 mod metadata;
+mod notices;
 mod out_of_scope;
 mod proxy;
 mod status;

@@ -1,5 +1,6 @@
 //! The handler of the API port.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api_core::baggage::{self, BAGGAGE};
@@ -7,22 +8,25 @@ use api_core::{ApiLists, ApiToken, Metadata};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use invoke_core::observe::{self, Exchange, Gate, OpenExchange};
-use invoke_core::{Body, Invoke, Observe, headers, trace::TraceContext};
+use invoke_core::observe::{self, Entry, Exchange, Gate, OpenExchange, Traced};
+use invoke_core::trace::{self, TraceContext};
+use invoke_core::{Body, Invoke, Observe, headers};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
-use transport::server::{Handler, RequestBody};
+use transport::server::{Handler, RawQuery, RequestBody};
 
 use crate::access::Access;
 use crate::cors::Cors;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
-use crate::invocation;
+use crate::invocation::{self, Seen};
 use crate::limit::Limited;
 use crate::routes::{self, Route};
 use crate::target::query_unescape;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// A longer state is not given back.
+const LONGEST_STATE: usize = 512;
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";
 
 /// How the API is set up.
@@ -81,7 +85,12 @@ impl<I: Invoke, O: Observe> Api<I, O> {
     }
 
     /// The answer, and where the caller was turned away, if it was.
-    async fn answer(&self, mut request: Request<RequestBody>) -> (Response<Body>, Option<Gate>) {
+    async fn answer(
+        &self,
+        mut request: Request<RequestBody>,
+        peer: Option<SocketAddr>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> (Response<Body>, Option<Gate>) {
         let inner = &*self.0;
         // Shares the text, which the route borrows while the request goes on.
         let uri = request.uri().clone();
@@ -94,9 +103,8 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             let parent = parent_of(&request);
             if parent.is_some() {
                 let state = request.headers().get(TRACESTATE);
-                marks.state = state.filter(|state| is_state(state)).cloned();
+                marks.state = state.filter(|state| trace::is_state(state.as_bytes())).cloned();
             }
-            marks.trace = Some(parent.unwrap_or_default());
             match baggage::check(request.headers()) {
                 Ok(baggage) => marks.baggage = baggage,
                 Err(cause) => {
@@ -104,6 +112,8 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                     return (errors::plain(StatusCode::BAD_REQUEST, &text), Some(Gate::Outer));
                 }
             }
+            let span = open.trace(traced(&request, parent, marks.state.as_ref(), peer));
+            marks.trace = Some(span.or(parent).unwrap_or_default());
         }
         if let Some(cors) = &inner.settings.cors {
             if let Some(preflight) = cors.preflight(&request) {
@@ -119,7 +129,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 return (marks.put(refused), Some(Gate::Inner));
             }
         }
-        let answer = self.dispatch(route, request, marks.trace).await;
+        let answer = self.dispatch(route, request, marks.trace, open).await;
         let answer = answer.unwrap_or_else(|error| {
             inner.observer.error_code(error.code);
             error.into_response()
@@ -132,12 +142,17 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         route: Route<'_>,
         request: Request<RequestBody>,
         trace: Option<TraceContext>,
+        open: &mut OpenExchange<O::Ticket>,
     ) -> Result<Response<Body>, ApiError> {
         let inner = &*self.0;
         let max_body = inner.settings.max_body.unwrap_or(u64::MAX);
         match route {
             Route::Invocation => {
-                invocation::handle(&*inner.invoke, &*inner.observer, max_body, request, trace).await
+                let seen = Seen {
+                    observer: &*inner.observer,
+                    open,
+                };
+                invocation::handle(&*inner.invoke, seen, max_body, request, trace).await
             }
             Route::Healthz => inner
                 .health
@@ -217,20 +232,27 @@ fn parent_of<B>(request: &Request<B>) -> Option<TraceContext> {
     TraceContext::from_traceparent(parent)
 }
 
-/// Whether a trace state is a list of keys with values (W3C Trace Context, section 3.3.1). What is none is not given
-/// back.
-fn is_state(state: &HeaderValue) -> bool {
-    let members = state
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii);
-    let mut members = members.filter(|member| !member.is_empty());
-    members.all(|member| {
-        member
-            .iter()
-            .position(|byte| *byte == b'=')
-            .is_some_and(|at| at > 0)
-    })
+/// The call as those see it who trace.
+fn traced<'a, B>(
+    request: &'a Request<B>,
+    parent: Option<TraceContext>,
+    state: Option<&'a HeaderValue>,
+    peer: Option<SocketAddr>,
+) -> Traced<'a> {
+    let raw = request.extensions().get::<RawQuery>();
+    let raw = raw.and_then(|RawQuery(query)| std::str::from_utf8(query).ok());
+    Traced {
+        entry: Entry::Http {
+            method: request.method(),
+            path: request.uri().path(),
+            query: raw.or_else(|| request.uri().query()),
+            peer,
+        },
+        parent,
+        state,
+        headers: Some(request.headers()),
+        deadline: None,
+    }
 }
 
 /// What an answer carries besides what the route made.
@@ -254,7 +276,7 @@ impl Marks {
             && let Ok(parent) = HeaderValue::from_bytes(&trace.to_traceparent())
         {
             headers.insert(TRACEPARENT, parent);
-            if let Some(state) = self.state {
+            if let Some(state) = self.state.filter(|state| state.len() <= LONGEST_STATE) {
                 headers.insert(TRACESTATE, state);
             }
         }
@@ -289,9 +311,13 @@ impl<I: Invoke, O: Observe> Handler for Api<I, O> {
     }
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Body> {
+        self.call_of(request, None).await
+    }
+
+    async fn call_of(&self, request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Body> {
         let door = door(observe::Api::Http, &request);
         let mut open = OpenExchange::new(self.0.observer.begin(door, None));
-        let (response, gate) = self.answer(request).await;
+        let (response, gate) = self.answer(request, peer, &mut open).await;
         if let Some(gate) = gate {
             open.turned_away(gate);
         }

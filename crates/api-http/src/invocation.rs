@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use http::header;
 use http::{Method, Request, Response};
+use invoke_core::observe::OpenExchange;
 use invoke_core::{
-    Body, Cause, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Seen, Verb,
+    Body, Cause, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Verb,
     trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
@@ -16,10 +17,16 @@ use crate::limit::Limited;
 use crate::respond::{self, Asked};
 use crate::target::{self, Found};
 
+/// Those who see the call.
+pub(crate) struct Seen<'a, O: Observe> {
+    pub(crate) observer: &'a O,
+    pub(crate) open: &'a mut OpenExchange<O::Ticket>,
+}
+
 /// Carries an invocation out.
 pub(crate) async fn handle<I, O, B>(
     invoke: &I,
-    observer: &O,
+    seen: Seen<'_, O>,
     max_body: u64,
     request: Request<B>,
     trace: Option<TraceContext>,
@@ -39,6 +46,7 @@ where
     } = target::find(&parts.headers, &path).ok_or_else(ApiError::no_target)?;
     let failed = |error: &InvokeError| ApiError::of_invocation(&target, error);
     let method = MethodPath::parse(method).map_err(|error| failed(&error.into()))?;
+    seen.open.invokes(&target, &method);
     let mut head = Head::new(method, Origin::Http);
     head.verb = Some(Verb::from_http(&parts.method));
     head.query = match parts.extensions.get::<RawQuery>() {
@@ -61,20 +69,20 @@ where
         is_head: parts.method == Method::HEAD,
         version: parts.version,
     };
-    let broken = |error| failed(&InvokeError::new(Fault::Caller, Seen::No, error));
+    let broken = |error| failed(&InvokeError::new(Fault::Caller, invoke_core::Seen::No, error));
     let body = Limited::new(body, max_body).map_err(broken)?;
     let body = Body::receive(body).await.map_err(broken)?;
     let reply = invoke.invoke(&target, Invocation { head, body }).await;
     let reply = reply.map_err(|error| failed(&error))?;
     let answer = respond::answer(reply, asked).await?;
     if !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
-        observer.error_code(DIRECT_INVOKE);
+        seen.observer.error_code(DIRECT_INVOKE);
     }
     if is_connect && answer.status().is_success() {
         // It would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
         return Err(failed(&InvokeError::new(
             Fault::Caller,
-            Seen::Yes,
+            invoke_core::Seen::Yes,
             Cause::InvalidVerb,
         )));
     }

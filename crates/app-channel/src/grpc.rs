@@ -209,6 +209,9 @@ impl AppChannel for GrpcChannel {
         for name in [headers::DAPR_APP_ID, headers::API_TOKEN] {
             headers.remove(name);
         }
+        if let Some(trace) = head.trace.filter(|trace| trace.trace_id != [0; 16]) {
+            metadata::put_trace_unless_sent(&mut headers, trace);
+        }
         self.complete(&mut headers, head.deadline);
         let packed = Encoding::packed(&headers);
         let replay = Replay::new(body, 0);

@@ -1,7 +1,8 @@
 //! The headers of a request to an HTTP app.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use invoke_core::{Head, Origin, headers, trace::TraceContext};
+use invoke_core::trace::{TraceContext, is_state};
+use invoke_core::{Head, Origin, headers};
 
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -88,22 +89,51 @@ fn rename_and_drop(headers: &mut HeaderMap) {
     }
 }
 
-/// Which trace context the app sees. An HTTP caller's own `traceparent` passes as it is; a gRPC caller's comes in
-/// binary; without either it is this sidecar's, zeros included, since apps of Dapr expect the header.
+/// Which trace context the app sees: that of this sidecar, where there is a trace. Else an HTTP caller's own `traceparent`
+/// passes as it is, and a gRPC caller's comes in binary; without either it is one of zeros, since apps of Dapr expect the
+/// header. Where tracing is off only what can be read passes.
 fn put_trace(head: &Head, headers: &mut HeaderMap) {
     let own = head.trace;
     match head.origin {
-        Origin::Http if headers::leave_one_trace(headers) => {}
-        Origin::Http => put_traceparent(headers, own),
+        Origin::Http => {
+            let is_sent = headers::leave_one_trace(headers);
+            let sent = headers.get(TRACEPARENT).and_then(parent_in);
+            match own {
+                Some(own) if own.trace_id != [0; 16] => {
+                    if sent.is_none_or(|sent| sent.trace_id != own.trace_id) {
+                        headers.remove(TRACESTATE);
+                    }
+                    put_traceparent(headers, Some(own));
+                }
+                Some(_) if is_sent => {}
+                Some(zeros) => put_traceparent(headers, Some(zeros)),
+                None => {
+                    if sent.is_none() {
+                        headers.remove(TRACEPARENT);
+                    }
+                    let has_state = headers
+                        .get(TRACESTATE)
+                        .is_some_and(|state| is_state(state.as_bytes()));
+                    if sent.is_none() || !has_state {
+                        headers.remove(TRACESTATE);
+                    }
+                }
+            }
+        }
         Origin::Grpc => {
             let sent = headers
                 .get(GRPC_TRACE_BIN)
                 .and_then(|binary| decode(binary.as_bytes()));
             headers.remove(TRACEPARENT);
             headers.remove(TRACESTATE);
-            put_traceparent(headers, sent.or(own));
+            let own_trace = own.filter(|own| own.trace_id != [0; 16]);
+            put_traceparent(headers, own_trace.or(sent).or(own));
         }
     }
+}
+
+fn parent_in(value: &HeaderValue) -> Option<TraceContext> {
+    value.to_str().ok().and_then(TraceContext::from_traceparent)
 }
 
 fn put_traceparent(headers: &mut HeaderMap, context: Option<TraceContext>) {
@@ -262,6 +292,70 @@ mod tests {
             (Origin::Grpc, &[("traceparent", PARENT), ("tracestate", "a=1")]),
         ] {
             assert_eq!(state(origin, pairs), (ZERO.to_owned(), Vec::new()), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_span_of_this_sidecar_is_the_parent_of_the_app() {
+        const OTHER: &str = "00-5bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        const OWN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-1111111111111111-01";
+        const BINARY: &str = "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE=";
+        let own = TraceContext::from_traceparent(OWN);
+        for (own, origin, pairs, wanted) in [
+            (own, Origin::Http, &[][..], &[OWN][..]),
+            (
+                own,
+                Origin::Http,
+                &[("traceparent", PARENT), ("tracestate", "a=b")],
+                &[OWN, "a=b"],
+            ),
+            (
+                own,
+                Origin::Http,
+                &[("traceparent", OTHER), ("tracestate", "a=b")],
+                &[OWN],
+            ),
+            (
+                own,
+                Origin::Http,
+                &[("traceparent", "junk"), ("tracestate", "a=b")],
+                &[OWN],
+            ),
+            (own, Origin::Grpc, &[("grpc-trace-bin", BINARY)], &[OWN]),
+            (
+                None,
+                Origin::Http,
+                &[("traceparent", PARENT), ("tracestate", "a=b")],
+                &[PARENT, "a=b"],
+            ),
+            (
+                None,
+                Origin::Http,
+                &[("traceparent", PARENT), ("tracestate", "a")],
+                &[PARENT],
+            ),
+            (
+                None,
+                Origin::Http,
+                &[("traceparent", "junk"), ("tracestate", "a=b")],
+                &[],
+            ),
+            (None, Origin::Http, &[("tracestate", "a=b")], &[]),
+            (None, Origin::Grpc, &[("grpc-trace-bin", BINARY)], &[PARENT]),
+        ] {
+            let mut head = Head::new(MethodPath::parse("m").unwrap(), origin);
+            head.trace = own;
+            for (name, value) in pairs {
+                head.headers.append(*name, value.parse().unwrap());
+            }
+            let headers = headers_of(&mut head);
+            let seen = [TRACEPARENT, TRACESTATE].map(|name| headers.get(name).cloned());
+            let seen: Vec<_> = seen
+                .iter()
+                .flatten()
+                .map(|value| value.to_str().unwrap())
+                .collect();
+            assert_eq!(seen, wanted, "{own:?} {origin:?} {pairs:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The messages and services of Dapr, compiled from `proto/` at build time.
+//! The messages and services of Dapr, and those of OpenTelemetry by which spans are exported, compiled from `proto/` at build time.
 //!
 //! Packages, file paths, names and numbers are those of Dapr's own files, so that peers and SDKs cannot tell the
 //! difference; the files themselves are written anew and hold what service invocation needs. `bytes` fields are
@@ -37,6 +37,51 @@ mod generated {
         runtime: "dapr.proto.runtime.v1",
         sentry: "dapr.proto.sentry.v1",
     }
+}
+
+/// The packages of OTLP, the same way.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
+mod opentelemetry {
+    pub mod common {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.common.v1.rs"));
+        }
+    }
+    pub mod resource {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.resource.v1.rs"));
+        }
+    }
+    pub mod trace {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.trace.v1.rs"));
+        }
+    }
+    pub mod collector {
+        pub mod trace {
+            pub mod v1 {
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/opentelemetry.proto.collector.trace.v1.rs"
+                ));
+            }
+        }
+    }
+}
+
+/// OTLP, the protocol of OpenTelemetry, as far as it gives spans to a collector
+/// (<https://opentelemetry.io/docs/specs/otlp/>).
+pub mod otlp {
+    pub use super::opentelemetry::collector::trace::v1::*;
+    pub use super::opentelemetry::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+    pub use super::opentelemetry::resource::v1::Resource;
+    pub use super::opentelemetry::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span, status};
 }
 
 /// `dapr.proto.common.v1`: what the other packages share.

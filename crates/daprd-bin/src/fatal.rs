@@ -8,6 +8,7 @@ use name_resolution::host;
 use operator::OperatorError;
 use resources::{ConfigurationError, DecodeError, LoadError};
 use telemetry::server::MetricsError;
+use telemetry::traces::TraceError;
 use thiserror::Error;
 use transport::listen::BindError;
 
@@ -85,6 +86,9 @@ pub enum Fatal {
     /// The services of a server cannot be described.
     #[error("failed to describe gRPC services: {0}")]
     Reflection(String),
+    /// Traces cannot be set up as they are configured.
+    #[error(transparent)]
+    Tracing(#[from] TraceError),
     /// The channel to the app cannot be made.
     #[error(transparent)]
     AppChannel(#[from] app_channel::ChannelError),

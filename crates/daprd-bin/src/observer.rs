@@ -10,9 +10,10 @@ use percent_encoding::percent_decode_str;
 use resources::ApiLogging;
 use telemetry::log::{ApiCall, Log};
 use telemetry::metrics::CallMetrics;
+use telemetry::traces::Traces;
 
 /// Everybody who sees calls. Another observer joins as a pair.
-pub type Observers = (ApiLog, Option<CallMetrics>);
+pub type Observers = ((ApiLog, Option<CallMetrics>), Option<Traces>);
 
 /// Logs calls of the API, if that is wanted.
 pub struct ApiLog {
@@ -126,7 +127,7 @@ fn obfuscated(path: &str) -> String {
         "/v1.0/healthz/outbound" => "OutboundHealthz",
         "/v1.0/metadata" => "GetMetadata",
         "/v1.0/shutdown" => "Shutdown",
-        path if path.starts_with("/v1.0/metadata/") => "SetMetadata",
+        path if path.starts_with("/v1.0/metadata/") => "PutMetadata",
         path => {
             let target = path
                 .strip_prefix("/v1.0/invoke/")
@@ -148,7 +149,7 @@ mod tests {
         for (path, wanted) in [
             ("/v1.0/healthz", "Healthz"),
             ("/v1.0/invoke/a/method/secret", "InvokeService/a"),
-            ("/v1.0/metadata/k", "SetMetadata"),
+            ("/v1.0/metadata/k", "PutMetadata"),
             ("/secret", "InvokeService"),
         ] {
             assert_eq!(obfuscated(path), wanted);

@@ -14,7 +14,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use invoke_core::headers::DESTINATION_APP_ID;
-use invoke_core::trace::TraceContext;
+use invoke_core::trace::{self, TraceContext};
 use invoke_core::{Head, Origin};
 use thiserror::Error;
 
@@ -191,6 +191,16 @@ pub fn trace_of(headers: &HeaderMap, origin: Origin, own: Option<TraceContext>) 
     sent.or(own)
 }
 
+/// The trace context of a call of gRPC: `grpc-trace-bin` if it is there, be it ever so bad, else `traceparent`. Zeros stand
+/// for none, and are passed on as such.
+pub fn context_of(metadata: &HeaderMap) -> TraceContext {
+    let context = match metadata.get(GRPC_TRACE_BIN) {
+        Some(binary) => binary_in(binary),
+        None => metadata.get(TRACEPARENT).and_then(parent_in),
+    };
+    context.unwrap_or_default()
+}
+
 fn parent_in(value: &HeaderValue) -> Option<TraceContext> {
     value.to_str().ok().and_then(TraceContext::from_traceparent)
 }
@@ -214,6 +224,13 @@ pub fn put_trace(metadata: &mut HeaderMap, trace: Option<TraceContext>) {
     }
 }
 
+/// Puts a trace context into the metadata of a proxied call that has none, neither in text nor in binary.
+pub fn put_trace_unless_sent(metadata: &mut HeaderMap, trace: TraceContext) {
+    if !metadata.contains_key(TRACEPARENT) && !metadata.contains_key(GRPC_TRACE_BIN) {
+        put_trace(metadata, Some(trace));
+    }
+}
+
 /// The metadata of a call to a gRPC app: its headers and the trace context.
 pub fn for_app(head: &mut Head) -> HeaderMap {
     with_trace(std::mem::take(&mut head.headers), head.origin, head.trace)
@@ -224,7 +241,11 @@ pub fn with_trace(headers: HeaderMap, origin: Origin, own: Option<TraceContext>)
     let sent = trace_of(&headers, origin, None);
     let mut metadata = to_grpc(headers, origin);
     // The state belongs to the parent that came with it, and the binary form of a parent has none.
-    if origin == Origin::Grpc || sent.is_none() {
+    let is_state = |metadata: &HeaderMap| {
+        let state = metadata.get(TRACESTATE);
+        state.is_some_and(|state| trace::is_state(state.as_bytes()))
+    };
+    if origin == Origin::Grpc || sent.is_none() || (own.is_none() && !is_state(&metadata)) {
         metadata.remove(TRACESTATE);
     }
     put_trace(&mut metadata, sent.or(own));
@@ -313,6 +334,29 @@ mod tests {
         ]);
         let wanted = map(&[("accept", "x"), ("x-b-bin", "YWI")]);
         assert_eq!(to_grpc(headers, Origin::Grpc), wanted);
+    }
+
+    #[test]
+    fn a_bad_binary_context_is_no_context() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        const BINARY: &str = "AABL+S81d7NNpqPOkp0ODkc2AQDwZ6oLqQK3AgE";
+        let context = TraceContext::from_traceparent(PARENT).unwrap();
+        for (pairs, wanted) in [
+            (&[("traceparent", PARENT)][..], context),
+            (&[("grpc-trace-bin", BINARY)], context),
+            (
+                &[("traceparent", PARENT), ("grpc-trace-bin", "")],
+                TraceContext::default(),
+            ),
+            (
+                &[("traceparent", PARENT), ("grpc-trace-bin", "AQAA")],
+                TraceContext::default(),
+            ),
+            (&[("traceparent", "junk")], TraceContext::default()),
+            (&[], TraceContext::default()),
+        ] {
+            assert_eq!(context_of(&map(pairs)), wanted, "{pairs:?}");
+        }
     }
 
     #[test]

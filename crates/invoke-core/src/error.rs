@@ -333,6 +333,30 @@ impl InvokeError {
     }
 }
 
+impl InvokeError {
+    /// What another sidecar is told whose call failed here.
+    pub fn received_status(&self) -> RpcStatus {
+        let text = self.to_string();
+        match &self.cause {
+            Cause::NoApp => RpcStatus::new(code::INTERNAL, text),
+            Cause::Denied(_) => RpcStatus::new(code::PERMISSION_DENIED, text),
+            Cause::Method(method) => {
+                RpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {method}"))
+            }
+            _ => RpcStatus::new(code::INTERNAL, format!("error invoking app channel: {text}")),
+        }
+    }
+
+    /// What the caller of a proxied call is told, without giving the failure away: its text.
+    pub fn proxied_text(&self) -> String {
+        match &self.cause {
+            Cause::Rpc(status) => status.message.clone(),
+            Cause::Method(method) => format!("invalid method: {method}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl From<TargetError> for InvokeError {
     fn from(error: TargetError) -> Self {
         Self::unsent(Fault::Caller, error)

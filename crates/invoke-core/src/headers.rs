@@ -300,6 +300,7 @@ mod tests {
         ] {
             let caller = Caller {
                 spiffe_id: id.map(Into::into),
+                ..Caller::default()
             };
             let mut headers = map(claims);
             caller.replace_claims(&mut headers);

@@ -21,6 +21,8 @@ use crate::reply::Reply;
 pub struct Caller {
     /// The SPIFFE id that the connection proved; `None` on a connection without mTLS.
     pub spiffe_id: Option<Arc<str>>,
+    /// Whether its sidecar sent the call as one message, as those do that know no streams.
+    pub is_unary: bool,
 }
 
 /// Gives calls to the app of this sidecar: those of other sidecars after the access control policy allowed
@@ -141,13 +143,19 @@ impl<A: AppChannel, P: Authorize, O: Observe> Receive for Inbound<A, P, O> {
         let Some(app) = &self.app else {
             return Err(InvokeError::unsent(Fault::Us, Cause::NoApp));
         };
-        let Invocation { head, body } = call;
+        let Invocation { mut head, body } = call;
         let exchange = Exchange::Received {
             caller,
             call: Call::Invoked(&head),
         };
         let mut open = OpenExchange::new(self.observer.begin(exchange, None));
-        self.judge(caller, &head.method, Manner::Invoked(head.verb))?;
+        if let Some(trace) = open.trace(head.traced(caller.is_unary)) {
+            head.trace = Some(trace);
+        }
+        if let Err(denied) = self.judge(caller, &head.method, Manner::Invoked(head.verb)) {
+            open.failed(&denied);
+            return Err(denied);
+        }
         open.taken();
         open.replied(self.invoke(app, Cow::Owned(head), body).await)
     }
@@ -160,12 +168,15 @@ impl<A: AppChannel, P: Authorize, O: Observe> Receive for Inbound<A, P, O> {
     ) -> Result<Response<Body>, InvokeError> {
         match Target::parse(target)? {
             Target::App { id, namespace } if self.is_own(id, namespace) => {
-                let Proxied { head, body } = call;
+                let Proxied { mut head, body } = call;
                 let exchange = Exchange::Received {
                     caller,
                     call: Call::Proxied(&head),
                 };
-                let open = OpenExchange::new(self.observer.begin(exchange, None));
+                let mut open = OpenExchange::new(self.observer.begin(exchange, None));
+                if let Some(trace) = open.trace(head.traced()) {
+                    head.emit(trace);
+                }
                 open.relayed(self.proxy(caller, Cow::Owned(head), body).await)
             }
             // A peer must not reach others under the identity of this sidecar.

@@ -5,10 +5,12 @@
 //! pair of observers is one observer, and a ticket that is `None` stands for an exchange that is of no interest.
 
 mod relayed;
+mod traced;
 
 pub(crate) use relayed::status_in;
+pub use traced::{Entry, Traced};
 
-use http::{HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::attempts::Named;
 use crate::balance::Endpoint;
@@ -16,8 +18,10 @@ use crate::body::{Body, End};
 use crate::error::InvokeError;
 use crate::inbound::Caller;
 use crate::invocation::Head;
+use crate::method::MethodPath;
 use crate::proxied::ProxiedHead;
 use crate::reply::Reply;
+use crate::trace::TraceContext;
 
 /// Told of every exchange, where it happens.
 pub trait Observe: Send + Sync + 'static {
@@ -55,8 +59,25 @@ pub trait Ticket: Send + Unpin + 'static {
         let _ = call;
     }
 
+    /// The exchange belongs to a trace or begins one. The answer is what this sidecar emits from here on; `None` leaves
+    /// that to others.
+    fn trace(&mut self, traced: Traced<'_>) -> Option<TraceContext> {
+        let _ = traced;
+        None
+    }
+
+    /// A door has found out which app is called, in the words of the caller, and with which method.
+    fn invokes(&mut self, target: &str, method: &MethodPath) {
+        let _ = (target, method);
+    }
+
     /// The other side has the call: a connection was there, or access control let it in.
     fn taken(&mut self) {}
+
+    /// Where the status of gRPC stands that a call failed with: its message is there, too.
+    fn reason(&mut self, status: &HeaderMap) {
+        let _ = status;
+    }
 
     /// The status of the answer: of HTTP from 100 on, of gRPC below. That of a proxied call comes at its end.
     fn status(&mut self, status: i32) {
@@ -219,9 +240,25 @@ impl<T: Ticket> Ticket for Option<T> {
         }
     }
 
+    fn trace(&mut self, traced: Traced<'_>) -> Option<TraceContext> {
+        self.as_mut().and_then(|ticket| ticket.trace(traced))
+    }
+
+    fn invokes(&mut self, target: &str, method: &MethodPath) {
+        if let Some(ticket) = self {
+            ticket.invokes(target, method);
+        }
+    }
+
     fn taken(&mut self) {
         if let Some(ticket) = self {
             ticket.taken();
+        }
+    }
+
+    fn reason(&mut self, status: &HeaderMap) {
+        if let Some(ticket) = self {
+            ticket.reason(status);
         }
     }
 
@@ -280,9 +317,24 @@ impl<A: Ticket, B: Ticket> Ticket for (A, B) {
         self.1.found(call);
     }
 
+    fn trace(&mut self, traced: Traced<'_>) -> Option<TraceContext> {
+        let (first, second) = (self.0.trace(traced), self.1.trace(traced));
+        first.or(second)
+    }
+
+    fn invokes(&mut self, target: &str, method: &MethodPath) {
+        self.0.invokes(target, method);
+        self.1.invokes(target, method);
+    }
+
     fn taken(&mut self) {
         self.0.taken();
         self.1.taken();
+    }
+
+    fn reason(&mut self, status: &HeaderMap) {
+        self.0.reason(status);
+        self.1.reason(status);
     }
 
     fn failed(&mut self, error: &InvokeError) {
@@ -327,6 +379,25 @@ impl<T: Ticket> OpenExchange<T> {
     pub fn found(&mut self, call: Rpc<'_>) {
         if let Some(ticket) = &mut self.0 {
             ticket.found(call);
+        }
+    }
+
+    /// See [`Ticket::trace`].
+    pub fn trace(&mut self, traced: Traced<'_>) -> Option<TraceContext> {
+        self.0.as_mut()?.trace(traced)
+    }
+
+    /// See [`Ticket::invokes`].
+    pub fn invokes(&mut self, target: &str, method: &MethodPath) {
+        if let Some(ticket) = &mut self.0 {
+            ticket.invokes(target, method);
+        }
+    }
+
+    /// See [`Ticket::reason`].
+    pub fn reason(&mut self, status: &HeaderMap) {
+        if let Some(ticket) = &mut self.0 {
+            ticket.reason(status);
         }
     }
 

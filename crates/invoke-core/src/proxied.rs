@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use http::HeaderMap;
+use http::header::HeaderName;
 use http::uri::PathAndQuery;
 
 use crate::body::Body;
@@ -21,6 +22,27 @@ pub struct ProxiedHead {
     pub deadline: Option<Instant>,
 }
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
+
+impl ProxiedHead {
+    /// Puts the context of a span of this sidecar in place of what the caller sent. The state stays if it belongs to the
+    /// same trace.
+    pub fn emit(&mut self, trace: TraceContext) {
+        let parent = self.headers.remove(TRACEPARENT);
+        let parent = parent.as_ref().and_then(|parent| parent.to_str().ok());
+        let is_same = parent
+            .and_then(TraceContext::from_traceparent)
+            .is_some_and(|parent| parent.trace_id == trace.trace_id);
+        if !is_same {
+            self.headers.remove(TRACESTATE);
+        }
+        self.headers.remove(GRPC_TRACE_BIN);
+        self.trace = Some(trace);
+    }
+}
+
 /// A gRPC call that is passed on as it is: its messages are not read, and neither is its answer, which is a whole
 /// HTTP response with trailers.
 #[derive(Debug)]
@@ -29,4 +51,42 @@ pub struct Proxied {
     pub head: ProxiedHead,
     /// The messages, framed as gRPC frames them.
     pub body: Body,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_takes_the_place_of_what_the_caller_sent() {
+        const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let parent = TraceContext::from_traceparent(PARENT).unwrap();
+        for (trace_id, has_state) in [(parent.trace_id, true), ([7; 16], false)] {
+            let mut head = ProxiedHead {
+                path: PathAndQuery::from_static("/a.B/C"),
+                headers: HeaderMap::new(),
+                trace: None,
+                deadline: None,
+            };
+            for (name, value) in [
+                ("traceparent", PARENT),
+                ("tracestate", "a=b"),
+                ("grpc-trace-bin", "AAA"),
+                ("x-a", "1"),
+            ] {
+                head.headers.insert(name, value.parse().unwrap());
+            }
+            let span = TraceContext { trace_id, ..parent };
+            head.emit(span);
+            assert_eq!(head.trace, Some(span));
+            let left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+            let wanted: &[_] = if has_state {
+                &["tracestate", "x-a"]
+            } else {
+                &["x-a"]
+            };
+            assert_eq!(left.len(), wanted.len());
+            assert!(wanted.iter().all(|name| left.contains(name)), "{left:?}");
+        }
+    }
 }

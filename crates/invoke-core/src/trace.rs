@@ -13,7 +13,20 @@ pub struct TraceContext {
     pub flags: u8,
 }
 
+/// The most members of a trace state (W3C Trace Context, section 3.3.1.1).
+const MOST_MEMBERS: usize = 32;
+
 impl TraceContext {
+    /// Whether it names a span. One that does not is no parent, and whoever gets it ignores it.
+    pub fn is_valid(&self) -> bool {
+        self.trace_id != [0; 16] && self.span_id != [0; 8]
+    }
+
+    /// Whether its spans are recorded.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
+    }
+
     /// Reads a `traceparent` header (W3C Trace Context, section 3.2): version 00 has exactly four parts, later
     /// versions at least four; ids are lower-case hexadecimal and not zero. The flags may be in capitals, too.
     pub fn from_traceparent(text: &str) -> Option<Self> {
@@ -71,6 +84,60 @@ impl TraceContext {
         bytes[28] = self.flags;
         bytes
     }
+}
+
+/// Whether a text is a trace state: at most 32 members, each a key with a value, no key twice (W3C Trace Context, section
+/// 3.3.1).
+pub fn is_state(text: &[u8]) -> bool {
+    let mut keys: [&[u8]; MOST_MEMBERS] = [&[]; MOST_MEMBERS];
+    let mut count = 0;
+    let members = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    for member in members.filter(|member| !member.is_empty()) {
+        let Some(at) = member.iter().position(|byte| *byte == b'=') else {
+            return false;
+        };
+        let (key, value) = (&member[..at], &member[at + 1..]);
+        if count == MOST_MEMBERS
+            || !is_state_key(key)
+            || !is_state_value(value)
+            || keys[..count].contains(&key)
+        {
+            return false;
+        }
+        keys[count] = key;
+        count += 1;
+    }
+    count > 0
+}
+
+fn is_state_key(key: &[u8]) -> bool {
+    let is_rest = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/'))
+    };
+    let begins = |bytes: &[u8]| {
+        bytes
+            .first()
+            .is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+    };
+    match key.iter().position(|byte| *byte == b'@') {
+        None => key.len() <= 256 && begins(key) && is_rest(key),
+        Some(at) => {
+            let (tenant, system) = (&key[..at], &key[at + 1..]);
+            tenant.len() <= 241
+                && begins(tenant)
+                && is_rest(tenant)
+                && system.len() <= 14
+                && system.first().is_some_and(u8::is_ascii_lowercase)
+                && is_rest(system)
+        }
+    }
+}
+
+fn is_state_value(value: &[u8]) -> bool {
+    let is_known = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'=' && *byte != b',';
+    !value.is_empty() && value.len() <= 256 && value.iter().all(is_known)
 }
 
 /// Two digits, in small letters or capitals. More may follow in later versions.
@@ -148,6 +215,55 @@ mod tests {
             TraceContext::from_traceparent("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x")
                 .is_some()
         );
+    }
+
+    #[test]
+    fn states() {
+        let many = |count: usize| {
+            (0..count)
+                .map(|key| format!("k{key}=1"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let long = "x".repeat(257);
+        for (state, is_good) in [
+            ("a=b", true),
+            ("a=b,c=d", true),
+            (" a=b , ,c=d e", true),
+            ("1a_-*/=b", true),
+            ("tenant@sys=b", true),
+            (&many(32), true),
+            (&many(33), false),
+            ("", false),
+            (",", false),
+            ("a", false),
+            ("=b", false),
+            ("a=", false),
+            ("a=b=c", false),
+            ("A=b", false),
+            ("a b=c", false),
+            ("a=b,a=c", false),
+            ("a=\u{e9}", false),
+            ("@sys=b", false),
+            ("tenant@1=b", false),
+            (&format!("{long}=1"), false),
+            (&format!("a={long}"), false),
+        ] {
+            assert_eq!(is_state(state.as_bytes()), is_good, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_a_parent() {
+        let context = TraceContext::from_traceparent(PARENT).unwrap();
+        assert!(context.is_valid() && context.is_sampled());
+        assert!(!TraceContext::default().is_valid());
+        let bare = TraceContext {
+            span_id: [0; 8],
+            flags: 2,
+            ..context
+        };
+        assert!(!bare.is_valid() && !bare.is_sampled());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The `Configuration` resource.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::{Dict, Map};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -142,6 +144,61 @@ pub struct Otel {
     /// `host:port`.
     #[serde(deserialize_with = "lenient::text")]
     pub endpoint_address: String,
+    /// Whether the connection is secured; it is, unless this says no.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub is_secure: Option<bool>,
+    /// What goes along with each export.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub headers: Vec<OtelHeader>,
+    /// How long an export may take, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub timeout: String,
+}
+
+/// A header for a collector: `name=value` in files, name and value from the operator, which has put secrets in their
+/// place. Its `Debug` does not show the value, which may be a secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct OtelHeader {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+impl fmt::Debug for OtelHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OtelHeader")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'de> Deserialize<'de> for OtelHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = |value: Option<Value>| match value {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+        };
+        match Value::deserialize(deserializer)? {
+            Value::Null => Ok(Self::default()),
+            // Without `=` it is no header.
+            Value::String(pair) => {
+                Ok(pair
+                    .split_once('=')
+                    .map_or_else(Self::default, |(name, value)| Self {
+                        name: name.to_owned(),
+                        value: value.to_owned(),
+                    }))
+            }
+            Value::Object(mut header) => Ok(Self {
+                name: text(header.remove("name")),
+                value: text(header.remove("value")),
+            }),
+            // The value is not shown: it may be a secret that stands in the wrong place.
+            _ => Err(D::Error::custom("expected a header, written name=value")),
+        }
+    }
 }
 
 /// Middleware in order.
@@ -420,6 +477,24 @@ mod tests {
         assert_eq!(configuration.metric().enabled, Some(false));
         assert_eq!(configuration.api_logging().enabled, Some(true));
         assert_eq!(configuration.api_logging().obfuscate_urls, Some(true));
+    }
+
+    #[test]
+    fn collectors() {
+        let configuration = load(&["spec:\n  tracing:\n    otel:\n      endpointAddress: a:4317\n      protocol: grpc\n      \
+             isSecure: false\n      timeout: 30s\n      headers: ['x-key=a=b', lonely, {name: x-other, value: 5}]\n"])
+        .unwrap();
+        let otel = configuration.tracing.otel;
+        assert_eq!((otel.is_secure, otel.timeout.as_str()), (Some(false), "30s"));
+        let headers: Vec<_> = otel
+            .headers
+            .iter()
+            .map(|header| (&*header.name, &*header.value))
+            .collect();
+        assert_eq!(headers, [("x-key", "a=b"), ("", ""), ("x-other", "5")]);
+        assert!(!format!("{otel:?}").contains("a=b"), "values may be secrets");
+        let error = load(&["spec:\n  tracing:\n    otel:\n      headers: [[hush]]\n"]).unwrap_err();
+        assert!(!error.contains("hush"), "{error}");
     }
 
     #[test]

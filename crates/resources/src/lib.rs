@@ -30,8 +30,8 @@ mod yaml;
 pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
 pub use component::Component;
 pub use configuration::{
-    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Pipeline, Tracing,
-    load_configuration,
+    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Otel, OtelHeader,
+    Pipeline, Tracing, Zipkin, load_configuration,
 };
 pub use expand::expand_environment;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};

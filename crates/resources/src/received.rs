@@ -54,7 +54,7 @@ pub fn decode_configuration(name: &str, document: &[u8]) -> Result<Configuration
 }
 
 /// The keys of a configuration. In JSON their case does not matter; in files, which are YAML, it does.
-const KEYS: [&str; 53] = [
+const KEYS: [&str; 57] = [
     "accessControl",
     "action",
     "allowed",
@@ -74,10 +74,12 @@ const KEYS: [&str; 53] = [
     "excludeVerbs",
     "features",
     "handlers",
+    "headers",
     "http",
     "httpPipeline",
     "httpVerb",
     "increasedCardinality",
+    "isSecure",
     "labels",
     "latencyDistributionBuckets",
     "logging",
@@ -102,9 +104,11 @@ const KEYS: [&str; 53] = [
     "spec",
     "stdout",
     "storeName",
+    "timeout",
     "tracing",
     "trustDomain",
     "type",
+    "value",
     "version",
     "workflow",
     "zipkin",
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn the_case_of_keys_does_not_matter() {
         let text = r#"{"spec":{"tracing":{"samplingRate":"1","stdout":true,"zipkin":{"endpointAddress":"z"},
-            "otel":{"protocol":"grpc"}},"metric":{"enabled":true,"recordErrorCodes":true,
+            "otel":{"protocol":"grpc","isSecure":false,"timeout":"5s","headers":[{"name":"h","value":"v"}]}},"metric":{"enabled":true,"recordErrorCodes":true,
             "http":{"increasedCardinality":true,"pathMatching":["/Name"],"excludeVerbs":true},"workflow":{},
             "latencyDistributionBuckets":[1],"rules":[{"name":"r","labels":[{"name":"l","regex":{"NAME":"Name"}}]}]},
             "metrics":{"enabled":false},

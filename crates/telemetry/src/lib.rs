@@ -1,8 +1,8 @@
-//! What the sidecar shows of itself: its log and its metrics.
+//! What the sidecar shows of itself: its log, its metrics and its traces.
 //!
 //! Every crate logs with `tracing`; the target of an event is its scope (`dapr.runtime`). [`log`] prints the
 //! events exactly as Dapr prints its log lines, as text or as JSON, through one writer thread so that no request
-//! waits for a disk. [`metrics`] is the exposition of the metrics port and the place where families of metrics
+//! waits for a disk. [`traces`] makes spans of calls and exports them. [`metrics`] is the exposition of the metrics port and the place where families of metrics
 //! are registered; [`server`] serves it.
 //!
 //! This crate knows no routing: those who do something observable tell it.
@@ -10,3 +10,4 @@
 pub mod log;
 pub mod metrics;
 pub mod server;
+pub mod traces;

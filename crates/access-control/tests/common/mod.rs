@@ -43,6 +43,7 @@ pub(crate) fn compile(spec: &AccessControl, kind: AppKind) -> Policy {
 pub(crate) fn caller(id: &str) -> Caller {
     Caller {
         spiffe_id: (!id.is_empty()).then(|| id.into()),
+        ..Caller::default()
     }
 }
 

@@ -289,16 +289,3 @@ async fn shutdown_is_asked_for() {
     );
     assert_eq!(asked.recv().await, Some(ShutdownRequest::Force));
 }
-
-#[test]
-fn trace_states() {
-    for (state, wanted) in [
-        ("a=b", true),
-        ("a=b, c=d,,e=", true),
-        ("@@", false),
-        ("a=b,c", false),
-        ("=b", false),
-    ] {
-        assert_eq!(is_state(&HeaderValue::from_static(state)), wanted, "{state:?}");
-    }
-}

@@ -23,7 +23,7 @@ pub(super) fn app_channel(
 ) -> Result<Option<App>, Fatal> {
     let app = &settings.app;
     let Some(port) = app.port else {
-        tracing::warn!(target: SCOPE, "App channel is not initialized. Did you configure an app-port?");
+        tracing::warn!(target: "dapr.runtime.channels", "App channel is not initialized. Did you configure an app-port?");
         return Ok(None);
     };
     let token = HeaderValue::from_str(&environment.app_token)

@@ -66,7 +66,7 @@ pub(super) fn accept(
         }
         match checked {
             Ok(store) => {
-                tracing::info!(target: SCOPE, "Component loaded: {}", component.log_name());
+                tracing::info!(target: "dapr.runtime.processor.loops.root", "Component loaded: {}", component.log_name());
                 if let Some(store) = store {
                     accepted.stores.insert(component.head.name.clone(), store);
                 }

@@ -1,5 +1,6 @@
 //! Doors whose calls keep the generation that they began with.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -39,8 +40,12 @@ impl<G: Send + Sync + 'static, H: Handler> Handler for Door<G, H> {
     }
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Self::Body> {
+        self.call_of(request, None).await
+    }
+
+    async fn call_of(&self, request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Self::Body> {
         let generation = self.current.take();
-        let response = (self.handler)(&generation).call(request).await;
+        let response = (self.handler)(&generation).call_of(request, peer).await;
         response.map(|body| Kept {
             body,
             _generation: generation,

@@ -18,9 +18,11 @@ use reflection::Reflection;
 use resiliency::Policies;
 use resources::{Component, Configuration, HttpEndpoint, Resiliency};
 use telemetry::metrics::AccessCounters;
+use telemetry::traces::{Exporters, Plan};
 
 use super::access;
 use super::apis::{Shown, api_settings, grpc_settings, is_traced, metadata};
+use super::enabled::Enabled;
 use super::endpoints;
 use super::given::Given;
 use super::metrics::Measuring;
@@ -29,6 +31,7 @@ use crate::environment::Environment;
 use crate::fatal::Fatal;
 use crate::limits::max_message;
 use crate::observer::{ApiLog, Observers};
+use crate::scope::SCOPE;
 
 /// The caller's side, with every port filled.
 pub(super) type Caller = Outbound<App, Policy, Client, External, Policies, Observers>;
@@ -57,6 +60,8 @@ pub(super) struct Lasting {
     pub(super) connections: Tasks,
     pub(super) of_api: Reflection,
     pub(super) of_internal: Reflection,
+    /// Those who export spans: each generation has its own, and those of the one before send what is left.
+    pub(super) exporters: Exporters,
     /// Whoever measures. Counters go on from one generation to the next.
     pub(super) measuring: Measuring,
 }
@@ -65,6 +70,7 @@ pub(super) struct Lasting {
 pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
+    traces: Plan,
 }
 
 impl Rules {
@@ -76,6 +82,7 @@ impl Rules {
         Ok(Self {
             policy: access::policy(given.flags, given.settings, configuration, counters)?,
             apis: access::api_lists(configuration),
+            traces: super::traces::plan(&given.settings.app_id, configuration)?,
         })
     }
 }
@@ -96,6 +103,8 @@ pub(super) struct Generation {
     pub(super) public: PublicApi<Observers>,
     pub(super) internal: Server<Callee, Observers>,
     pub(super) metadata: Arc<Metadata>,
+    /// What is in front of the doors.
+    pub(super) enabled: Enabled,
 }
 
 impl Generation {
@@ -109,7 +118,7 @@ impl Generation {
         } = *given;
         let Read {
             configuration,
-            rules: Rules { policy, apis },
+            rules: Rules { policy, apis, traces },
             components,
             endpoints,
             resiliency,
@@ -129,7 +138,9 @@ impl Generation {
             .is_given("enable-api-logging")
             .then(|| flags.is_on("enable-api-logging"));
         let log = ApiLog::new(log.clone(), by_flag, configuration.api_logging());
-        let observer = Arc::new((log, lasting.measuring.calls.clone()));
+        tracing::info!(target: SCOPE, "Dapr trace sampler initialized: {}", traces.sampler());
+        let traces = traces.begin(&lasting.exporters);
+        let observer = Arc::new(((log, lasting.measuring.calls.clone()), traces));
         let inbound = Arc::new(Inbound::observed(
             Arc::clone(&lasting.identity),
             lasting.app.clone(),
@@ -152,6 +163,11 @@ impl Generation {
             policies(options, &resiliency, &endpoints, lasting.measuring.of_policies()),
         ));
         Self {
+            enabled: Enabled::new(
+                is_traced(&configuration),
+                lasting.measuring.calls.is_some(),
+                &apis,
+            ),
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),
                 Arc::clone(&observer),

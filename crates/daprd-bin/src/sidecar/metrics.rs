@@ -49,6 +49,9 @@ impl Measuring {
     ) -> Self {
         let metric = configuration.metric();
         if metric.enabled == Some(false) {
+            if has_default_cardinality(&metric) {
+                tracing::warn!(target: "dapr.runtime.http", "{NEW_DEFAULT}");
+            }
             return Self::default();
         }
         tell(&metric);
@@ -123,16 +126,17 @@ fn tell(metric: &Metric) {
             tracing::info!(target: SCOPE, "Using custom latency distribution buckets: [{buckets}]");
         }
     }
-    if metric
-        .http
-        .as_ref()
-        .and_then(|http| http.increased_cardinality)
-        .is_none()
-    {
+    if has_default_cardinality(metric) {
         // Dapr says it twice, in these scopes.
         tracing::warn!(target: SCOPE, "{NEW_DEFAULT}");
         tracing::warn!(target: "dapr.runtime.http", "{NEW_DEFAULT}");
     }
+}
+
+/// Whether nobody says how many series there may be.
+fn has_default_cardinality(metric: &Metric) -> bool {
+    let http = metric.http.as_ref();
+    http.and_then(|http| http.increased_cardinality).is_none()
 }
 
 fn settings(app_id: &str, metric: &Metric) -> MetricsSettings {

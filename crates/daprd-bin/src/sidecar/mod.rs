@@ -5,6 +5,7 @@ mod apis;
 mod app;
 mod components;
 mod doors;
+mod enabled;
 mod ended;
 mod endpoints;
 mod generation;
@@ -19,6 +20,7 @@ mod ports;
 mod security;
 mod source;
 mod start;
+mod traces;
 
 use std::time::Instant;
 
@@ -61,7 +63,10 @@ pub async fn run(
             match request {
                 Request::Restart => None,
                 Request::Stop(_) => {
+                    tracing::info!(target: SCOPE, "Dapr is shutting down");
+                    parts.say_closing();
                     parts.end_at_once().await;
+                    tracing::info!(target: SCOPE, "Dapr runtime stopped");
                     // Without somebody whom it needs a sidecar has not started, whoever ends it.
                     return match waiting.reason() {
                         Some(reason) => Err(Fatal::Interrupted(reason)),
@@ -93,7 +98,7 @@ pub async fn run(
         request = asked.recv() => match request {
             Some(ShutdownRequest::Force) => Stop::Force,
             Some(ShutdownRequest::Graceful) | None => {
-                tracing::info!(target: SCOPE, "Shutdown requested via API");
+                tracing::info!(target: "dapr.api", "Shutdown requested via API");
                 Stop::ByApi
             }
         },

@@ -15,10 +15,6 @@ pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration
     {
         not_there("middleware of the configuration");
     }
-    let tracing = &configuration.tracing;
-    if !tracing.zipkin.endpoint_address.is_empty() || !tracing.otel.endpoint_address.is_empty() {
-        not_there("spec.tracing of the configuration");
-    }
     if flags
         .text("placement-host-address")
         .trim()
@@ -26,13 +22,20 @@ pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration
         .trim()
         .is_empty()
     {
-        tracing::warn!(target: SCOPE, "Actor runtime disabled: no placement address was given");
+        tracing::warn!(
+            target: "dapr.runtime.actor",
+            "Actor runtime disabled: api error: code = Unavailable desc = placement service is not configured. Actors and \
+             Workflow APIs will be unavailable"
+        );
     }
     let schedulers = flags.list("scheduler-host-address");
     if schedulers
         .iter()
         .all(|address| address.trim().trim_matches(['"', '\'']).trim().is_empty())
     {
-        tracing::warn!(target: SCOPE, "No scheduler host addresses provided. Scheduler disabled");
+        tracing::warn!(
+            target: "dapr.runtime.scheduler.watchhosts",
+            "No scheduler host addresses provided. Scheduler disabled"
+        );
     }
 }

@@ -6,6 +6,7 @@ use app_channel::AppHealth;
 use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks, Waiting};
 use name_resolution::Built;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
@@ -19,6 +20,8 @@ pub(super) struct Parts {
     pub(super) tasks: Tasks,
     /// Connections to apps and peers: they outlive the servers, whose calls use them.
     pub(super) connections: Tasks,
+    /// Those who export spans: they end when everybody has left them what was recorded.
+    pub(super) exporters: Tasks,
     pub(super) readiness: Readiness,
     trigger: ShutdownTrigger,
     pub(super) shutdown: Shutdown,
@@ -28,6 +31,8 @@ pub(super) struct Parts {
     /// The health of the app, once the start is over.
     pub(super) app: Option<AppHealth>,
     pub(super) server_latches: Vec<Latch>,
+    /// Where HTTP is served.
+    pub(super) http_addresses: Vec<String>,
     /// What the connections of callers may take.
     pub(super) descriptors: Descriptors,
 }
@@ -39,6 +44,7 @@ impl Parts {
         Self {
             tasks: Tasks::new(),
             connections: Tasks::new(),
+            exporters: Tasks::new(),
             readiness: Readiness::new(),
             trigger,
             shutdown,
@@ -46,6 +52,7 @@ impl Parts {
             names: None,
             app: None,
             server_latches: Vec::new(),
+            http_addresses: Vec::new(),
             descriptors: Descriptors::of_process(),
         }
     }
@@ -59,6 +66,7 @@ impl Parts {
         self.trigger.force();
         self.tasks.abort_all();
         self.connections.abort_all();
+        self.exporters.abort_all();
         self.tasks.wait().await;
     }
 
@@ -132,6 +140,8 @@ impl Parts {
         for latch in &self.server_latches {
             latch.not_ready();
         }
+        self.say_closing();
+        let until = grace.map(|grace| Instant::now() + grace);
         let finish = async {
             if let Some(names) = &self.names {
                 names.close().await;
@@ -149,12 +159,41 @@ impl Parts {
         if !in_time {
             return Ended::Fatally("Graceful shutdown timeout exceeded, forcing shutdown".to_owned());
         }
+        self.flush(until).await;
         self.connections.abort_all();
         self.connections.wait().await;
         tracing::info!(target: SCOPE, "Dapr runtime stopped");
         Ended::Gracefully
     }
 }
+
+impl Parts {
+    /// Says which ports of HTTP are closed.
+    pub(super) fn say_closing(&self) {
+        for address in &self.http_addresses {
+            tracing::info!(target: "dapr.runtime.http", "Closing HTTP server {address}…");
+        }
+    }
+
+    /// Waits for those who export spans, but not beyond the grace period: a collector that does not answer is no reason to
+    /// fail.
+    async fn flush(&self, until: Option<Instant>) {
+        if self.exporters.is_empty() {
+            return;
+        }
+        let until = until.unwrap_or_else(|| Instant::now() + LONGEST_FLUSH);
+        if tokio::time::timeout_at(until, self.exporters.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(target: SCOPE, "spans are lost: their collector took longer than the shutdown may");
+            self.exporters.abort_all();
+        }
+    }
+}
+
+/// How long collectors are waited for where the grace period has no end.
+const LONGEST_FLUSH: Duration = Duration::from_secs(30);
 
 /// Ends at once, after the answer to the request went out.
 pub(super) async fn force() -> Ended {

@@ -40,7 +40,11 @@ pub(super) async fn grpc_api(
             parts.shutdown.clone(),
         ));
     }
-    tracing::info!(target: SCOPE, "API gRPC server is running on port {}", settings.grpc_port);
+    current.take().enabled.say_of_grpc();
+    match settings.socket_folder {
+        None => tracing::info!(target: SCOPE, "API gRPC server is running on port {}", settings.grpc_port),
+        Some(_) => tracing::info!(target: SCOPE, "API gRPC server is running on a Unix Domain Socket"),
+    }
     latch.ready();
     parts.server_latches.push(latch);
     Ok(())
@@ -51,11 +55,16 @@ pub(super) async fn http_api(
     options: &Options,
     environment: &Environment,
     current: &Current<Generation>,
-    parts: &Parts,
+    parts: &mut Parts,
 ) -> Result<(), Fatal> {
     if ApiToken::new(&environment.api_token).is_some() {
         tracing::info!(target: "dapr.runtime.http", "Enabled token authentication on HTTP server");
     }
+    tracing::info!(
+        target: "dapr.runtime.http",
+        "Enabled max body size HTTP middleware with size {} bytes", options.max_body_shown
+    );
+    current.take().enabled.say_of_http();
     let limits = servers::api_limits(options, !environment.disables_h2c, parts.descriptors.clone());
     for (address, listener) in servers::listeners(settings, settings.http_port, "http").await? {
         let kind = if settings.socket_folder.is_some() {
@@ -64,6 +73,7 @@ pub(super) async fn http_api(
             "TCP address"
         };
         tracing::info!(target: "dapr.runtime.http", "HTTP server listening on {kind}: {address}");
+        parts.http_addresses.push(address);
         parts.tasks.spawn(serve_http(
             listener,
             limits.clone(),
@@ -71,7 +81,10 @@ pub(super) async fn http_api(
             parts.shutdown.clone(),
         ));
     }
-    tracing::info!(target: SCOPE, "HTTP server is running on port {}", settings.http_port);
+    match settings.socket_folder {
+        None => tracing::info!(target: SCOPE, "HTTP server is running on port {}", settings.http_port),
+        Some(_) => tracing::info!(target: SCOPE, "HTTP server is running on a Unix Domain Socket"),
+    }
     Ok(())
 }
 
@@ -79,7 +92,7 @@ pub(super) async fn public(
     flags: &Flags,
     settings: &Settings,
     current: &Current<Generation>,
-    parts: &Parts,
+    parts: &mut Parts,
 ) -> Result<(), Fatal> {
     let Some(port) = settings.public_port else {
         return Ok(());
@@ -89,6 +102,7 @@ pub(super) async fn public(
         .await
         .inspect_err(|error| servers::tell_unusable("dapr-public-port", error))?;
     tracing::info!(target: "dapr.runtime.http", "HTTP public server listening on: {address}");
+    parts.http_addresses.push(address);
     parts.tasks.spawn(serve_http(
         listener,
         servers::http1_limits(4096),
@@ -116,6 +130,13 @@ pub(super) async fn internal_api(
             .inspect_err(|error| servers::tell_unusable("dapr-internal-grpc-port", error))
             .map_err(|_| Fatal::NoListener)?,
     };
+    let bound = listener.local_addr();
+    tracing::info!(
+        target: "dapr.runtime.grpc.internal",
+        "gRPC server listening on pre-bound TCP address: {}",
+        bound.map_or_else(|| address.clone(), |bound| bound.to_string())
+    );
+    current.take().enabled.say_of_internal();
     parts
         .tasks
         .spawn(serve_grpc(listener, limits, calls, parts.shutdown.clone()));

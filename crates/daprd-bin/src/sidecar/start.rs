@@ -11,7 +11,8 @@ use name_resolution::{Instance, host};
 use reflection::Reflection;
 use resources::{Component, Configuration, HttpEndpoint, SecretSource};
 use telemetry::metrics::{Metrics, StartMetrics};
-use transport::client::H2PoolConfig;
+use telemetry::traces::Exporters;
+use transport::client::{H2PoolConfig, Proxies};
 use transport::listen::Listener;
 use transport::server::GrpcServerConfig;
 
@@ -53,6 +54,11 @@ pub(super) async fn start(
     let measuring = Measuring::begin(given.flags, &given.settings.app_id, &configuration, &registry);
     if measuring.calls.is_some() {
         place.security.register(&registry, &given.settings.app_id);
+    }
+    let exporters = exporters(&given.settings.app_id, parts);
+    if measuring.calls.is_some() {
+        let exporters = exporters.clone();
+        registry.register(Box::new(move || exporters.families()));
     }
     let rules = Rules::compile(&given, &configuration, &measuring.access)?;
     metrics::serve(given.flags, registry, parts).await?;
@@ -98,6 +104,7 @@ pub(super) async fn start(
         of_api: reflection(api_grpc::SERVICES)?,
         of_internal: reflection(internal_grpc::SERVICES)?,
         environment: place.environment,
+        exporters,
         measuring,
     };
     sweep(&lasting.targets, parts);
@@ -219,6 +226,17 @@ async fn resources(
     };
     let endpoints = endpoints::process(source.http_endpoints(given.settings).await, &secrets);
     Ok((accepted.components, endpoints))
+}
+
+/// Those who export spans, whatever the configuration wants of them.
+fn exporters(app_id: &str, parts: &Parts) -> Exporters {
+    let (proxies, _) = Proxies::of(|name| std::env::var(name).ok());
+    Exporters::new(
+        app_id,
+        parts.exporters.clone(),
+        parts.connections.clone(),
+        proxies,
+    )
 }
 
 fn client(given: &Given<'_>, security: &Security, parts: &Parts) -> Client {

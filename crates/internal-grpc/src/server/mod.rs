@@ -124,8 +124,8 @@ impl<R: Receive, O: Observe> Server<R, O> {
                     .into_parts()
                     .path_and_query
                     .unwrap_or(PathAndQuery::from_static("/")),
+                trace: self.config.tracing.then(|| metadata::context_of(&headers)),
                 headers,
-                trace: None,
                 deadline: head.deadline,
             },
             body: Body::take_in(body).await,
@@ -139,8 +139,11 @@ impl<R: Receive, O: Observe> Server<R, O> {
         let hop = Hop {
             body,
             head,
-            trace: self.config.tracing.then(|| trace_of(&parts.headers)),
-            caller: caller_of(&parts.extensions),
+            trace: self.config.tracing.then(|| metadata::context_of(&parts.headers)),
+            caller: Caller {
+                is_unary: parts.uri.path() == CALL_LOCAL,
+                ..caller_of(&parts.extensions)
+            },
             limit: MessageLimit::told(&parts.headers),
         };
         // Pinned here: to hand such a large future on would be to copy it.
@@ -283,14 +286,8 @@ struct Hop<'a> {
 fn caller_of(extensions: &http::Extensions) -> Caller {
     Caller {
         spiffe_id: extensions.get().map(|PeerIdentity(id)| Arc::clone(id)),
+        is_unary: false,
     }
-}
-
-/// The trace context of the hop; zeros stand for none, and are passed on as such.
-fn trace_of(headers: &http::HeaderMap) -> TraceContext {
-    invoke_codec::metadata::trace_of(headers, invoke_core::Origin::Grpc, None)
-        .or_else(|| invoke_codec::metadata::trace_of(headers, invoke_core::Origin::Http, None))
-        .unwrap_or_default()
 }
 
 impl<R: Receive, O: Observe> Handler for Server<R, O> {

@@ -1,6 +1,6 @@
 //! What callers are told instead of an answer: the one table of failures and gRPC statuses of this side.
 
-use invoke_core::{Cause, InvokeError, error::code};
+use invoke_core::{InvokeError, error::code};
 use transport::grpc::GrpcStatus;
 
 use crate::codec::{DecodeError, EncodeError};
@@ -68,12 +68,8 @@ pub(super) fn proxied(error: InvokeError) -> GrpcStatus {
 
 /// A call that failed.
 pub(super) fn status(error: &InvokeError) -> GrpcStatus {
-    match &error.cause {
-        Cause::NoApp => GrpcStatus::new(code::INTERNAL, error.to_string()),
-        Cause::Denied(_) => GrpcStatus::new(code::PERMISSION_DENIED, error.to_string()),
-        Cause::Method(method) => GrpcStatus::new(code::INVALID_ARGUMENT, format!("invalid method: {method}")),
-        _ => GrpcStatus::new(code::INTERNAL, format!("error invoking app channel: {error}")),
-    }
+    let status = error.received_status();
+    GrpcStatus::new(status.code, status.message)
 }
 
 #[cfg(test)]

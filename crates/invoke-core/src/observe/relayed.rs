@@ -22,6 +22,9 @@ pub(crate) fn status_in(headers: &HeaderMap) -> Option<i32> {
 pub(super) fn follow<T: Ticket>(mut open: OpenExchange<T>, answer: Response<Body>) -> Response<Body> {
     if let Some(status) = status_in(answer.headers()) {
         open.status(status);
+        if status != code::OK {
+            open.reason(answer.headers());
+        }
     }
     answer.map(|body| {
         Body::stream(Followed {
@@ -62,7 +65,11 @@ impl<T: Ticket> http_body::Body for Followed<T> {
                 this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(trailers) = frame.trailers_ref() {
                     if let Some(open) = &mut this.open {
-                        open.status(status_in(trailers).unwrap_or(code::UNKNOWN));
+                        let status = status_in(trailers).unwrap_or(code::UNKNOWN);
+                        open.status(status);
+                        if status != code::OK {
+                            open.reason(trailers);
+                        }
                     }
                     this.end(End::Whole);
                 }

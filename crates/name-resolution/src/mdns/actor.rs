@@ -10,6 +10,7 @@ use invoke_core::error::ResolveError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::COMPONENT;
 use super::packet::{Data, Packet, Question, Record};
 use super::sockets::Sockets;
 use crate::registry::Instance;
@@ -414,6 +415,7 @@ impl Actor {
             Some(bytes) => self.sockets.multicast(&bytes),
             None => tracing::error!(
                 target: "dapr.contrib",
+                component = COMPONENT,
                 "this sidecar cannot be announced by mDNS: {} is no DNS name", self.own.instance
             ),
         }
@@ -423,6 +425,11 @@ impl Actor {
         if !std::mem::take(&mut self.is_registered) {
             return;
         }
+        tracing::info!(
+            target: "dapr.contrib",
+            component = COMPONENT,
+            "stopping mDNS server for app id: {}", self.own.app_id
+        );
         if let Some(bytes) = self.own.announcement(true).write(false) {
             self.sockets.multicast(&bytes);
         }

@@ -24,6 +24,8 @@ use sockets::Sockets;
 #[derive(Clone, Debug)]
 pub struct MdnsResolver(Arc<mpsc::Sender<Command>>);
 
+/// What the log calls this resolver.
+const COMPONENT: &str = "nr (mdns/v1)";
 /// How many requests to the resolver may wait.
 const QUEUE: usize = 1024;
 
@@ -36,7 +38,7 @@ impl MdnsResolver {
     /// The same on a network of one's own choice.
     pub fn start_on(network: Network, instance: &Instance) -> Result<Self, InitError> {
         let init = |text: String| {
-            tracing::error!(target: "dapr.contrib", "error from zeroconf register: {text}");
+            tracing::error!(target: "dapr.contrib", component = COMPONENT, "error from zeroconf register: {text}");
             InitError::Init(text)
         };
         let registration = Registration::of(instance).map_err(init)?;
@@ -47,7 +49,7 @@ impl MdnsResolver {
             instance.app_id, instance.address, instance.internal_port
         );
         tokio::spawn(Actor::new(registration, sockets, queue).run());
-        tracing::info!(target: "dapr.contrib", "local service entry announced: {shown}");
+        tracing::info!(target: "dapr.contrib", component = COMPONENT, "local service entry announced: {shown}");
         Ok(Self(Arc::new(commands)))
     }
 

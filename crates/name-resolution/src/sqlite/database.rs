@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
+use super::COMPONENT;
 use super::SqliteSettings;
 
 const LEVEL: &str = "nr-migrations";
@@ -105,7 +106,7 @@ impl Database {
             .execute(&statement, params![now(), self.address, self.app_id])?
             == 0
         {
-            tracing::warn!(target: "dapr.contrib", "host registration was lost and is made anew");
+            tracing::warn!(target: "dapr.contrib", component = COMPONENT, "host registration was lost and is made anew");
             self.register()?;
         }
         self.clean_up()
@@ -226,6 +227,7 @@ fn connect(settings: &SqliteSettings) -> Result<Connection, String> {
     if is_in_memory {
         tracing::warn!(
             target: "dapr.contrib",
+            component = COMPONENT,
             "the name resolver uses a database in memory, which no other process can see"
         );
     }

@@ -17,6 +17,8 @@ use crate::settings::{Settings, SettingsError};
 use database::Database;
 use worker::{Command, Worker};
 
+/// What the log calls this resolver.
+const COMPONENT: &str = "nr (sqlite/v1)";
 /// SQLite counts milliseconds in 32 bits.
 const LONGEST_BUSY_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 3600);
 /// A row that is renewed a little late is not dead.

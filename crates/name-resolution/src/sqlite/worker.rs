@@ -8,6 +8,7 @@ use invoke_core::balance::{Endpoint, Publisher, Resolution};
 use invoke_core::error::ResolveError;
 use tokio::sync::oneshot;
 
+use super::COMPONENT;
 use super::database::Database;
 
 /// How often those who are watched are looked up again.
@@ -137,7 +138,7 @@ impl Worker {
     fn renew(&mut self) {
         let renewed = self.database.renew();
         if let Err(error) = &renewed {
-            tracing::error!(target: "dapr.contrib", "failed to renew host registration: {error}");
+            tracing::error!(target: "dapr.contrib", component = COMPONENT, "failed to renew host registration: {error}");
         }
         // At the usual pace the row would be dead before the next try.
         let pause = if renewed.is_ok() { self.renewal } else { REFRESH };
@@ -146,7 +147,7 @@ impl Worker {
 
     fn withdraw(&mut self) {
         if let Err(error) = self.database.withdraw() {
-            tracing::error!(target: "dapr.contrib", "failed to unregister host: {error}");
+            tracing::error!(target: "dapr.contrib", component = COMPONENT, "failed to unregister host: {error}");
         }
     }
 
@@ -187,7 +188,7 @@ impl Worker {
     /// have locked the file for a moment.
     fn answer_unread(&mut self, watchers: &mut Watchers, error: &rusqlite::Error) {
         if !std::mem::replace(&mut self.is_unreadable, true) {
-            tracing::warn!(target: "dapr.contrib", "failed to look up hosts: {error}");
+            tracing::warn!(target: "dapr.contrib", component = COMPONENT, "failed to look up hosts: {error}");
         }
         let failure = ResolveError::new(format!("failed to look up address: {error}"));
         let is_old = self.read.elapsed() > self.lifetime;

@@ -163,6 +163,11 @@ fn rfc3339(time: SystemTime) -> String {
     text
 }
 
+/// A time as Go prints it.
+pub(crate) fn go_time(time: SystemTime) -> String {
+    rfc3339(time).replacen('T', " ", 1).replacen('Z', " +0000 UTC", 1)
+}
+
 /// The date of a day since 1970-01-01 in the proleptic Gregorian calendar, counted in eras of 400 years that
 /// begin on the first of March, so that leap days come last.
 fn civil(days: u64) -> (u64, u64, u64) {

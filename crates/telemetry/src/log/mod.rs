@@ -13,6 +13,7 @@ use thiserror::Error;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
+pub(crate) use format::go_time;
 pub use writer::{ApiCall, Log};
 
 use format::{Constant, Format};

@@ -37,6 +37,7 @@ pub use settings::{HttpMode, MetricsSettings};
 pub use startup::StartMetrics;
 
 use text::Exposition;
+pub(crate) use text::label;
 
 /// Something that has families to show.
 pub type Source = Box<dyn Fn() -> Vec<Family> + Send + Sync>;

@@ -89,7 +89,7 @@ impl Exposition {
 }
 
 /// Writes a label with its value.
-pub(super) fn label(text: &mut String, name: &str, value: &str) {
+pub(crate) fn label(text: &mut String, name: &str, value: &str) {
     if !text.is_empty() {
         text.push(',');
     }

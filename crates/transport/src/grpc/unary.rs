@@ -13,6 +13,7 @@ use super::status::{GrpcStatus, status_of_http};
 use super::timeout::format_timeout;
 use crate::client::{CountedBody, H2Pool, PeerKey};
 
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 const OK: i32 = 0;
@@ -46,8 +47,22 @@ impl Unary {
         peer: &PeerKey,
         metadata: &[(HeaderName, HeaderValue)],
     ) -> Result<Bytes, GrpcStatus> {
+        self.call_packed(None, pool, peer, metadata).await
+    }
+
+    /// The same for a message that is packed already, in this encoding.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn call_packed(
+        &self,
+        encoding: Option<&'static str>,
+        pool: &H2Pool,
+        peer: &PeerKey,
+        metadata: &[(HeaderName, HeaderValue)],
+    ) -> Result<Bytes, GrpcStatus> {
         let attempt = async {
-            let sent = pool.send(peer, self.request(metadata)).await;
+            let sent = pool.send(peer, self.request(encoding, metadata)).await;
             let answer = sent.map_err(|error| {
                 GrpcStatus::new(UNAVAILABLE, format!("error reading from server: {error}"))
             })?;
@@ -59,8 +74,12 @@ impl Unary {
         }
     }
 
-    fn request(&self, metadata: &[(HeaderName, HeaderValue)]) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(framed(&self.message)));
+    fn request(
+        &self,
+        encoding: Option<&'static str>,
+        metadata: &[(HeaderName, HeaderValue)],
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(framed(&self.message, encoding.is_some())));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
@@ -68,6 +87,9 @@ impl Unary {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         if let Ok(limit) = HeaderValue::try_from(format_timeout(self.timeout)) {
             headers.insert(GRPC_TIMEOUT, limit);
+        }
+        if let Some(encoding) = encoding {
+            headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding));
         }
         for (name, value) in metadata {
             headers.insert(name.clone(), value.clone());
@@ -77,9 +99,9 @@ impl Unary {
 }
 
 /// The message behind its head.
-fn framed(message: &[u8]) -> Bytes {
+fn framed(message: &[u8], compressed: bool) -> Bytes {
     let head = MessageHead {
-        compressed: false,
+        compressed,
         length: u32::try_from(message.len()).unwrap_or(u32::MAX),
     };
     let mut bytes = BytesMut::with_capacity(MESSAGE_HEAD + message.len());

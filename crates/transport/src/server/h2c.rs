@@ -1,6 +1,7 @@
 //! HTTP/2 in clear text, on a port that speaks HTTP/1 too: what an HTTP server does with requests and answers beyond
 //! the protocol itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,7 @@ pub(super) fn bounds(config: &H2Config) -> Config {
 pub(super) async fn answer<H: Handler>(
     handler: H,
     mut request: Request<RecvBody>,
+    peer: Option<SocketAddr>,
 ) -> Response<Either<H::Body, Full<Bytes>>> {
     let kept = request.extensions_mut().remove::<KeptBody>();
     if !vetting::is_escaped_well(request.uri().path()) {
@@ -72,7 +74,7 @@ pub(super) async fn answer<H: Handler>(
         Some(KeptBody(kept)) => RequestBody::Kept(Full::new(kept)),
         None => RequestBody::Http2(body),
     });
-    let mut answer = handler.call(request).await;
+    let mut answer = handler.call_of(request, peer).await;
     complete(&mut answer, &method);
     answer.map(Either::Left)
 }

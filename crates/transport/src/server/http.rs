@@ -1,6 +1,7 @@
 //! HTTP/1.0, HTTP/1.1 and cleartext HTTP/2 on one listener.
 
 use std::future::{pending, poll_fn};
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -59,7 +60,8 @@ pub async fn serve_http<H: Handler>(
         };
         let member = server.config.descriptors.join();
         let server = Arc::clone(&server);
-        connections.spawn(async move { server.connection(socket, member).await });
+        let peer = socket.tcp().and_then(|tcp| tcp.peer_addr().ok());
+        connections.spawn(async move { server.connection(socket, peer, member).await });
     }
     drop(listener);
     tokio::select! {
@@ -79,7 +81,7 @@ where
 {
     let member = config.descriptors.join();
     Server::new(config, handler, shutdown)
-        .connection(socket, member)
+        .connection(socket, None, member)
         .await;
 }
 
@@ -102,12 +104,12 @@ impl<H: Handler> Server<H> {
         })
     }
 
-    async fn connection<S>(self: Arc<Self>, socket: S, mut member: Member)
+    async fn connection<S>(self: Arc<Self>, socket: S, peer: Option<SocketAddr>, mut member: Member)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(h2c) = &self.config.h2c else {
-            return self.http1(socket, member).await;
+            return self.http1(socket, peer, member).await;
         };
         member.set_idle(true);
         let detected = tokio::select! {
@@ -119,34 +121,41 @@ impl<H: Handler> Server<H> {
         member.set_idle(false);
         match detected {
             // In a box: most connections are none of HTTP/2 and need no room for it.
-            Ok((Spoken::Http2, socket)) => Box::pin(self.http2(h2c, socket, None, member)).await,
-            Ok((Spoken::Http1, socket)) => self.http1(socket, member).await,
+            Ok((Spoken::Http2, socket)) => Box::pin(self.http2(h2c, socket, peer, None, member)).await,
+            Ok((Spoken::Http1, socket)) => self.http1(socket, peer, member).await,
             Ok((Spoken::Other, _)) => {}
             Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
         }
     }
 
-    async fn http1<S>(self: Arc<Self>, socket: S, mut member: Member)
+    async fn http1<S>(self: Arc<Self>, socket: S, peer: Option<SocketAddr>, mut member: Member)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Some((kept, io)) = http1::serve(&self, socket, &mut member).await else {
+        let Some((kept, io)) = http1::serve(&self, socket, peer, &mut member).await else {
             return;
         };
         if let Some(h2c) = &self.config.h2c {
             let io = Handshaking::new(io, sleep(self.config.header_timeout));
-            Box::pin(self.http2(h2c, io, Some(kept), member)).await;
+            Box::pin(self.http2(h2c, io, peer, Some(kept), member)).await;
         }
     }
 
-    async fn http2<S>(&self, config: &H2Config, io: S, kept: Option<Kept>, member: Member)
-    where
+    async fn http2<S>(
+        &self,
+        config: &H2Config,
+        io: S,
+        peer: Option<SocketAddr>,
+        kept: Option<Kept>,
+        member: Member,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let handler = self.handler.clone();
         let bounds = h2c::bounds(config);
-        let connection =
-            ::http2::server::serve(io, bounds, move |request| h2c::answer(handler.clone(), request));
+        let connection = ::http2::server::serve(io, bounds, move |request| {
+            h2c::answer(handler.clone(), request, peer)
+        });
         let connection = match kept {
             None => Ok(connection),
             Some(Kept { settings, request }) => connection.upgraded(&settings, request),
@@ -161,6 +170,7 @@ impl<H: Handler> Server<H> {
     pub(super) async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
+        peer: Option<SocketAddr>,
         watch: Arc<Watch>,
         upgrade: Arc<OnceLock<Kept>>,
     ) -> Answer<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
@@ -193,7 +203,7 @@ impl<H: Handler> Server<H> {
                     };
                     return Ok(answer.map(Either::Right));
                 }
-                let answer = self.handler.call(request.map(RequestBody::Http1)).await;
+                let answer = self.handler.call_of(request.map(RequestBody::Http1), peer).await;
                 answer.map(Either::Left)
             }
         };

@@ -4,6 +4,7 @@
 //! no call for a while is taken out of hyper's hands, and given back with the first bytes that come.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -53,6 +54,7 @@ enum Outcome<S> {
 pub(super) async fn serve<H, S>(
     server: &Arc<Server<H>>,
     socket: S,
+    peer: Option<SocketAddr>,
     member: &mut Member,
 ) -> Option<(Kept, Rewound<Watched<S>>)>
 where
@@ -67,7 +69,7 @@ where
     };
     let mut is_new = true;
     loop {
-        match while_busy(server, io, &watch, &upgrade, is_new).await {
+        match while_busy(server, io, peer, &watch, &upgrade, is_new).await {
             Outcome::Quiet(quiet) => {
                 member.set_idle(true);
                 io = woken(quiet, member, &server.shutdown).await?;
@@ -90,6 +92,7 @@ where
 async fn while_busy<H, S>(
     server: &Arc<Server<H>>,
     io: Rewound<Watched<S>>,
+    peer: Option<SocketAddr>,
     watch: &Arc<Watch>,
     upgrade: &Arc<OnceLock<Kept>>,
     is_new: bool,
@@ -103,7 +106,7 @@ where
         // it, while in a box that is there before it compilers make it in its place.
         Box::into_pin(Box::write(
             Box::new_uninit(),
-            Arc::clone(server).answer(request, Arc::clone(watch), Arc::clone(upgrade)),
+            Arc::clone(server).answer(request, peer, Arc::clone(watch), Arc::clone(upgrade)),
         ))
     });
     let limit = server.config.max_header_bytes;

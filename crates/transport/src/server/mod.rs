@@ -20,6 +20,7 @@ mod watch;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -58,6 +59,16 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Answers one request.
     fn call(&self, request: Request<RequestBody>) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// The same, for a handler that wants to know who calls: the address of the client on a port that speaks HTTP,
+    /// unless it came over a Unix socket.
+    fn call_of(
+        &self,
+        request: Request<RequestBody>,
+        _peer: Option<SocketAddr>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send {
+        self.call(request)
+    }
 }
 
 /// Drives a connection of HTTP/2 to its end: told to finish at the drain, when `withdrawn` is ready, or when its

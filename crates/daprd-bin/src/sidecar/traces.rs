@@ -1,0 +1,58 @@
+//! Which traces are recorded, and who is told of them.
+
+use std::time::Duration;
+
+use resources::{Configuration, OtelHeader};
+use telemetry::traces::{OtelSpec, Plan, TraceError, TraceSpec};
+
+use crate::flags::go;
+
+/// What the configuration and the variables of OpenTelemetry want.
+pub(super) fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, TraceError> {
+    let tracing = &configuration.tracing;
+    let otel = &tracing.otel;
+    let pair = |header: &OtelHeader| (header.name.clone(), header.value.clone());
+    let spec = TraceSpec {
+        sampling_rate: tracing.sampling_rate.clone(),
+        stdout: tracing.stdout.unwrap_or(false),
+        zipkin: tracing.zipkin.endpoint_address.clone(),
+        otel: OtelSpec {
+            protocol: otel.protocol.clone(),
+            endpoint: otel.endpoint_address.clone(),
+            is_secure: otel.is_secure,
+            headers: otel.headers.iter().map(pair).collect(),
+            timeout: timeout(&otel.timeout)?,
+        },
+    };
+    Plan::of(spec, app_id, |name| std::env::var(name).ok())
+}
+
+/// A duration as Go writes it; nothing and what is not above zero leave the usual one.
+fn timeout(text: &str) -> Result<Option<Duration>, TraceError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let nanos = go::parse_duration(text)
+        .map_err(|error| TraceError::Timeout(format!("spec.tracing.otel.timeout: {error}")))?;
+    Ok(u64::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos > 0)
+        .map(Duration::from_nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        assert_eq!(timeout(""), Ok(None));
+        assert_eq!(timeout("1m30s"), Ok(Some(Duration::from_secs(90))));
+        assert_eq!(timeout("-5s"), Ok(None));
+        let error = timeout("soon").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "failed to setup tracing: spec.tracing.otel.timeout: time: invalid duration \"soon\""
+        );
+    }
+}
