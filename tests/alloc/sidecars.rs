@@ -207,6 +207,7 @@ fn caller(peer: u16, is_measured: bool, is_traced: bool) -> Sidecar {
             apis: api_core::ApiLists::default(),
             cors: None,
             tracing: true,
+            pipeline: None,
         };
         Api::new(
             Arc::new(outbound),

@@ -26,6 +26,7 @@ mod lifecycle;
 mod logs;
 mod memory;
 mod metrics;
+mod middleware;
 mod mtls;
 mod noise;
 mod odd_apps;

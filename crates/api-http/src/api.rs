@@ -9,8 +9,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use invoke_core::observe::{self, Entry, Exchange, Gate, OpenExchange, Traced};
+use invoke_core::pipeline::{Entered, Pipeline};
 use invoke_core::trace::{self, TraceContext};
-use invoke_core::{Body, Invoke, Observe, headers};
+use invoke_core::{Body, BoxError, Invoke, Observe, headers};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use transport::server::{Handler, RawQuery, RequestBody};
 
@@ -42,6 +43,8 @@ pub struct ApiSettings {
     pub cors: Option<Cors>,
     /// Whether trace contexts are read and given back.
     pub tracing: bool,
+    /// What every request goes through before its route is taken (`spec.httpPipeline`).
+    pub pipeline: Option<Arc<dyn Pipeline>>,
 }
 
 /// The HTTP API. Cloning shares it.
@@ -129,21 +132,62 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 return (marks.put(refused), Some(Gate::Inner));
             }
         }
-        let answer = self.dispatch(route, request, marks.trace, open).await;
-        let answer = answer.unwrap_or_else(|error| {
-            inner.observer.error_code(error.code);
-            error.into_response()
-        });
-        (marks.put(answer), None)
+        let Some(pipeline) = &inner.settings.pipeline else {
+            let answer = self.dispatch(route, request, marks.trace, open).await;
+            return (marks.put(answer), None);
+        };
+        // In a box: nobody else needs room for it.
+        let through = self.through(&**pipeline, route, (request, peer), marks.trace, open);
+        let (answer, gate) = Box::pin(through).await;
+        (marks.put(answer), gate)
     }
 
-    async fn dispatch(
+    /// The answer of the middleware, or that to what the middleware makes of the request. The route stays the one of the
+    /// path that came, as in Dapr: of a path that was rewritten only an invocation reads its target.
+    async fn through(
         &self,
+        pipeline: &dyn Pipeline,
         route: Route<'_>,
-        request: Request<RequestBody>,
+        (request, peer): (Request<RequestBody>, Option<SocketAddr>),
         trace: Option<TraceContext>,
         open: &mut OpenExchange<O::Ticket>,
-    ) -> Result<Response<Body>, ApiError> {
+    ) -> (Response<Body>, Option<Gate>) {
+        match pipeline.enter(request.map(Body::stream), peer).await {
+            Entered::Answered(answer) => (answer, Some(Gate::Inner)),
+            Entered::Passed(request, leave) => {
+                let answer = self.dispatch(route, request, trace, open).await;
+                (leave.apply(answer), None)
+            }
+        }
+    }
+
+    async fn dispatch<B>(
+        &self,
+        route: Route<'_>,
+        request: Request<B>,
+        trace: Option<TraceContext>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
+        let answer = self.try_dispatch(route, request, trace, open).await;
+        answer.unwrap_or_else(|error| {
+            self.0.observer.error_code(error.code);
+            error.into_response()
+        })
+    }
+
+    async fn try_dispatch<B>(
+        &self,
+        route: Route<'_>,
+        request: Request<B>,
+        trace: Option<TraceContext>,
+        open: &mut OpenExchange<O::Ticket>,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
+    {
         let inner = &*self.0;
         let max_body = inner.settings.max_body.unwrap_or(u64::MAX);
         match route {
@@ -178,7 +222,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         }
     }
 
-    fn shut_down(&self, request: &Request<RequestBody>) -> Response<Body> {
+    fn shut_down<B>(&self, request: &Request<B>) -> Response<Body> {
         let force = request.headers().get(FORCE_SHUTDOWN);
         let is_forced = force.is_some_and(|force| force.as_bytes().eq_ignore_ascii_case(b"true"));
         let request = if is_forced {
@@ -218,7 +262,10 @@ pub(crate) fn leave(metadata: &Metadata, key: &[u8], value: &[u8]) -> Result<Res
 }
 
 /// The whole body of a request to the sidecar itself.
-pub(crate) async fn collect(body: RequestBody, max: u64) -> Result<bytes::Bytes, ApiError> {
+pub(crate) async fn collect<B>(body: B, max: u64) -> Result<bytes::Bytes, ApiError>
+where
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Unpin,
+{
     let unreadable = |error: invoke_core::BodyError| {
         let text = format!("failed to read request body: {error}");
         ApiError::new(StatusCode::BAD_REQUEST, errors::BODY_READ, text)

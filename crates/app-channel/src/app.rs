@@ -1,9 +1,10 @@
 //! The app, whatever it speaks.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::Response;
-use invoke_core::{AppChannel, Body, Cause, Fault, Head, InvokeError, ProxiedHead, Reply};
+use invoke_core::{AppChannel, Body, Cause, Fault, Head, InvokeError, Pipeline, ProxiedHead, Reply};
 
 use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
@@ -62,6 +63,15 @@ impl App {
         self.grpc = self.grpc.watched(watched.clone());
         self.watched = watched;
         self
+    }
+
+    /// The same app, with middleware in front of its invocations (`spec.appHttpPipeline`). A gRPC app has none.
+    #[must_use]
+    pub fn piped(&self, pipeline: Option<&Arc<dyn Pipeline>>) -> Self {
+        Self {
+            http: self.http.as_ref().map(|http| http.piped(pipeline.cloned())),
+            ..self.clone()
+        }
     }
 
     /// Whoever is told of calls.

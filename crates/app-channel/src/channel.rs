@@ -9,8 +9,8 @@ use http::header::{self, HeaderValue};
 use http::uri::{InvalidUriParts, PathAndQuery};
 use http::{Method, Request, Response, Uri};
 use invoke_core::{
-    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Origin, ProxiedHead, Reply,
-    headers,
+    AppChannel, Body, BodyError, Cause, Fault, Head, Invocation, InvokeError, Origin, Pipeline, ProxiedHead,
+    Reply, headers,
 };
 use lifecycle::Tasks;
 use thiserror::Error;
@@ -19,7 +19,7 @@ use transport::tls::OriginTls;
 
 use crate::length::Declared;
 use crate::url::{self, Target};
-use crate::{failure, request, response};
+use crate::{failure, piped, request, response};
 
 /// The protocol of an HTTP app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct ChannelError {
 
 /// Calls one HTTP app. Cloning shares the connections.
 #[derive(Clone)]
-pub struct HttpChannel(Arc<Inner>);
+pub struct HttpChannel(Arc<Inner>, Option<Arc<dyn Pipeline>>);
 
 struct Inner {
     settings: HttpSettings,
@@ -130,18 +130,29 @@ impl HttpChannel {
             }
             HttpProtocol::H2c => Client::H2c(H2Origin::new(&address, tasks)),
         };
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             settings,
             base_path,
             host,
             client,
-        })))
+        };
+        Ok(Self(Arc::new(inner), None))
+    }
+
+    /// The same channel, with middleware in front (`spec.appHttpPipeline`).
+    #[must_use]
+    pub fn piped(&self, pipeline: Option<Arc<dyn Pipeline>>) -> Self {
+        Self(Arc::clone(&self.0), pipeline)
+    }
+
+    /// The middleware in front.
+    pub(crate) fn pipeline(&self) -> Option<&Arc<dyn Pipeline>> {
+        self.1.as_ref()
     }
 
     /// Sends a request that the sidecar makes by itself and waits for the head of the answer.
     pub(crate) async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
-        self.exchange(self.prepare(Cow::Owned(call.head), call.body)?)
-            .await
+        self.invoke(Cow::Owned(call.head), call.body).await
     }
 
     /// What a call asks of the app.
@@ -264,7 +275,15 @@ impl Inner {
 
 impl AppChannel for HttpChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
-        self.exchange(self.prepare(head, body)?).await
+        let prepared = self.prepare(head, body)?;
+        match &self.1 {
+            None => self.exchange(prepared).await,
+            // In a box: nobody else needs room for it.
+            Some(pipeline) => {
+                let send = |prepared| self.exchange(prepared);
+                Box::pin(piped::through(&**pipeline, prepared, send)).await
+            }
+        }
     }
 
     async fn proxy(&self, _: Cow<'_, ProxiedHead>, _: Body) -> Result<Response<Body>, InvokeError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 use invoke_core::body::Replay;
-use invoke_core::{Body, Cause, Fault, Head, InvokeError, Reply, headers};
+use invoke_core::{Body, Cause, Fault, Head, InvokeError, Pipeline, Reply, headers};
 use lifecycle::Tasks;
 use transport::client::{ConnectError, probe};
 use transport::tls::OriginTls;
@@ -18,6 +18,7 @@ use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel, Prepared};
 use crate::failure;
 use crate::limit::{self, Limit};
+use crate::piped;
 use crate::redirect::{Next, Place, next};
 use crate::watched::Watched;
 
@@ -57,11 +58,12 @@ impl NamedEndpoint {
     pub(crate) fn new(
         settings: EndpointSettings,
         limit: Option<Limit>,
-        system: &SystemTls,
-        way: &Way,
+        (system, way): (&SystemTls, &Way),
+        pipeline: Option<&Arc<dyn Pipeline>>,
         tasks: &Tasks,
     ) -> Self {
-        Self(Arc::new(Ready::new(settings, limit, system, way, tasks)))
+        let ready = Ready::new(settings, limit, system, way, tasks);
+        Self(Arc::new(ready.map(|ready| ready.piped(pipeline))))
     }
 
     /// Why it cannot be called, if it cannot.
@@ -172,11 +174,29 @@ impl Ready {
         })
     }
 
+    fn piped(self, pipeline: Option<&Arc<dyn Pipeline>>) -> Self {
+        Self {
+            channel: self.channel.piped(pipeline.cloned()),
+            ..self
+        }
+    }
+
     async fn send(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         let mut prepared = self.channel.prepare(head, body)?;
         for (name, value) in &self.headers {
             prepared.headers.insert(name.clone(), value.clone());
         }
+        match self.channel.pipeline() {
+            None => self.follow(prepared).await,
+            Some(pipeline) => {
+                let send = |prepared| self.follow(prepared);
+                Box::pin(piped::through(&**pipeline, prepared, send)).await
+            }
+        }
+    }
+
+    /// Sends a request, and what redirects make of it.
+    async fn follow(&self, mut prepared: Prepared) -> Result<Reply, InvokeError> {
         let mut place = self.origin.at(&prepared.target);
         let bound = if prepared.body.has_known_length() {
             REPLAY_BOUND

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::Response;
-use invoke_core::{AppChannel, Body, Cause, ExternalEndpoints, Fault, Head, InvokeError, ProxiedHead, Reply};
+use invoke_core::{
+    AppChannel, Body, Cause, ExternalEndpoints, Fault, Head, InvokeError, Pipeline, ProxiedHead, Reply,
+};
 use lifecycle::Tasks;
 use transport::client::Proxies;
 
@@ -30,6 +33,8 @@ pub struct ExternalSettings {
     pub proxies: Proxies,
     /// Whoever is told of calls.
     pub watched: Watched,
+    /// What every call goes through (`spec.appHttpPipeline`).
+    pub pipeline: Option<Arc<dyn Pipeline>>,
 }
 
 /// Channels to the `http://…` and `https://…` addresses that callers name, and to endpoints that have a name. They
@@ -41,6 +46,7 @@ pub struct External {
     tls: SystemTls,
     named: HashMap<String, NamedEndpoint>,
     watched: Watched,
+    pipeline: Option<Arc<dyn Pipeline>>,
 }
 
 impl External {
@@ -53,7 +59,8 @@ impl External {
         for endpoint in settings.endpoints {
             let name = endpoint.name.clone();
             let limit = settings.max_concurrency.map(Limit::new);
-            let endpoint = NamedEndpoint::new(endpoint, limit, &tls, &way, tasks);
+            let endpoint =
+                NamedEndpoint::new(endpoint, limit, (&tls, &way), settings.pipeline.as_ref(), tasks);
             errors.extend(endpoint.broken().cloned());
             named.insert(name, endpoint);
         }
@@ -63,6 +70,7 @@ impl External {
             tls,
             named,
             watched: settings.watched,
+            pipeline: settings.pipeline,
         };
         (external, errors)
     }
@@ -92,7 +100,7 @@ impl ExternalEndpoints for External {
         };
         match self.urls.get(url, tls) {
             Ok(channel) => Ok(ExternalChannel::Url(
-                channel,
+                channel.piped(self.pipeline.clone()),
                 self.limit.clone(),
                 self.watched.clone(),
             )),

@@ -21,6 +21,7 @@ mod grpc;
 mod health;
 mod length;
 mod limit;
+mod piped;
 mod redirect;
 mod request;
 mod response;

@@ -81,7 +81,7 @@ pub enum Fatal {
     #[error("failed to set up TLS to the app: {0}")]
     AppTls(#[from] transport::tls::OriginTlsError),
     /// Components keep the sidecar from starting.
-    #[error(transparent)]
+    #[error("failed to load components: {0}")]
     Components(#[from] ComponentsError),
     /// The services of a server cannot be described.
     #[error("failed to describe gRPC services: {0}")]
@@ -98,13 +98,13 @@ pub enum Fatal {
 #[derive(Debug, Error)]
 pub enum ComponentsError {
     /// A folder cannot be read, or a name is given twice.
-    #[error("failed to load components: {0}")]
+    #[error(transparent)]
     Load(#[from] LoadError),
     /// The operator does not give them.
-    #[error("failed to load components: {0}")]
+    #[error(transparent)]
     Operator(#[from] OperatorError),
     /// The operator gives something else.
-    #[error("failed to load components: error deserializing component: {0}")]
+    #[error("error deserializing component: {0}")]
     Decode(#[from] DecodeError),
     /// A component is of no category that Dapr knows.
     #[error("process component {name} error: incorrect type {kind}")]
@@ -123,6 +123,15 @@ pub enum ComponentsError {
         name: String,
         /// How the log names it.
         log_name: String,
+        /// Why.
+        cause: String,
+    },
+    /// A component of Dapr that this program does not have, and that nothing may go on without, whatever its manifest
+    /// says of errors.
+    #[error("process component {name} error: {cause}")]
+    NotBuilt {
+        /// Its name.
+        name: String,
         /// Why.
         cause: String,
     },

@@ -21,6 +21,7 @@ mod invocation;
 mod method;
 pub mod observe;
 mod outbound;
+pub mod pipeline;
 pub mod ports;
 mod proxied;
 mod reply;
@@ -37,6 +38,7 @@ pub use invocation::{Head, Invocation, Origin};
 pub use method::{MethodError, MethodPath, clean_path};
 pub use observe::{Observe, Ticket};
 pub use outbound::Outbound;
+pub use pipeline::{Entered, Leave, Pipeline};
 pub use ports::{
     AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, Manner, NoExternalEndpoints, Open, Peers,
     Receive, Resolver,

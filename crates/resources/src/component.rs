@@ -6,6 +6,7 @@ use crate::document::Document;
 use crate::item::Item;
 use crate::lenient;
 use crate::manifest::{Head, Resource};
+use crate::secrets::References;
 
 /// A `Component`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -63,6 +64,12 @@ impl Resource for Component {
         } else {
             format!("{name} ({kind}/{version})")
         }
+    }
+}
+
+impl References for Component {
+    fn items_mut(&mut self) -> Vec<&mut Item> {
+        self.metadata.iter_mut().collect()
     }
 }
 

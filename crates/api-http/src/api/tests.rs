@@ -72,6 +72,7 @@ fn settings() -> ApiSettings {
         apis: ApiLists::default(),
         cors: None,
         tracing: true,
+        pipeline: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! The settings of the APIs.
 
+use std::sync::Arc;
+
 use api_core::{ApiLists, ApiToken, AppConnection, AppHealth, MetadataSettings};
 use api_http::{ApiSettings, Cors};
+use invoke_core::Pipeline;
 use resources::{Component, Configuration, HttpEndpoint, Resiliency};
 
 use super::components::listed;
@@ -72,6 +75,7 @@ pub(super) fn api_settings(
     configuration: &Configuration,
     environment: &Environment,
     apis: ApiLists,
+    pipeline: Option<Arc<dyn Pipeline>>,
 ) -> ApiSettings {
     ApiSettings {
         max_body: options.max_body,
@@ -79,6 +83,7 @@ pub(super) fn api_settings(
         apis,
         cors: Cors::parse(flags.text("allowed-origins")),
         tracing: is_traced(configuration),
+        pipeline,
     }
 }
 

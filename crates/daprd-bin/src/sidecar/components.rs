@@ -41,6 +41,8 @@ pub(super) struct Accepted {
     pub(super) components: Vec<Component>,
     /// The secret stores among them that resources may refer to.
     pub(super) stores: HashMap<String, SecretStore>,
+    /// Middleware, which is not set up yet.
+    pub(super) middleware: Vec<Component>,
 }
 
 /// Accepts the components that are for this sidecar.
@@ -56,6 +58,10 @@ pub(super) fn accept(
         .filter(|component| is_allowed(component, configuration.denied_components()))
         .partition(|component| component.category() == Some("secretstores"));
     for component in stores.into_iter().chain(others) {
+        if component.category() == Some("middleware") {
+            accepted.middleware.push(component);
+            continue;
+        }
         let checked = check(&component);
         match (counters, &checked) {
             (Some(counters), Ok(_)) => counters.component_set_up(&component.kind),
@@ -72,16 +78,7 @@ pub(super) fn accept(
                 }
                 accepted.components.push(component);
             }
-            Err(error) if component.ignore_errors && matches!(error, ComponentsError::Init { .. }) => {
-                tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
-            }
-            Err(error) => {
-                tracing::error!(
-                    target: SCOPE,
-                    "Error processing component, daprd will exit gracefully: {error}"
-                );
-                return Err(error);
-            }
+            Err(error) => survive(&component, error)?,
         }
     }
     tracing::info!(target: SCOPE, "Waiting for all outstanding components to be processed…");
@@ -137,10 +134,29 @@ fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> 
     SecretStore::of(component).map_err(|error| failed(component, &error.to_string()))
 }
 
+/// Goes on without a component, if its manifest says so.
+pub(super) fn survive(component: &Component, error: ComponentsError) -> Result<(), ComponentsError> {
+    if component.ignore_errors && matches!(error, ComponentsError::Init { .. }) {
+        tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
+        return Ok(());
+    }
+    tracing::error!(
+        target: SCOPE,
+        "Error processing component, daprd will exit gracefully: {error}"
+    );
+    Err(error)
+}
+
 /// A component that cannot be used as it is set up; the log says so at once.
 fn failed(component: &Component, why: &str) -> ComponentsError {
     let log_name = component.log_name();
     let cause = format!("[INIT_COMPONENT_FAILURE]: initialization error occurred for {log_name}: {why}");
+    failed_with(component, cause)
+}
+
+/// The same, with the whole cause.
+pub(super) fn failed_with(component: &Component, cause: String) -> ComponentsError {
+    let log_name = component.log_name();
     tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
     ComponentsError::Init {
         name: component.head.name.clone(),

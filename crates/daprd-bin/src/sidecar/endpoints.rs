@@ -1,8 +1,10 @@
 //! HTTP endpoints: the addresses outside of the mesh that apps call by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use app_channel::{External, ExternalSettings, NamedEndpoint, Watched};
+use invoke_core::Pipeline;
 use lifecycle::Tasks;
 use resources::{HttpEndpoint, SecretSource};
 use transport::client::Proxies;
@@ -43,6 +45,7 @@ pub(super) fn external(
     options: &Options,
     watched: &Watched,
     connections: &Tasks,
+    pipeline: Option<Arc<dyn Pipeline>>,
 ) -> External {
     let (proxies, findings) = Proxies::of(|name| std::env::var(name).ok());
     for finding in findings {
@@ -57,6 +60,7 @@ pub(super) fn external(
         endpoints: endpoints.iter().map(settings_of).collect(),
         proxies,
         watched: watched.clone(),
+        pipeline,
     };
     let (external, errors) = External::new(settings, connections);
     for error in errors {

@@ -14,6 +14,7 @@ use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
 use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
 use lifecycle::{ShutdownRequests, Tasks};
+use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
 use resources::{Component, Configuration, HttpEndpoint, Resiliency};
@@ -26,6 +27,7 @@ use super::enabled::Enabled;
 use super::endpoints;
 use super::given::Given;
 use super::metrics::Measuring;
+use super::middleware::Pipelines;
 use super::policies::policies;
 use crate::environment::Environment;
 use crate::fatal::Fatal;
@@ -92,6 +94,8 @@ pub(super) struct Read {
     pub(super) configuration: Configuration,
     pub(super) rules: Rules,
     pub(super) components: Vec<Component>,
+    /// Those of the components that are middleware.
+    pub(super) middleware: Store,
     pub(super) endpoints: Vec<HttpEndpoint>,
     pub(super) resiliency: Vec<Resiliency>,
 }
@@ -105,6 +109,8 @@ pub(super) struct Generation {
     pub(super) metadata: Arc<Metadata>,
     /// What is in front of the doors.
     pub(super) enabled: Enabled,
+    /// The app, behind the middleware of this configuration.
+    pub(super) app: Option<App>,
 }
 
 impl Generation {
@@ -120,9 +126,12 @@ impl Generation {
             configuration,
             rules: Rules { policy, apis, traces },
             components,
+            middleware,
             endpoints,
             resiliency,
         } = read;
+        let pipelines = Pipelines::of(&configuration, &middleware);
+        let app = lasting.app.as_ref().map(|app| app.piped(pipelines.app.as_ref()));
         let environment = &lasting.environment;
         let shown = Shown {
             components: &components,
@@ -143,7 +152,7 @@ impl Generation {
         let observer = Arc::new(((log, lasting.measuring.calls.clone()), traces));
         let inbound = Arc::new(Inbound::observed(
             Arc::clone(&lasting.identity),
-            lasting.app.clone(),
+            app.clone(),
             policy,
             Arc::clone(&observer),
         ));
@@ -157,6 +166,7 @@ impl Generation {
                 options,
                 &lasting.measuring.app,
                 &lasting.connections,
+                pipelines.app,
             ),
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
@@ -185,7 +195,7 @@ impl Generation {
             http: Api::new(
                 outbound,
                 Arc::clone(&observer),
-                api_settings(flags, options, &configuration, environment, apis),
+                api_settings(flags, options, &configuration, environment, apis, pipelines.api),
                 Arc::clone(&metadata),
                 lasting.health.clone(),
                 lasting.requests.clone(),
@@ -200,6 +210,7 @@ impl Generation {
                 lasting.of_internal.clone(),
             ),
             metadata,
+            app,
         }
     }
 }

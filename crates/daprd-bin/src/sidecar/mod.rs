@@ -12,6 +12,7 @@ mod generation;
 mod given;
 mod kube_store;
 mod metrics;
+mod middleware;
 mod names;
 mod notices;
 mod parts;

@@ -1,20 +1,10 @@
-//! What of the configuration and the flags has no effect.
-
-use resources::Configuration;
+//! What of the flags has no effect.
 
 use crate::flags::Flags;
 use crate::scope::SCOPE;
 
-/// Says plainly which parts of the configuration have no effect yet.
-pub(super) fn say_what_is_not_there(flags: &Flags, configuration: &Configuration) {
-    let not_there = |what: &str| {
-        tracing::warn!(target: SCOPE, "{what} is not supported by this version of daprd-rs and has no effect");
-    };
-    if !configuration.http_pipeline.handlers.is_empty()
-        || !configuration.app_http_pipeline.handlers.is_empty()
-    {
-        not_there("middleware of the configuration");
-    }
+/// Says plainly which of the flags have no effect.
+pub(super) fn say_what_is_not_there(flags: &Flags) {
     if flags
         .text("placement-host-address")
         .trim()

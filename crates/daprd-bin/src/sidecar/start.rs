@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ::middleware::Store;
 use api_http::Health;
 use internal_grpc::{Client, ClientConfig, purge_idle};
 use invoke_core::headers::Identity;
@@ -22,6 +23,7 @@ use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Given;
 use super::metrics::{self, Measuring};
+use super::middleware;
 use super::names::{advertised, reserve_internal, resolver, sweep};
 use super::notices::say_what_is_not_there;
 use super::parts::Parts;
@@ -64,7 +66,7 @@ pub(super) async fn start(
     metrics::serve(given.flags, registry, parts).await?;
     tracing::info!(target: SCOPE, "{} mode configured", given.flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", given.settings.app_id);
-    say_what_is_not_there(given.flags, &configuration);
+    say_what_is_not_there(given.flags);
 
     // What lasts, and the first generation on top of it.
     let internal = reserve_internal(given.flags, place.internal_port).await;
@@ -78,7 +80,8 @@ pub(super) async fn start(
     )
     .await;
     let resiliency = place.source.resiliency(given.settings).await;
-    let (components, endpoints) = resources(&given, &place, &configuration, measuring.start.as_ref()).await?;
+    let (components, middleware, endpoints) =
+        resources(&given, &place, &configuration, measuring.start.as_ref()).await?;
     let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&components);
     let security = place.security;
     let lasting = Lasting {
@@ -112,11 +115,13 @@ pub(super) async fn start(
         configuration,
         rules,
         components,
+        middleware,
         endpoints,
         resiliency,
     };
     let first = Generation::build(&given, &lasting, read, None);
     let metadata = Arc::clone(&first.metadata);
+    let app = first.app.clone();
 
     // The doors, then the app behind them.
     serve(&given, &lasting, &security, internal, &Current::new(first), parts).await?;
@@ -124,7 +129,7 @@ pub(super) async fn start(
     if !wait_for_app(given.settings, parts).await? {
         return Ok(());
     }
-    if let Some(app) = &lasting.app {
+    if let Some(app) = &app {
         let watched = &lasting.measuring.app;
         attend(
             given.settings,
@@ -210,22 +215,24 @@ impl Internal {
     }
 }
 
-/// Components and HTTP endpoints, with their secrets in place.
+/// Components, those of them that are middleware, and HTTP endpoints, with their secrets in place.
 async fn resources(
     given: &Given<'_>,
     place: &Place,
     configuration: &Configuration,
     counters: Option<&StartMetrics>,
-) -> Result<(Vec<Component>, Vec<HttpEndpoint>), Fatal> {
+) -> Result<(Vec<Component>, Store, Vec<HttpEndpoint>), Fatal> {
     let source = &place.source;
-    let accepted = components::accept(source.components(given.settings).await?, configuration, counters)?;
+    let mut accepted = components::accept(source.components(given.settings).await?, configuration, counters)?;
     let secrets = SecretSource {
-        stores: accepted.stores,
+        stores: std::mem::take(&mut accepted.stores),
         is_kubernetes: source.is_kubernetes(),
         allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
     };
+    let texts = middleware::Texts::of(&place.environment.namespace, &given.settings.app_id);
+    let store = middleware::load(&mut accepted, &secrets, &texts).await?;
     let endpoints = endpoints::process(source.http_endpoints(given.settings).await, &secrets);
-    Ok((accepted.components, endpoints))
+    Ok((accepted.components, store, endpoints))
 }
 
 /// Those who export spans, whatever the configuration wants of them.

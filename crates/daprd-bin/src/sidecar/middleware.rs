@@ -1,0 +1,141 @@
+//! Middleware: the components, and the two chains that a configuration makes of them.
+
+use std::sync::Arc;
+
+use ::middleware::{LoadError, Middleware, Properties, Spec, Store, Wanted};
+use invoke_core::Pipeline;
+use resources::{Component, Configuration, Resource, SecretSource};
+
+use super::components::{Accepted, failed_with, survive};
+use crate::fatal::ComponentsError;
+use crate::scope::SCOPE;
+
+/// The scope of their log lines.
+const HTTP: &str = "dapr.middleware.http";
+
+/// What stands for itself in the metadata of components.
+pub(super) struct Texts {
+    namespace: String,
+    app_id: String,
+}
+
+impl Texts {
+    pub(super) fn of(namespace: &str, app_id: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            app_id: app_id.to_owned(),
+        }
+    }
+
+    /// A value with what stands for something put in.
+    fn put_into(&self, value: &str) -> String {
+        let own = format!("{}.{}", self.namespace, self.app_id);
+        value
+            .replace("{namespace}", &own)
+            .replace("{appID}", &self.app_id)
+    }
+}
+
+/// Sets the middleware among the components up, which are then as accepted as the others.
+pub(super) async fn load(
+    accepted: &mut Accepted,
+    secrets: &SecretSource,
+    texts: &Texts,
+) -> Result<Store, ComponentsError> {
+    let mut store = Store::default();
+    for mut component in std::mem::take(&mut accepted.middleware) {
+        match one(&mut component, secrets, texts).await {
+            Ok(middleware) => {
+                tracing::info!(target: SCOPE, "Component loaded: {}", component.log_name());
+                store.put(middleware);
+                accepted.components.push(component);
+            }
+            Err(error) => survive(&component, error)?,
+        }
+    }
+    Ok(store)
+}
+
+async fn one(
+    component: &mut Component,
+    secrets: &SecretSource,
+    texts: &Texts,
+) -> Result<Middleware, ComponentsError> {
+    let mut resolved = component.clone();
+    let lost = secrets.resolve(&mut resolved, |name| std::env::var(name).ok());
+    if !lost.is_empty() {
+        // What checks callers would check something else without its secret.
+        let why = lost.join("; ");
+        return Err(failed_with(component, cause(component, &why)));
+    }
+    let items = resolved.metadata.into_iter().map(|item| {
+        let value = texts.put_into(&item.value.unwrap_or_default());
+        (item.name, value)
+    });
+    let spec = Spec {
+        name: component.head.name.clone(),
+        kind: component.kind.clone(),
+        version: component.version.clone(),
+        properties: Properties::new(items),
+    };
+    Middleware::load(spec).await.map_err(|error| {
+        let cause = cause(component, &error.to_string());
+        match (error, failed_with(component, cause)) {
+            (LoadError::Missing { .. }, ComponentsError::Init { name, cause, .. }) => {
+                ComponentsError::NotBuilt { name, cause }
+            }
+            (_, failed) => failed,
+        }
+    })
+}
+
+/// How Dapr says why.
+fn cause(component: &Component, why: &str) -> String {
+    let (name, log_name) = (&component.head.name, component.log_name());
+    format!(
+        "[CREATE_COMPONENT_FAILURE]: initialization error occurred for {log_name}: \
+         process component {name} error: {why}"
+    )
+}
+
+/// The two chains of a configuration; `None` for one without components.
+pub(super) struct Pipelines {
+    /// In front of the routes of the HTTP API.
+    pub(super) api: Option<Arc<dyn Pipeline>>,
+    /// In front of the app and of endpoints.
+    pub(super) app: Option<Arc<dyn Pipeline>>,
+}
+
+impl Pipelines {
+    pub(super) fn of(configuration: &Configuration, store: &Store) -> Self {
+        Self {
+            api: pipeline("server", "httpPipeline", &configuration.http_pipeline, store),
+            app: pipeline("app", "appHttpPipeline", &configuration.app_http_pipeline, store),
+        }
+    }
+}
+
+fn pipeline(
+    name: &str,
+    field: &str,
+    wanted: &resources::Pipeline,
+    store: &Store,
+) -> Option<Arc<dyn Pipeline>> {
+    if wanted.handlers.is_empty() {
+        return None;
+    }
+    tracing::info!(target: HTTP, "Building pipeline {name}");
+    let handlers = wanted.handlers.iter().map(|handler| Wanted {
+        name: &handler.name,
+        kind: &handler.kind,
+        version: &handler.version,
+    });
+    store.pipeline(handlers, |missing| {
+        let Wanted { name, kind, version } = missing;
+        tracing::warn!(
+            target: HTTP,
+            "{field} names {name:?} of type {kind:?} and version {version:?}: there is no such component, and calls \
+             go on without it"
+        );
+    })
+}

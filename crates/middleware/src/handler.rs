@@ -1,0 +1,80 @@
+//! What a component does with a request.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Request, Response};
+use invoke_core::Body;
+
+/// A request on its way through a chain.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: Request<Body>,
+    /// Who sent it, where there is a connection.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// What a component still does with the answer.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// Nothing.
+    Nothing,
+    /// It adds headers.
+    #[cfg(feature = "ratelimit")]
+    Add(HeaderMap),
+    /// It writes the body in capitals.
+    #[cfg(feature = "uppercase")]
+    Upper,
+}
+
+impl After {
+    pub(crate) fn apply(self, mut answer: Response<Body>) -> Response<Body> {
+        match self {
+            Self::Nothing => answer,
+            #[cfg(feature = "ratelimit")]
+            Self::Add(headers) => {
+                let mut name = None;
+                for (next, value) in headers {
+                    name = next.or(name);
+                    if let Some(name) = &name {
+                        answer.headers_mut().append(name, value);
+                    }
+                }
+                answer
+            }
+            #[cfg(feature = "uppercase")]
+            Self::Upper => answer.map(crate::uppercase::upper),
+        }
+    }
+}
+
+/// What becomes of a request: it goes on, or this is its answer.
+pub(crate) type Verdict = Result<After, Box<Response<Body>>>;
+
+/// A component that is set up.
+#[derive(Debug)]
+pub(crate) enum Handler {
+    #[cfg(feature = "uppercase")]
+    Uppercase(crate::uppercase::Uppercase),
+    #[cfg(feature = "ratelimit")]
+    RateLimit(crate::ratelimit::RateLimit),
+    #[cfg(feature = "routeralias")]
+    RouterAlias(crate::routeralias::RouterAlias),
+    #[cfg(feature = "routerchecker")]
+    RouterChecker(crate::routerchecker::RouterChecker),
+}
+
+impl Handler {
+    /// Looks at a request, changes it, or answers it.
+    pub(crate) async fn handle(&self, call: &mut Call) -> Verdict {
+        match self {
+            #[cfg(feature = "uppercase")]
+            Self::Uppercase(uppercase) => uppercase.handle(call).await,
+            #[cfg(feature = "ratelimit")]
+            Self::RateLimit(limit) => limit.handle(call),
+            #[cfg(feature = "routeralias")]
+            Self::RouterAlias(alias) => alias.handle(call),
+            #[cfg(feature = "routerchecker")]
+            Self::RouterChecker(checker) => checker.handle(call),
+        }
+    }
+}

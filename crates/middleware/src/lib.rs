@@ -1,0 +1,32 @@
+//! HTTP middleware: the components `middleware.http.*`, and the chains that a configuration makes of them.
+//!
+//! [`Middleware::load`] makes a component of its metadata, or says why not; [`Store::pipeline`] makes a chain of those
+//! that a configuration names, as an [`invoke_core::Pipeline`]: the API door has one before its routes, the channel to
+//! the app has another. A chain is immutable. It is built with a generation of the sidecar and goes with it; components
+//! whose metadata stayed the same go on in the next, with what they remember.
+//!
+//! Each component is a module and a cargo feature. One that Dapr has and that is not here is refused by its name: a
+//! sidecar that is told to check its callers does not serve without. Bodies stream through; whoever needs one as a whole
+//! has a bound. This crate knows no routes, no apps and no files.
+
+mod answer;
+mod handler;
+mod load;
+mod properties;
+#[cfg(feature = "ratelimit")]
+mod ratelimit;
+#[cfg(any(feature = "routeralias", feature = "routerchecker"))]
+mod regexp;
+#[cfg(any(feature = "ratelimit", feature = "routeralias", feature = "routerchecker"))]
+mod request;
+#[cfg(feature = "routeralias")]
+mod routeralias;
+#[cfg(feature = "routerchecker")]
+mod routerchecker;
+mod stack;
+#[cfg(feature = "uppercase")]
+mod uppercase;
+
+pub use load::{LoadError, Middleware, Spec};
+pub use properties::Properties;
+pub use stack::{Store, Wanted};

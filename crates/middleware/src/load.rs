@@ -1,0 +1,177 @@
+//! Components: from a type and metadata to something that handles requests.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::handler::Handler;
+use crate::properties::Properties;
+
+/// What a manifest says of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name.
+    pub name: String,
+    /// `spec.type`, like `middleware.http.uppercase`.
+    pub kind: String,
+    /// `spec.version`; empty for the first.
+    pub version: String,
+    /// `spec.metadata`.
+    pub properties: Properties,
+}
+
+/// Why a component cannot be used, in Dapr's words where Dapr has some.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum LoadError {
+    /// Nobody knows it.
+    #[error("HTTP middleware {kind}/{version} has not been registered")]
+    Unknown {
+        /// Its type.
+        kind: String,
+        /// Its version.
+        version: String,
+    },
+    /// Dapr has it, this program does not. Serving without it would let through what it is there to stop.
+    #[error(
+        "HTTP middleware {kind}/{version} is not part of this build of daprd-rs, and serving without it is not safe"
+    )]
+    Missing {
+        /// Its type.
+        kind: String,
+        /// Its version.
+        version: String,
+    },
+    /// Its metadata is wrong, or somebody whom it needs does not answer.
+    #[error("error creating HTTP middleware {kind}/{version}: {cause}")]
+    Create {
+        /// Its type.
+        kind: String,
+        /// Its version.
+        version: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// What Dapr has.
+const KNOWN: [&str; 10] = [
+    "bearer",
+    "oauth2",
+    "oauth2clientcredentials",
+    "opa",
+    "ratelimit",
+    "routeralias",
+    "routerchecker",
+    "sentinel",
+    "uppercase",
+    "wasm",
+];
+
+/// A component that is set up. Cloning shares it, with what it remembers.
+#[derive(Clone, Debug)]
+pub struct Middleware {
+    spec: Arc<Spec>,
+    pub(crate) handler: Arc<Handler>,
+}
+
+impl Middleware {
+    /// Sets a component up, which may take asking somebody else.
+    pub async fn load(spec: Spec) -> Result<Self, LoadError> {
+        let (kind, version) = (spec.kind.clone(), spec.version.clone());
+        let lower = kind.to_lowercase();
+        let known = lower.strip_prefix("middleware.http.");
+        let known = known.and_then(|name| KNOWN.into_iter().find(|known| *known == name));
+        let is_first = matches!(version.to_lowercase().as_str(), "" | "v0" | "v1");
+        let Some(known) = known.filter(|_| is_first) else {
+            return Err(LoadError::Unknown { kind, version });
+        };
+        match handler(known, &spec.properties).await {
+            None => Err(LoadError::Missing { kind, version }),
+            Some(Err(cause)) => Err(LoadError::Create { kind, version, cause }),
+            Some(Ok(handler)) => Ok(Self {
+                spec: Arc::new(spec),
+                handler: Arc::new(handler),
+            }),
+        }
+    }
+
+    /// What it was made of. A component of the same is as good as this one, and has forgotten everything.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+}
+
+/// Makes one of Dapr's components; `None` for one that is not part of this program.
+#[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
+async fn handler(known: &str, properties: &Properties) -> Option<Result<Handler, String>> {
+    Some(match known {
+        #[cfg(feature = "uppercase")]
+        "uppercase" => Ok(Handler::Uppercase(crate::uppercase::Uppercase::new(properties))),
+        #[cfg(feature = "ratelimit")]
+        "ratelimit" => crate::ratelimit::RateLimit::new(properties)
+            .map(Handler::RateLimit)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "routeralias")]
+        "routeralias" => crate::routeralias::RouterAlias::new(properties)
+            .map(Handler::RouterAlias)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "routerchecker")]
+        "routerchecker" => crate::routerchecker::RouterChecker::new(properties)
+            .map(Handler::RouterChecker)
+            .map_err(|error| error.to_string()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn load(kind: &str, version: &str) -> Option<String> {
+        let spec = Spec {
+            name: "a".to_owned(),
+            kind: kind.to_owned(),
+            version: version.to_owned(),
+            properties: Properties::default(),
+        };
+        Middleware::load(spec).await.err().map(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    #[cfg(feature = "uppercase")]
+    async fn types_and_versions() {
+        let unknown = |kind: &str, version: &str| {
+            Some(format!(
+                "HTTP middleware {kind}/{version} has not been registered"
+            ))
+        };
+        for (kind, version) in [
+            ("middleware.http.uppercase", ""),
+            ("middleware.http.uppercase", "v0"),
+            ("middleware.http.uppercase", "V1"),
+            ("middleware.HTTP.UpperCase", "v1"),
+        ] {
+            assert_eq!(load(kind, version).await, None, "{kind} {version}");
+        }
+        for (kind, version) in [
+            ("middleware.http.uppercase", "v2"),
+            ("middleware.http.nothing", "v1"),
+            ("middleware.http.", ""),
+            ("middleware.grpc.uppercase", "v1"),
+            ("middleware.http.uppercase ", "v1"),
+        ] {
+            assert_eq!(load(kind, version).await, unknown(kind, version));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_built_in_is_refused_by_name() {
+        for kind in ["middleware.http.wasm", "middleware.http.sentinel"] {
+            let said = load(kind, "v1").await.unwrap();
+            assert!(
+                said.contains(&format!("{kind}/v1 is not part of this build")),
+                "{said}"
+            );
+        }
+    }
+}

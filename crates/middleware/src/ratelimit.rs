@@ -1,0 +1,221 @@
+//! `middleware.http.ratelimit`: so many requests a second for each client and path.
+
+mod buckets;
+mod client;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::answer::refused;
+use crate::handler::{After, Call, Verdict};
+use crate::properties::{Duplicate, Properties};
+use crate::request;
+use buckets::{Buckets, Rate, Taken};
+
+const LIMIT: HeaderName = HeaderName::from_static("x-rate-limit-limit");
+const DURATION: HeaderName = HeaderName::from_static("x-rate-limit-duration");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-rate-limit-request-forwarded-for");
+const REMOTE: HeaderName = HeaderName::from_static("x-rate-limit-request-remote-addr");
+const BUCKET: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+
+/// The rate without one of its own, in requests a second.
+const DEFAULT: f64 = 100.0;
+
+/// Why there is no rate.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum RateError {
+    #[error(transparent)]
+    Duplicate(#[from] Duplicate),
+    #[error(
+        "1 error(s) decoding:\n\n* cannot parse 'MaxRequestsPerSecond' as float: strconv.ParseFloat: parsing {0:?}: invalid syntax"
+    )]
+    NoNumber(String),
+    #[error(
+        "1 error(s) decoding:\n\n* cannot parse 'MaxRequestsPerSecond' as float: strconv.ParseFloat: parsing {0:?}: value out of range"
+    )]
+    TooLarge(String),
+    #[error("metadata property maxRequestsPerSecond must be a positive value")]
+    NotPositive,
+}
+
+/// A limit.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    buckets: Buckets,
+    /// What every answer says.
+    limit: HeaderValue,
+    rounded: HeaderValue,
+}
+
+impl RateLimit {
+    /// `maxRequestsPerSecond` is a rate, 100 unless it is given. The bucket of a client holds the requests of a second,
+    /// and at least one.
+    pub(crate) fn new(properties: &Properties) -> Result<Self, RateError> {
+        properties.check()?;
+        let rate = match properties.get("maxRequestsPerSecond") {
+            None => DEFAULT,
+            Some("") => 0.0,
+            Some(text) => number(text)?,
+        };
+        // What is no number or has no end would be a limit of nothing, or none.
+        let rate = Rate::new(rate).ok_or(RateError::NotPositive)?;
+        Ok(Self {
+            limit: value(&format!("{:.2}", rate.per_second())),
+            rounded: value(&format!("{:.0}", rate.per_second().round())),
+            buckets: Buckets::new(rate),
+        })
+    }
+
+    pub(crate) fn handle(&self, call: &mut Call) -> Verdict {
+        if client::of(call.request.headers(), call.peer).is_empty() {
+            let nobody = HeaderValue::from_static("0.0.0.0");
+            call.request.headers_mut().insert(client::FORWARDED_FOR, nobody);
+        }
+        let client = client::of(call.request.headers(), call.peer);
+        let taken = self
+            .buckets
+            .take((&*client, &*request::path(&call.request)), Instant::now());
+        let headers = self.headers(call, taken);
+        if let Taken::Left(_) = taken {
+            return Ok(After::Add(headers));
+        }
+        let answer = refused(
+            StatusCode::TOO_MANY_REQUESTS,
+            "You have reached maximum request limit.",
+        );
+        Err(Box::new(After::Add(headers).apply(answer)))
+    }
+
+    fn headers(&self, call: &Call, taken: Taken) -> HeaderMap {
+        let left = match taken {
+            Taken::Left(left) => left,
+            Taken::Nothing => 0,
+        };
+        let mut headers = HeaderMap::with_capacity(7);
+        headers.insert(LIMIT, self.limit.clone());
+        headers.insert(DURATION, HeaderValue::from_static("1"));
+        let forwarded = call.request.headers().get(client::FORWARDED_FOR);
+        if let Some(forwarded) = forwarded.filter(|value| !value.as_bytes().trim_ascii().is_empty()) {
+            headers.insert(FORWARDED_FOR, forwarded.clone());
+        }
+        let peer = call.peer.map(|peer| value(&peer.to_string()));
+        headers.insert(REMOTE, peer.unwrap_or(HeaderValue::from_static("")));
+        headers.insert(BUCKET, self.rounded.clone());
+        headers.insert(RESET, HeaderValue::from_static("1"));
+        headers.insert(REMAINING, left.into());
+        headers
+    }
+}
+
+/// A number as Go reads it: underscores may stand between digits.
+fn number(text: &str) -> Result<f64, RateError> {
+    let (bytes, mut digits) = (text.as_bytes(), text.to_owned());
+    let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let stands_between =
+        |at: usize| bytes[at] != b'_' || (is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)));
+    if (0..bytes.len()).all(stands_between) {
+        digits.retain(|character| character != '_');
+    }
+    match digits.parse() {
+        Ok(number) if f64::is_infinite(number) && is_digit(text.find(|c: char| c.is_ascii_digit())) => {
+            Err(RateError::TooLarge(text.to_owned()))
+        }
+        Ok(number) => Ok(number),
+        Err(_) => Err(RateError::NoNumber(text.to_owned())),
+    }
+}
+
+fn value(text: &str) -> HeaderValue {
+    // Digits, dots and colons may all stand in a header.
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use invoke_core::Body;
+
+    use super::*;
+
+    fn of(rate: &str) -> Result<RateLimit, RateError> {
+        let name = "MAXrequestsPerSecond".to_owned();
+        RateLimit::new(&Properties::new([(name, rate.to_owned())]))
+    }
+
+    fn call(path: &str, headers: &[(&'static str, &'static str)]) -> Call {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Call {
+            request: request.body(Body::empty()).unwrap(),
+            peer: Some("127.0.0.1:7".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for rate in ["0", "-1", "", "NaN", "inf", "-inf"] {
+            assert_eq!(of(rate).unwrap_err(), RateError::NotPositive, "{rate}");
+        }
+        assert_eq!(of("1e999").unwrap_err(), RateError::TooLarge("1e999".to_owned()));
+        for rate in ["abc", "1,5", " 1", "1 ", "_1", "1_", "1__0", "1_.5"] {
+            assert_eq!(of(rate).unwrap_err(), RateError::NoNumber(rate.to_owned()));
+        }
+        for (rate, limit, rounded) in [
+            ("2.5", "2.50", "3"),
+            ("1e3", "1000.00", "1000"),
+            ("0.4", "0.40", "0"),
+            ("1_0", "10.00", "10"),
+        ] {
+            let limited = of(rate).unwrap();
+            assert_eq!(
+                (&limited.limit, &limited.rounded),
+                (&value(limit), &value(rounded))
+            );
+        }
+        assert_eq!(RateLimit::new(&Properties::default()).unwrap().limit, "100.00");
+    }
+
+    #[test]
+    fn answers_say_what_is_left() {
+        let limit = of("2").unwrap();
+        for (left, passes) in [("1", true), ("0", true), ("0", false)] {
+            let verdict = limit.handle(&mut call("/a", &[]));
+            assert_eq!(verdict.is_ok(), passes);
+            let headers = match verdict {
+                Ok(After::Add(headers)) => headers,
+                Ok(other) => panic!("{other:?}"),
+                Err(answer) => {
+                    assert_eq!(answer.status(), 429);
+                    answer.headers().clone()
+                }
+            };
+            assert_eq!(headers[REMAINING], left);
+            assert_eq!(headers[REMOTE], "127.0.0.1:7");
+            assert!(!headers.contains_key(FORWARDED_FOR));
+        }
+        assert!(
+            limit.handle(&mut call("/b", &[])).is_ok(),
+            "each path has its own"
+        );
+        let other = [("x-forwarded-for", "1.2.3.4")];
+        assert!(
+            limit.handle(&mut call("/a", &other)).is_ok(),
+            "so has each client"
+        );
+    }
+
+    #[test]
+    fn a_call_of_nobody_has_an_address() {
+        let limit = of("1").unwrap();
+        let mut call = call("/a", &[]);
+        call.peer = None;
+        assert!(limit.handle(&mut call).is_ok());
+        assert_eq!(call.request.headers()["x-forwarded-for"], "0.0.0.0");
+        assert!(limit.handle(&mut call).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! Chains of components.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use invoke_core::Body;
+use invoke_core::pipeline::{Entered, Leave, Pipeline};
+
+use crate::handler::{After, Call, Handler};
+use crate::load::Middleware;
+
+/// A component as a pipeline of the configuration names it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The name of the component.
+    pub name: &'a str,
+    /// Its type, exactly as the component has it.
+    pub kind: &'a str,
+    /// Its version; none means `v1`.
+    pub version: &'a str,
+}
+
+/// The components that are set up.
+#[derive(Clone, Debug, Default)]
+pub struct Store(Vec<Middleware>);
+
+impl Store {
+    /// Takes a component in; it replaces one of the same name.
+    pub fn put(&mut self, middleware: Middleware) {
+        self.0.retain(|known| known.spec().name != middleware.spec().name);
+        self.0.push(middleware);
+    }
+
+    /// The component of a name.
+    pub fn get(&self, name: &str) -> Option<&Middleware> {
+        self.0.iter().find(|known| known.spec().name == name)
+    }
+
+    /// The chain of the components that are named, the first outermost; `None` if there is none of them. What is named
+    /// and not there is left out, as in Dapr, and told.
+    pub fn pipeline<'a>(
+        &self,
+        wanted: impl IntoIterator<Item = Wanted<'a>>,
+        mut missing: impl FnMut(Wanted<'a>),
+    ) -> Option<Arc<dyn Pipeline>> {
+        let mut handlers = Vec::new();
+        for wanted in wanted {
+            match self.get(wanted.name).filter(|known| is_meant(wanted, known)) {
+                Some(middleware) => handlers.push(Arc::clone(&middleware.handler)),
+                None => missing(wanted),
+            }
+        }
+        if handlers.is_empty() {
+            return None;
+        }
+        Some(Arc::new(Stack(handlers.into())))
+    }
+}
+
+fn is_meant(wanted: Wanted<'_>, middleware: &Middleware) -> bool {
+    let or_first = |version| if version == "" { "v1" } else { version };
+    let spec = middleware.spec();
+    wanted.kind == spec.kind && or_first(wanted.version) == or_first(&spec.version)
+}
+
+/// A chain.
+#[derive(Debug)]
+struct Stack(Box<[Arc<Handler>]>);
+
+impl Pipeline for Stack {
+    fn enter<'a>(
+        &'a self,
+        request: Request<Body>,
+        peer: Option<SocketAddr>,
+    ) -> Pin<Box<dyn Future<Output = Entered> + Send + 'a>> {
+        Box::pin(async move {
+            let mut call = Call { request, peer };
+            // Of the outermost first; nothing is kept of those that leave the answer alone.
+            let mut then = Vec::new();
+            for handler in &self.0 {
+                match handler.handle(&mut call).await {
+                    Ok(After::Nothing) => {}
+                    Ok(after) => then.push(after),
+                    Err(answer) => return Entered::Answered(leave(then, *answer)),
+                }
+            }
+            let after = if then.is_empty() {
+                Leave::default()
+            } else {
+                Leave::with(|answer| leave(then, answer))
+            };
+            Entered::Passed(call.request, after)
+        })
+    }
+}
+
+/// The answer as it comes out of the chain: the innermost component has it first.
+fn leave(then: Vec<After>, answer: Response<Body>) -> Response<Body> {
+    then.into_iter()
+        .rev()
+        .fold(answer, |answer, after| after.apply(answer))
+}
