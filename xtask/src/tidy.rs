@@ -57,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("invoke-codec", &["dapr-proto", "invoke-core"]),
     ("invoke-core", &[]),
     ("lifecycle", &[]),
-    ("middleware", &["invoke-core", "lifecycle", "transport"]),
+    ("middleware", &["invoke-core", "transport"]),
     ("name-resolution", &["invoke-core", "lifecycle"]),
     (
         "operator",

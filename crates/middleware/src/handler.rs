@@ -72,7 +72,10 @@ impl Handler {
             #[cfg(feature = "ratelimit")]
             Self::RateLimit(limit) => limit.handle(call),
             #[cfg(feature = "routeralias")]
-            Self::RouterAlias(alias) => alias.handle(call),
+            Self::RouterAlias(alias) => {
+                alias.handle(call);
+                Ok(After::Nothing)
+            }
             #[cfg(feature = "routerchecker")]
             Self::RouterChecker(checker) => checker.handle(call),
         }

@@ -10,7 +10,10 @@ const SIZE: usize = 1 << 20;
 
 /// Compiles an expression; the error begins as Go's does.
 pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(&translated(pattern))
+    let translated = translated(pattern).map_err(|Nested(operators)| {
+        format!("error parsing regexp: invalid nested repetition operator: `{operators}`")
+    })?;
+    let built = RegexBuilder::new(&translated)
         .size_limit(SIZE)
         .octal(true)
         .build();
@@ -22,15 +25,32 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     })
 }
 
-fn translated(pattern: &str) -> String {
+/// Operators of repetition that follow each other, which is an error in Go.
+struct Nested(String);
+
+fn translated(pattern: &str) -> Result<String, Nested> {
     let mut out = String::with_capacity(pattern.len() + 8);
     let mut rest = pattern;
     // Where a class begins its first `]` stands for itself.
     let mut class: Option<bool> = None;
+    // The operator of repetition that ends here.
+    let mut last = "";
     while let Some(character) = rest.chars().next() {
         let mut taken = character.len_utf8();
         let is_first = class == Some(true) && character != '^';
+        if let (Some(length), None) = (repetition(rest), class) {
+            if !last.is_empty() {
+                return Err(Nested(format!("{last}{}", &rest[..length])));
+            }
+            last = &rest[..length];
+            out.push_str(last);
+            rest = &rest[length..];
+            continue;
+        }
+        last = "";
         match (character, class) {
+            // No number of times: it stands for itself.
+            ('{', None) => out.push_str("\\{"),
             ('\\', _) => taken += escape(&rest[1..], class.is_some(), &mut out),
             ('[', None) => {
                 out.push('[');
@@ -59,7 +79,25 @@ fn translated(pattern: &str) -> String {
         }
         rest = &rest[taken..];
     }
-    out
+    Ok(out)
+}
+
+/// How long the operator of repetition is that a text begins with, the question mark of the lazy ones included.
+fn repetition(text: &str) -> Option<usize> {
+    let length = match text.as_bytes().first()? {
+        b'*' | b'+' | b'?' => 1,
+        b'{' => {
+            let (counts, _) = text[1..].split_once('}')?;
+            let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
+            let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+            if least.is_empty() || !are_digits(least) || !are_digits(most) {
+                return None;
+            }
+            counts.len() + 2
+        }
+        _ => return None,
+    };
+    Some(length + usize::from(text[length..].starts_with('?')))
 }
 
 /// `[:alpha:]` in a class.
@@ -130,6 +168,13 @@ mod tests {
             (r"(?i)ABC", "abc", true),
             (r"^.$", "é", true),
             (r"\101", "A", true),
+            (r"^a{$", "a{", true),
+            (r"^a{,2}$", "a{,2}", true),
+            (r"^a{2}$", "aa", true),
+            (r"^a{1,}?$", "aa", true),
+            (r"^(?:a?)??$", "a", true),
+            (r"^[*+]+$", "*+", true),
+            (r"^\*\*$", "**", true),
         ] {
             let regex = compile(pattern).unwrap();
             assert_eq!(regex.is_match(text.as_bytes()), wanted, "{pattern} {text}");
@@ -138,7 +183,16 @@ mod tests {
 
     #[test]
     fn what_is_none() {
-        for pattern in ["(", "[", r"\", "(?P<n", "a{2000000}", "(?=a)"] {
+        for (pattern, operators) in [
+            ("a**", "**"),
+            ("a+*b", "+*"),
+            ("a{2}{3}", "{2}{3}"),
+            ("a???", "???"),
+        ] {
+            let wanted = format!("error parsing regexp: invalid nested repetition operator: `{operators}`");
+            assert_eq!(compile(pattern).unwrap_err(), wanted);
+        }
+        for pattern in ["(", "[", r"\", "(?P<n", "a{2000000}", "(?=a)", "*a", "(?P<n"] {
             let said = compile(pattern).unwrap_err();
             assert!(said.starts_with("error parsing regexp: "), "{said}");
             assert!(said.ends_with(&format!(": `{pattern}`")), "{said}");

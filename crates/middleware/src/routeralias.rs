@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use thiserror::Error;
 
-use crate::handler::{After, Call, Verdict};
+use crate::handler::Call;
 use crate::properties::Properties;
 use crate::{regexp, request};
 
@@ -75,13 +75,12 @@ impl RouterAlias {
         Ok(Self(aliases))
     }
 
-    pub(crate) fn handle(&self, call: &mut Call) -> Verdict {
+    pub(crate) fn handle(&self, call: &mut Call) {
         if let Some((path, query)) = self.rewritten(&call.request)
             && !request::rewrite(&mut call.request, path.as_bytes(), query.as_deref())
         {
             tracing::warn!(target: "dapr.contrib", "a path stays as it is: its alias is too long");
         }
-        Ok(After::Nothing)
     }
 
     /// The path that the path of a request stands for, and the query if it changes.

@@ -61,7 +61,7 @@ impl Store {
 }
 
 fn is_meant(wanted: Wanted<'_>, middleware: &Middleware) -> bool {
-    let or_first = |version| if version == "" { "v1" } else { version };
+    let or_first = |version| if str::is_empty(version) { "v1" } else { version };
     let spec = middleware.spec();
     wanted.kind == spec.kind && or_first(wanted.version) == or_first(&spec.version)
 }

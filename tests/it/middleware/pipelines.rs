@@ -242,3 +242,37 @@ async fn a_grpc_app_has_no_pipeline() {
     let (status, _) = post(sidecar.invoke_url("me", "a"), "hello").await;
     assert_eq!(status, 200);
 }
+
+/// The blocks of YAML on the page of the documentation.
+fn blocks_of_the_page() -> Vec<&'static str> {
+    let page = include_str!("../../../docs/src/middleware.md");
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_example_of_the_documentation_does_what_it_says() {
+    let app = HttpApp::echo(Protocol::Http).await;
+    let (configurations, components): (Vec<_>, Vec<_>) = blocks_of_the_page()
+        .into_iter()
+        .partition(|block| block.contains("kind: Configuration"));
+    assert_eq!((configurations.len(), components.len()), (1, 4));
+    let spec = configurations[0].split_once("spec:\n").unwrap().1;
+    let stage = Stage {
+        mesh: Mesh::with_configuration(spec),
+    };
+    let folder = stage.mesh.folder().join("resources");
+    std::fs::create_dir(&folder).unwrap();
+    for (index, component) in components.iter().enumerate() {
+        std::fs::write(folder.join(format!("{index}.yaml")), component).unwrap();
+    }
+    let sidecar = started(stage.sidecar("shop").app_port(app.port)).await;
+    let (status, echo) = post(sidecar.url("/orders/7"), "hello").await;
+    assert_eq!(status, 200, "{echo}");
+    assert_eq!(field(&echo, "target"), "/order?id=7");
+    assert_eq!(field(&echo, "body"), "HELLO");
+    let (status, text) = post(sidecar.invoke_url("shop", "others"), "hello").await;
+    assert_eq!((status, text.as_str()), (400, "invalid router"));
+    let answer = reqwest::get(sidecar.url("/v1.0/healthz")).await.unwrap();
+    assert_eq!(answer.headers()["ratelimit-limit"], "50");
+}

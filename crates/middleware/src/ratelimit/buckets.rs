@@ -54,7 +54,7 @@ struct Bucket {
 pub(super) struct Buckets {
     rate: Rate,
     hasher: RandomState,
-    parts: [Mutex<LruCache<u64, Bucket>>; PARTS],
+    parts: Box<[Mutex<LruCache<u64, Bucket>>]>,
 }
 
 impl Buckets {
@@ -62,7 +62,7 @@ impl Buckets {
         Self {
             rate,
             hasher: RandomState::new(),
-            parts: std::array::from_fn(|_| Mutex::new(LruCache::new(CAPACITY))),
+            parts: (0..PARTS).map(|_| Mutex::new(LruCache::new(CAPACITY))).collect(),
         }
     }
 
