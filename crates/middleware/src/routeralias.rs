@@ -41,8 +41,8 @@ impl RouterAlias {
     pub(crate) fn new(properties: &Properties) -> Result<Self, RoutesError> {
         let routes = properties.get("routes").unwrap_or_default();
         let routes = if properties.iter().count() == 1 && !routes.is_empty() {
-            let decoded: Routes =
-                serde_saphyr::from_str(routes).map_err(|error| RoutesError::Decode(error.to_string()))?;
+            let decoded: Routes = serde_saphyr::from_str(routes)
+                .map_err(|error| RoutesError::Decode(first_line(&error.to_string())))?;
             decoded.0
         } else {
             let mut listed = Vec::new();
@@ -169,6 +169,12 @@ fn braces(text: &str) -> Result<Option<(&str, &str, &str)>, &'static str> {
         return Err("its braces are not balanced");
     }
     Ok(None)
+}
+
+/// What an error says before it shows the text, which the log has no room for.
+fn first_line(said: &str) -> String {
+    let line = said.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 /// A map in its own order, since the first route that matches counts.
