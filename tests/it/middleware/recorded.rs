@@ -129,8 +129,12 @@ async fn play(setup: &Value) -> (usize, String) {
         };
     }
     let sidecar = started(sidecar).await;
-    if setup["sees_configuration"] != true {
-        seen.lock().unwrap().clear();
+    let at_start = std::mem::take(&mut *seen.lock().unwrap());
+    if setup["sees_configuration"] == true {
+        assert_eq!(
+            at_start[0][1], "/own/config",
+            "the question of the sidecar itself"
+        );
     }
     let mut report = String::new();
     let calls = setup["calls"].as_array().unwrap();
