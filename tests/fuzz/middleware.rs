@@ -11,7 +11,9 @@ use fuzz::{Near, sentence};
 use http::{HeaderValue, Request};
 use http_body_util::BodyExt;
 use invoke_core::{Body, Entered};
-use middleware::{Middleware, Properties, Spec, Store, Wanted};
+use lifecycle::Tasks;
+use middleware::{Middleware, Properties, Spec, Store, Wanted, Web};
+use transport::client::Proxies;
 
 const PATTERNS: [&str; 32] = [
     "/",
@@ -57,8 +59,9 @@ async fn through(kind: &str, name: &str, value: &str, request: Request<Body>) ->
         version: String::new(),
         properties: Properties::new([(name.to_owned(), value.to_owned())]),
     };
+    let web = Web::new(Proxies::default(), Tasks::new());
     let mut store = Store::default();
-    store.put(Middleware::load(spec).await.ok()?);
+    store.put(Middleware::load(spec, &web).await.ok()?);
     let wanted = Wanted {
         name: "a",
         kind: &kind,

@@ -57,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("invoke-codec", &["dapr-proto", "invoke-core"]),
     ("invoke-core", &[]),
     ("lifecycle", &[]),
-    ("middleware", &["invoke-core", "transport"]),
+    ("middleware", &["invoke-core", "lifecycle", "transport"]),
     ("name-resolution", &["invoke-core", "lifecycle"]),
     (
         "operator",

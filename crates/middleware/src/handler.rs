@@ -55,6 +55,8 @@ pub(crate) type Verdict = Result<After, Box<Response<Body>>>;
 pub(crate) enum Handler {
     #[cfg(feature = "uppercase")]
     Uppercase(crate::uppercase::Uppercase),
+    #[cfg(feature = "bearer")]
+    Bearer(crate::bearer::Bearer),
     #[cfg(feature = "ratelimit")]
     RateLimit(crate::ratelimit::RateLimit),
     #[cfg(feature = "routeralias")]
@@ -69,6 +71,8 @@ impl Handler {
         match self {
             #[cfg(feature = "uppercase")]
             Self::Uppercase(uppercase) => uppercase.handle(call).await,
+            #[cfg(feature = "bearer")]
+            Self::Bearer(bearer) => bearer.handle(call),
             #[cfg(feature = "ratelimit")]
             Self::RateLimit(limit) => limit.handle(call),
             #[cfg(feature = "routeralias")]

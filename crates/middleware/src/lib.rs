@@ -10,6 +10,8 @@
 //! has a bound. This crate knows no routes, no apps and no files.
 
 mod answer;
+#[cfg(feature = "bearer")]
+mod bearer;
 mod handler;
 mod load;
 mod properties;
@@ -26,7 +28,9 @@ mod routerchecker;
 mod stack;
 #[cfg(feature = "uppercase")]
 mod uppercase;
+mod web;
 
 pub use load::{LoadError, Middleware, Spec};
 pub use properties::Properties;
 pub use stack::{Store, Wanted};
+pub use web::Web;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::handler::Handler;
 use crate::properties::Properties;
+use crate::web::Web;
 
 /// What a manifest says of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub struct Middleware {
 
 impl Middleware {
     /// Sets a component up, which may take asking somebody else.
-    pub async fn load(spec: Spec) -> Result<Self, LoadError> {
+    pub async fn load(spec: Spec, web: &Web) -> Result<Self, LoadError> {
         let (kind, version) = (spec.kind.clone(), spec.version.clone());
         let lower = kind.to_lowercase();
         let known = lower.strip_prefix("middleware.http.");
@@ -85,7 +86,7 @@ impl Middleware {
         let Some(known) = known.filter(|_| is_first) else {
             return Err(LoadError::Unknown { kind, version });
         };
-        match handler(known, &spec.properties).await {
+        match handler(known, &spec.properties, web).await {
             None => Err(LoadError::Missing { kind, version }),
             Some(Err(cause)) => Err(LoadError::Create { kind, version, cause }),
             Some(Ok(handler)) => Ok(Self {
@@ -103,8 +104,15 @@ impl Middleware {
 
 /// Makes one of Dapr's components; `None` for one that is not part of this program.
 #[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
-async fn handler(known: &str, properties: &Properties) -> Option<Result<Handler, String>> {
+async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
+    #[cfg(not(feature = "bearer"))]
+    let _ = web;
     Some(match known {
+        #[cfg(feature = "bearer")]
+        "bearer" => crate::bearer::Bearer::new(properties, web)
+            .await
+            .map(Handler::Bearer)
+            .map_err(|error| error.to_string()),
         #[cfg(feature = "uppercase")]
         "uppercase" => Ok(Handler::Uppercase(crate::uppercase::Uppercase::new(properties))),
         #[cfg(feature = "ratelimit")]
@@ -134,7 +142,11 @@ mod tests {
             version: version.to_owned(),
             properties: Properties::default(),
         };
-        Middleware::load(spec).await.err().map(|error| error.to_string())
+        let web = Web::new(transport::client::Proxies::default(), lifecycle::Tasks::new());
+        Middleware::load(spec, &web)
+            .await
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[tokio::test]

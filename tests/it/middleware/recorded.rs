@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use http_body_util::BodyExt;
 use integration_tests::{HttpApp, Mesh, Protocol, RawClient, text};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -15,7 +16,7 @@ use super::{Stage, pipelines, started};
 const RECORDED: &str = include_str!("../data/middleware.jsonl");
 
 /// Where this sidecar is meant to differ: the set-up, the path, the status, and what the app sees instead.
-const DIFFERENCES: [(&str, &str, u64, Option<&str>); 3] = [
+const DIFFERENCES: [(&str, &str, u64, Option<&str>); 8] = [
     // Dapr sets a field that its own client refuses: every variable in front of an app is an error.
     (
         "routeralias app",
@@ -31,6 +32,18 @@ const DIFFERENCES: [(&str, &str, u64, Option<&str>); 3] = [
     ),
     // Dapr sends a request line that is none.
     ("routeralias app", "/v1.0/invoke/me/method/rel", 200, Some("/rel")),
+    // A token that says when it ends has ended.
+    ("bearer tokens", "/v1.0/invoke/me/method/exp-0", 401, None),
+    ("bearer tokens", "/v1.0/invoke/me/method/exp-iso", 401, None),
+    // RFC 7515: what must be understood must be understood, and there is one way to write it.
+    ("bearer tokens", "/v1.0/invoke/me/method/crit", 401, None),
+    ("bearer tokens", "/v1.0/invoke/me/method/padded", 401, None),
+    (
+        "bearer tokens",
+        "/v1.0/invoke/me/method/signature-std-alphabet",
+        401,
+        None,
+    ),
 ];
 
 /// Set-ups that are refused: there a limit is none, or a limit of nothing.
@@ -41,10 +54,13 @@ async fn components_do_what_they_did_for_dapr() {
     let room = Arc::new(Semaphore::new(4));
     let mut running = JoinSet::new();
     for line in RECORDED.lines() {
-        let (setup, room) = (serde_json::from_str::<Value>(line).unwrap(), Arc::clone(&room));
+        let room = Arc::clone(&room);
         running.spawn(async move {
             let _room = room.acquire().await.unwrap();
-            play(&setup).await
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let base = format!("http://{}", listener.local_addr().unwrap());
+            let setup: Value = serde_json::from_str(&line.replace("{base}", &base)).unwrap();
+            play(listener, &setup).await
         });
     }
     let results = running.join_all().await;
@@ -59,13 +75,21 @@ async fn components_do_what_they_did_for_dapr() {
 
 type Seen = Arc<Mutex<Vec<Value>>>;
 
-/// The app of the recording.
-async fn app(seen: Seen, sees_configuration: bool) -> HttpApp {
-    HttpApp::start(Protocol::Http, move |request| {
-        let seen = Arc::clone(&seen);
+/// The app of the recording, which is the issuer of tokens, too: `files` are what it has.
+fn app(listener: TcpListener, seen: Seen, files: Value, sees_configuration: bool) -> HttpApp {
+    let files = Arc::new(files);
+    HttpApp::start_on(listener, Protocol::Http, move |request| {
+        let (seen, files) = (Arc::clone(&seen), Arc::clone(&files));
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
+            if let Some(file) = files.get(parts.uri.path()) {
+                let status = file["status"].as_u64().unwrap_or(200);
+                return text(
+                    u16::try_from(status).unwrap(),
+                    file["body"].as_str().unwrap().to_owned(),
+                );
+            }
             if matches!(parts.uri.path(), "/dapr/config" | "/dapr/subscribe") && !sees_configuration {
                 return text(404, "");
             }
@@ -86,7 +110,6 @@ async fn app(seen: Seen, sees_configuration: bool) -> HttpApp {
             answer
         }
     })
-    .await
 }
 
 fn headers(headers: &http::HeaderMap, is_wanted: impl Fn(&str) -> bool) -> Vec<[String; 2]> {
@@ -98,10 +121,16 @@ fn headers(headers: &http::HeaderMap, is_wanted: impl Fn(&str) -> bool) -> Vec<[
 }
 
 /// How many calls of a set-up were made, and what was not as it should be.
-async fn play(setup: &Value) -> (usize, String) {
+async fn play(listener: TcpListener, setup: &Value) -> (usize, String) {
     let name = setup["name"].as_str().unwrap();
     let seen = Seen::default();
-    let app = app(Arc::clone(&seen), setup["sees_configuration"] == true).await;
+    let sees_configuration = setup["sees_configuration"] == true;
+    let app = app(
+        listener,
+        Arc::clone(&seen),
+        setup["files"].clone(),
+        sees_configuration,
+    );
     let stage = Stage {
         mesh: Mesh::with_configuration(&pipelines(&setup["http"], &setup["app"])),
     };
@@ -154,7 +183,15 @@ async fn play(setup: &Value) -> (usize, String) {
         if let Some((.., status, target)) = differs {
             let plain = json!([["content-type", "text/plain"], ["x-app", "Here"]]);
             let saw = target.map(|target| json!(["GET", target, [], ""]));
-            wanted = json!([status, plain, "echo:", saw.into_iter().collect::<Vec<_>>()]);
+            wanted = match status {
+                401 => json!([
+                    401,
+                    [["content-type", "text/plain; charset=utf-8"]],
+                    "Unauthorized",
+                    []
+                ]),
+                _ => json!([status, plain, "echo:", saw.into_iter().collect::<Vec<_>>()]),
+            };
         }
         let found = json!([got.0, got.1, got.2, saw]);
         if found != wanted {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::middleware::{LoadError, Middleware, Properties, Spec, Store, Wanted};
+use ::middleware::{LoadError, Middleware, Properties, Spec, Store, Wanted, Web};
 use invoke_core::Pipeline;
 use resources::{Component, Configuration, Resource, SecretSource};
 
@@ -41,10 +41,11 @@ pub(super) async fn load(
     accepted: &mut Accepted,
     secrets: &SecretSource,
     texts: &Texts,
+    web: &Web,
 ) -> Result<Store, ComponentsError> {
     let mut store = Store::default();
     for mut component in std::mem::take(&mut accepted.middleware) {
-        match one(&mut component, secrets, texts).await {
+        match one(&mut component, secrets, texts, web).await {
             Ok(middleware) => {
                 tracing::info!(target: SCOPE, "Component loaded: {}", component.log_name());
                 store.put(middleware);
@@ -60,6 +61,7 @@ async fn one(
     component: &mut Component,
     secrets: &SecretSource,
     texts: &Texts,
+    web: &Web,
 ) -> Result<Middleware, ComponentsError> {
     let mut resolved = component.clone();
     let lost = secrets.resolve(&mut resolved, |name| std::env::var(name).ok());
@@ -78,7 +80,7 @@ async fn one(
         version: component.version.clone(),
         properties: Properties::new(items),
     };
-    Middleware::load(spec).await.map_err(|error| {
+    Middleware::load(spec, web).await.map_err(|error| {
         let cause = cause(component, &error.to_string());
         match (error, failed_with(component, cause)) {
             (LoadError::Missing { .. }, ComponentsError::Init { name, cause, .. }) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ::middleware::Store;
+use ::middleware::{Store, Web};
 use api_http::Health;
 use internal_grpc::{Client, ClientConfig, purge_idle};
 use invoke_core::headers::Identity;
@@ -80,8 +80,14 @@ pub(super) async fn start(
     )
     .await;
     let resiliency = place.source.resiliency(given.settings).await;
-    let (components, middleware, endpoints) =
-        resources(&given, &place, &configuration, measuring.start.as_ref()).await?;
+    let (components, middleware, endpoints) = resources(
+        &given,
+        &place,
+        &configuration,
+        measuring.start.as_ref(),
+        &web(parts),
+    )
+    .await?;
     let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&components);
     let security = place.security;
     let lasting = Lasting {
@@ -215,12 +221,19 @@ impl Internal {
     }
 }
 
+/// The way to servers that middleware asks.
+fn web(parts: &Parts) -> Web {
+    let (proxies, _) = Proxies::of(|name| std::env::var(name).ok());
+    Web::new(proxies, parts.connections.clone())
+}
+
 /// Components, those of them that are middleware, and HTTP endpoints, with their secrets in place.
 async fn resources(
     given: &Given<'_>,
     place: &Place,
     configuration: &Configuration,
     counters: Option<&StartMetrics>,
+    web: &Web,
 ) -> Result<(Vec<Component>, Store, Vec<HttpEndpoint>), Fatal> {
     let source = &place.source;
     let mut accepted = components::accept(source.components(given.settings).await?, configuration, counters)?;
@@ -230,7 +243,7 @@ async fn resources(
         allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
     };
     let texts = middleware::Texts::of(&place.environment.namespace, &given.settings.app_id);
-    let store = middleware::load(&mut accepted, &secrets, &texts).await?;
+    let store = middleware::load(&mut accepted, &secrets, &texts, web).await?;
     let endpoints = endpoints::process(source.http_endpoints(given.settings).await, &secrets);
     Ok((accepted.components, store, endpoints))
 }
