@@ -2,8 +2,8 @@
 //!
 //! [`Middleware::load`] makes a component of its metadata, or says why not; [`Store::pipeline`] makes a chain of those
 //! that a configuration names, as an [`invoke_core::Pipeline`]: the API door has one before its routes, the channel to
-//! the app has another. A chain is immutable. It is built with a generation of the sidecar and goes with it; components
-//! whose metadata stayed the same go on in the next, with what they remember.
+//! the app has another. A chain is immutable. It is built with a generation of the sidecar and goes with it; a component
+//! whose [`Spec`] is the same in the next may go on there, with what it remembers.
 //!
 //! Each component is a module and a cargo feature. One that Dapr has and that is not here is refused by its name: a
 //! sidecar that is told to check its callers does not serve without. Bodies stream through; whoever needs one as a whole

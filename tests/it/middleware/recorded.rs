@@ -215,7 +215,11 @@ async fn exchange(port: u16, call: &Value) -> (u16, Vec<[String; 2]>, String) {
         write!(request, "Content-Length: {}\r\n", body.len()).unwrap();
     }
     client.send(format!("{request}\r\n{body}")).await;
-    let answer = client.receive().await.unwrap();
+    // That to a HEAD says how long it would be, and ends with its head.
+    let answer = match method {
+        "HEAD" => client.receive_head().await.unwrap(),
+        _ => client.receive().await.unwrap(),
+    };
     let mut headers: Vec<[String; 2]> = answer
         .headers
         .iter()
