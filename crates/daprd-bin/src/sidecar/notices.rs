@@ -1,7 +1,6 @@
 //! What of the flags has no effect.
 
 use crate::flags::Flags;
-use crate::scope::SCOPE;
 
 /// Says plainly which of the flags have no effect.
 pub(super) fn say_what_is_not_there(flags: &Flags) {
