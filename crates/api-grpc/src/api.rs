@@ -285,7 +285,12 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                     app_id: inner.metadata.app_id(),
                     namespace: inner.metadata.namespace(),
                 };
-                Ok(out_of_scope::answer(method, &message, asked)?)
+                let answered = out_of_scope::answer(method, &message, asked);
+                Ok(answered.map_err(|mut status| {
+                    let why = inner.metadata.why_not(&out_of_scope::name(&message));
+                    status.message.extend(why);
+                    status
+                })?)
             }
             _ => Err(status::malformed(path).into()),
         }

@@ -160,6 +160,11 @@ pub(crate) fn is_stream(method: &str) -> bool {
     )
 }
 
+/// The component that a request names.
+pub(crate) fn name(request: &Bytes) -> String {
+    field_text(request, 1)
+}
+
 /// Whose sidecar answers; some details tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
