@@ -9,11 +9,11 @@ use std::sync::Arc;
 use access_control::Policy;
 use api_core::{ApiLists, Metadata};
 use api_http::{Api, Health, PublicApi};
-use app_channel::{App, External};
+use app_channel::{App, External, Watched};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
 use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
-use lifecycle::{ShutdownRequests, Tasks};
+use lifecycle::{Current, ShutdownRequests, Tasks};
 use reflection::Reflection;
 use resiliency::Policies;
 use resources::{Component, Configuration, HttpEndpoint, Resiliency};
@@ -57,11 +57,14 @@ pub(super) struct Lasting {
     pub(super) connections: Tasks,
     pub(super) of_api: Reflection,
     pub(super) of_internal: Reflection,
-    /// Whoever measures. Counters go on from one generation to the next.
-    pub(super) measuring: Measuring,
+    /// Whoever measures. Counters go on from one generation to the next, unless what is measured changes.
+    pub(super) measuring: Current<Measuring>,
+    /// Whoever is told of the calls of the app and of external endpoints.
+    pub(super) watched: Watched,
 }
 
 /// The rules of a configuration, compiled. What looks like a mistake in them is in the log.
+#[derive(Clone)]
 pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
@@ -87,6 +90,8 @@ pub(super) struct Read {
     pub(super) components: Vec<Component>,
     pub(super) endpoints: Vec<HttpEndpoint>,
     pub(super) resiliency: Vec<Resiliency>,
+    /// Whether nothing changed of which policies are made.
+    pub(super) keeps_policies: bool,
 }
 
 /// The sidecar as one configuration wants it: a handler for each door.
@@ -96,10 +101,14 @@ pub(super) struct Generation {
     pub(super) public: PublicApi<Observers>,
     pub(super) internal: Server<Callee, Observers>,
     pub(super) metadata: Arc<Metadata>,
+    /// What the next generation goes on with.
+    external: External,
+    policies: Policies,
 }
 
 impl Generation {
-    /// Builds the next generation. What apps left in the metadata goes on from `before`.
+    /// Builds the next generation. What apps left in the metadata goes on from `before`, and so do circuit breakers and
+    /// connections of what did not change.
     pub(super) fn build(given: &Given<'_>, lasting: &Lasting, read: Read, before: Option<&Self>) -> Self {
         let Given {
             flags,
@@ -113,6 +122,7 @@ impl Generation {
             components,
             endpoints,
             resiliency,
+            keeps_policies,
         } = read;
         let environment = &lasting.environment;
         let shown = Shown {
@@ -129,7 +139,18 @@ impl Generation {
             .is_given("enable-api-logging")
             .then(|| flags.is_on("enable-api-logging"));
         let log = ApiLog::new(log.clone(), by_flag, configuration.api_logging());
-        let observer = Arc::new((log, lasting.measuring.calls.clone()));
+        let measuring = lasting.measuring.take();
+        let observer = Arc::new((log, measuring.calls.clone()));
+        let external = match before {
+            None => endpoints::external(settings, options, &lasting.watched, &lasting.connections),
+            Some(before) => before.external.clone(),
+        };
+        let external = endpoints::with_endpoints(&external, &endpoints, &lasting.connections);
+        let before = before.map(|before| &before.policies);
+        let policies = match before {
+            Some(before) if keeps_policies => before.clone(),
+            _ => policies(before, options, &resiliency, &endpoints, measuring.of_policies()),
+        };
         let inbound = Arc::new(Inbound::observed(
             Arc::clone(&lasting.identity),
             lasting.app.clone(),
@@ -140,18 +161,14 @@ impl Generation {
             Arc::clone(&lasting.identity),
             Arc::clone(&inbound),
             lasting.client.clone(),
-            endpoints::external(
-                &endpoints,
-                settings,
-                options,
-                &lasting.measuring.app,
-                &lasting.connections,
-            ),
+            external.clone(),
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
-            policies(options, &resiliency, &endpoints, lasting.measuring.of_policies()),
+            policies.clone(),
         ));
         Self {
+            external,
+            policies,
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),
                 Arc::clone(&observer),

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
+use super::reload::Ends;
 use crate::flags::{Settings, go};
 use crate::scope::SCOPE;
 use crate::signals::Signals;
@@ -30,11 +31,13 @@ pub(super) struct Parts {
     pub(super) server_latches: Vec<Latch>,
     /// What the connections of callers may take.
     pub(super) descriptors: Descriptors,
+    /// For whoever puts changes in place, until that one is there.
+    pub(super) reloads: Option<Ends>,
 }
 
 impl Parts {
     /// Nothing runs yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reloads: Ends) -> Self {
         let (trigger, shutdown) = Shutdown::new();
         Self {
             tasks: Tasks::new(),
@@ -47,6 +50,7 @@ impl Parts {
             app: None,
             server_latches: Vec::new(),
             descriptors: Descriptors::of_process(),
+            reloads: Some(reloads),
         }
     }
 
