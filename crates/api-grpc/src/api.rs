@@ -281,16 +281,13 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 } else {
                     read(body, head, max, Seen { path, open }).await?
                 };
+                let why_not = inner.metadata.why_not(&out_of_scope::name(&message));
                 let asked = out_of_scope::Asked {
                     app_id: inner.metadata.app_id(),
                     namespace: inner.metadata.namespace(),
+                    why_not: why_not.as_deref().unwrap_or_default(),
                 };
-                let answered = out_of_scope::answer(method, &message, asked);
-                Ok(answered.map_err(|mut status| {
-                    let why = inner.metadata.why_not(&out_of_scope::name(&message));
-                    status.message.extend(why);
-                    status
-                })?)
+                Ok(out_of_scope::answer(method, &message, asked)?)
             }
             _ => Err(status::malformed(path).into()),
         }

@@ -117,6 +117,17 @@ async fn components_and_what_they_say() {
     let sqlite = component("a").replace("state.in-memory", "state.sqlite") + "  ignoreErrors: true\n";
     stage.write("a.yaml", &component("a"));
     stage.lists_components(&["a"]).await;
+    let state = |name: &str| reqwest::get(stage.sidecar.url(&format!("/v1.0/state/{name}/k")));
+    for (name, wanted) in [
+        (
+            "a",
+            "state store a is not configured; the component a is listed and does nothing",
+        ),
+        ("b", "state store b is not configured\""),
+    ] {
+        let answer = state(name).await.unwrap().text().await.unwrap();
+        assert!(answer.contains(wanted), "{answer}");
+    }
     stage.write("a.yaml", &sqlite);
     stage.lists_components(&[]).await;
     stage.write("a.yaml", &component("a"));
