@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::future::pending;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,11 +115,28 @@ pub(super) struct Reloader {
     pub(super) accepted: Accepted,
     /// The endpoints with their secrets in place.
     pub(super) endpoints: Vec<HttpEndpoint>,
+    /// What the files of the configuration were when they were read last.
+    pub(super) stamps: Vec<Option<Stamp>>,
+}
+
+/// By what a file is known to be as it was, without reading it: device, inode, length, seconds, nanoseconds.
+pub(super) type Stamp = (u64, u64, u64, i64, i64);
+
+/// What files are now.
+pub(super) fn stamps(files: &[String]) -> Vec<Option<Stamp>> {
+    let stamp = |file: &String| {
+        let metadata = std::fs::metadata(file).ok()?;
+        let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
+        Some((metadata.dev(), metadata.ino(), metadata.len(), seconds, nanos))
+    };
+    files.iter().map(stamp).collect()
 }
 
 /// Why everything is read again.
 #[derive(Debug)]
 pub(super) enum Why {
+    /// Something may have changed since the start read it.
+    Begun,
     /// Something changed where resources come from.
     Changed,
     /// The time has come.
@@ -135,11 +153,11 @@ impl Reloader {
         ends.is_at_work.store(true, Ordering::Release);
         let mut watch = Watch::begin(&self, &shutdown);
         // What changed since it was read for the start. The operator is not asked twice.
-        let mut why = (!self.source.is_kubernetes()).then_some(Why::Changed);
+        let mut why = (!self.source.is_kubernetes()).then_some(Why::Begun);
         loop {
             let is_on = watch.is_on();
             let why = match why.take() {
-                Some(Why::Changed) if !is_on => continue,
+                Some(Why::Begun) if !is_on => continue,
                 Some(why) => why,
                 None => tokio::select! {
                     biased;
@@ -155,7 +173,10 @@ impl Reloader {
             watch.renew();
             let is_scheduled = matches!(why, Why::Schedule);
             let writing = watch.writing();
-            let configuration = self.next_configuration(&why, &writing).await;
+            let configuration = tokio::select! {
+                () = shutdown.draining() => return,
+                configuration = self.next_configuration(&why, &writing) => configuration,
+            };
             let turned = tokio::task::spawn_blocking(move || {
                 let turned = self.turn(&why, configuration, &writing);
                 (self, turned)
@@ -191,7 +212,7 @@ impl Reloader {
                 return kubernetes.take(*kind, *change, json.clone(), filter);
             }
             Why::Told(Event::Reconnected(kind)) => vec![*kind],
-            Why::Changed | Why::Schedule | Why::HangUp => Kind::ALL.to_vec(),
+            Why::Begun | Why::Changed | Why::Schedule | Why::HangUp => Kind::ALL.to_vec(),
         };
         for kind in kinds {
             if timeout(LIST_LIMIT, kubernetes.list_again(kind, filter))
@@ -204,7 +225,7 @@ impl Reloader {
     }
 
     /// The configuration as it is now; `None` when it cannot be had, or need not be read.
-    async fn next_configuration(&self, why: &Why, writing: &HashSet<PathBuf>) -> Option<Configuration> {
+    async fn next_configuration(&mut self, why: &Why, writing: &HashSet<PathBuf>) -> Option<Configuration> {
         if matches!(why, Why::Told(Event::Changed(kind, ..) | Event::Reconnected(kind)) if *kind != Kind::Configuration)
         {
             return None;
@@ -212,8 +233,14 @@ impl Reloader {
         let flags = &self.owned.flags;
         // Half a configuration may leave out what protects the app.
         let is_written = |file: &String| std::path::absolute(file).is_ok_and(|file| writing.contains(&file));
-        if !self.source.is_kubernetes() && flags.list("config").iter().any(is_written) {
-            return None;
+        if !self.source.is_kubernetes() {
+            let files = flags.list("config");
+            let stamps = stamps(&files);
+            let is_unchanged = matches!(why, Why::Begun | Why::Schedule) && stamps == self.stamps;
+            if is_unchanged || files.iter().any(is_written) {
+                return None;
+            }
+            self.stamps = stamps;
         }
         let lookup = environment::lookup(
             &self.owned.settings,

@@ -25,7 +25,7 @@ use super::names::{advertised, reserve_internal, resolver, sweep};
 use super::notices::say_what_is_not_there;
 use super::parts::Parts;
 use super::ports::{grpc_api, http_api, internal_api, public};
-use super::reload::{Found, Reloader, Variables};
+use super::reload::{Found, Reloader, Variables, stamps};
 use super::security::Security;
 use super::source::Source;
 use super::watch::is_enabled;
@@ -50,6 +50,7 @@ pub(super) async fn start(
 
     // Who and where this sidecar is, and what it is to be.
     let place = Place::find(&given, parts).await?;
+    let stamps = stamps(&given.flags.list("config"));
     let configuration = place.configuration(&given).await?;
     let registry = Metrics::new();
     let measuring = Measuring::begin(given.flags, &given.settings.app_id, &configuration);
@@ -134,6 +135,7 @@ pub(super) async fn start(
         rules,
         accepted,
         endpoints,
+        stamps,
     };
     if let Some(ends) = parts.reloads.take() {
         parts.tasks.spawn(reloader.run(parts.shutdown.clone(), ends));
