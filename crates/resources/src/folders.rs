@@ -286,7 +286,17 @@ impl File {
                 let broken = Entry::Broken(None, reason.clone());
                 (vec![broken], Err(Trouble::Error(text)))
             }
-            (_, Some(text)) => (entries(&path.display().to_string(), text), of_text(&name, text)),
+            (_, Some(text)) => {
+                let entries = entries(&path.display().to_string(), text);
+                // Policies are read by rules of their own, which are asked when there may be one.
+                let is_broken = entries.iter().any(|entry| matches!(entry, Entry::Broken(..)));
+                let resiliency = if is_broken || text.contains(Resiliency::KIND) {
+                    of_text(&name, text)
+                } else {
+                    Ok(None)
+                };
+                (entries, resiliency)
+            }
             (_, None) => {
                 let text = format!("A non-YAML resiliency file {name} was detected, it will not be loaded");
                 (Vec::new(), Err(Trouble::Warning(text)))

@@ -285,3 +285,74 @@ fn io_error(error: notify::Error) -> io::Error {
         kind => io::Error::other(format!("{kind:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{DataChange, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn paths_that_are_looked_for() {
+        let wanted = Wanted::of(&["/r/resources".to_owned()], &["/c/config.yaml".to_owned()]);
+        for (path, is_one) in [
+            ("/r/resources", true),
+            ("/r/resources/a.yaml", true),
+            ("/r/resources/deeper/a.yaml", false),
+            ("/r/other", false),
+            ("/c/config.yaml", true),
+            ("/c/other.yaml", false),
+            // As Kubernetes swaps volumes.
+            ("/c/..data", true),
+            ("/c/..data_tmp", true),
+            ("/c", false),
+            ("/", false),
+        ] {
+            assert_eq!(wanted.is_one(Path::new(path)), is_one, "{path}");
+        }
+    }
+
+    #[test]
+    fn events_that_change_something() {
+        for (kind, is_begun) in [
+            (EventKind::Access(AccessKind::Open(AccessMode::Any)), None),
+            (EventKind::Access(AccessKind::Close(AccessMode::Read)), None),
+            (
+                EventKind::Modify(ModifyKind::Metadata(MetadataKind::AccessTime)),
+                None,
+            ),
+            (
+                EventKind::Access(AccessKind::Close(AccessMode::Write)),
+                Some(false),
+            ),
+            (EventKind::Create(CreateKind::File), Some(true)),
+            (EventKind::Modify(ModifyKind::Data(DataChange::Any)), Some(true)),
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), Some(false)),
+            (EventKind::Create(CreateKind::Folder), Some(false)),
+            (EventKind::Remove(notify::event::RemoveKind::File), Some(false)),
+            (EventKind::Any, Some(false)),
+        ] {
+            let found = stage(kind).map(|stage| matches!(stage, Stage::Begun));
+            assert_eq!(found, is_begun, "{kind:?}");
+        }
+    }
+
+    /// A file is named from the first byte to the moment when it is closed, or nobody has written for a while.
+    #[tokio::test(start_paused = true)]
+    async fn files_that_are_written() {
+        let path = PathBuf::from("/r/a.yaml");
+        let wanted = Wanted::of(&["/r".to_owned()], &[]);
+        let signal = Signal::default();
+        let tell = |kind| signal.take(&notify::Event::new(kind).add_path(path.clone()), &wanted);
+        let is_written = || signal.pending().writing.contains_key(&path);
+        tell(EventKind::Modify(ModifyKind::Data(DataChange::Any)));
+        assert!(is_written());
+        tell(EventKind::Access(AccessKind::Close(AccessMode::Write)));
+        assert!(!is_written() && signal.pending().is_changed);
+        tell(EventKind::Create(CreateKind::File));
+        signal.pending().is_changed = false;
+        tokio::time::advance(WRITING).await;
+        assert_eq!(signal.pending().forget(), None);
+        assert!(!is_written() && signal.pending().is_changed);
+    }
+}
