@@ -16,7 +16,7 @@ use crate::scope::SCOPE;
 const HOT_RELOAD: &str = "dapr.runtime.hotreload.reconciler";
 
 /// Components that were accepted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Accepted {
     /// All of them, as the metadata lists them.
     pub(super) components: Vec<Component>,

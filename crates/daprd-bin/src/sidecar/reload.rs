@@ -15,7 +15,7 @@ use lifecycle::{Current, Shutdown};
 use operator::{Event, Kind};
 use resources::{Component, Configuration, HttpEndpoint, Inert, Resiliency, SecretSource};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::changes::{Named, changes};
 use super::components::Accepted;
@@ -29,6 +29,8 @@ use crate::environment;
 use crate::fatal::Fatal;
 
 pub(super) const SCOPE: &str = "dapr.runtime.hotreload";
+/// After so long what would end the sidecar is looked at once more.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
 /// How long the operator may take to list resources.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 
@@ -153,10 +155,11 @@ impl Reloader {
         ends.is_at_work.store(true, Ordering::Release);
         let mut watch = Watch::begin(&self, &shutdown);
         // What changed since it was read for the start. The operator is not asked twice.
-        let mut why = (!self.source.is_kubernetes()).then_some(Why::Begun);
+        let mut next = (!self.source.is_kubernetes()).then_some(Why::Begun);
+        let mut is_seen_again = false;
         loop {
             let is_on = watch.is_on();
-            let why = match why.take() {
+            let why = match next.take() {
                 Some(Why::Begun) if !is_on => continue,
                 Some(why) => why,
                 None => tokio::select! {
@@ -186,10 +189,23 @@ impl Reloader {
                 return;
             };
             self = back;
-            if let Err(fault) = turned {
-                // The owner ends the sidecar, and this task with it.
-                let _ = ends.faults.send(fault);
-                return shutdown.draining().await;
+            match turned {
+                Ok(()) => is_seen_again = false,
+                // Half a file may look like a whole one, so what would end the sidecar is looked at once more.
+                Err(Fault::Fatal(_)) if !is_seen_again => {
+                    is_seen_again = true;
+                    tokio::select! {
+                        () = shutdown.draining() => return,
+                        () = sleep(SECOND_LOOK) => {}
+                    }
+                    next = Some(Why::Changed);
+                    continue;
+                }
+                Err(fault) => {
+                    // The owner ends the sidecar, and this task with it.
+                    let _ = ends.faults.send(fault);
+                    return shutdown.draining().await;
+                }
             }
             if is_scheduled {
                 watch.rest();
@@ -367,7 +383,10 @@ impl Reloader {
         }
         let denied = [&was.configuration, &found.configuration].map(Configuration::denied_components);
         let again = is_forced || denied[0] != denied[1];
-        self.accepted = std::mem::take(&mut self.accepted)
+        // What was accepted before is kept until all of the next is there.
+        self.accepted = self
+            .accepted
+            .clone()
             .renewed(
                 (&was.components, found.components.clone()),
                 again,
