@@ -33,7 +33,7 @@ pub(super) fn accept(
     tracing::info!(target: SCOPE, "Loading components…");
     let mut accepted = Accepted::default();
     for component in stores_first(components) {
-        if let SetUp::Used(store) = set_up(&component, configuration, counters)? {
+        if let SetUp::Used(store) = set_up(&component, configuration, counters, true)? {
             accepted.take(component, store);
         }
     }
@@ -51,11 +51,13 @@ impl Accepted {
     }
 
     /// What becomes of it when `before` was read and now `after` is. A component that is as it was goes on; `again`
-    /// sets up all of them anew, since something else changed on which they depend.
+    /// sets up all of them anew, since something else changed on which they depend. What would end the sidecar is told when
+    /// this is the last word about it.
     pub(super) fn renewed(
         mut self,
         (before, after): (&[Component], Vec<Component>),
         again: bool,
+        is_last_word: bool,
         configuration: &Configuration,
         counters: Option<&StartMetrics>,
     ) -> Result<Self, ComponentsError> {
@@ -84,7 +86,7 @@ impl Accepted {
                 tracing::info!(target: HOT_RELOAD, "Closing existing Component to reload: {}", old.log_name());
             }
             tracing::info!(target: HOT_RELOAD, "Adding Component for processing: {log_name}");
-            if let SetUp::Used(store) = set_up(&component, configuration, counters)? {
+            if let SetUp::Used(store) = set_up(&component, configuration, counters, is_last_word)? {
                 self.take(component, store);
                 tracing::info!(target: HOT_RELOAD, "Component updated: {log_name}");
             }
@@ -134,11 +136,18 @@ fn set_up(
     component: &Component,
     configuration: &Configuration,
     counters: Option<&StartMetrics>,
+    is_last_word: bool,
 ) -> Result<SetUp, ComponentsError> {
     if !is_allowed(component, configuration.denied_components()) {
         return Ok(SetUp::LeftOut);
     }
     let checked = check(component);
+    if !is_last_word && !component.ignore_errors && checked.is_err() {
+        return checked.map(SetUp::Used);
+    }
+    if let Err(ComponentsError::Init { log_name, cause, .. }) = &checked {
+        tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
+    }
     match (counters, &checked) {
         (Some(counters), Ok(_)) => counters.component_set_up(&component.kind),
         (Some(counters), Err(ComponentsError::Init { .. })) => {
@@ -215,11 +224,10 @@ fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> 
     SecretStore::of(component).map_err(|error| failed(component, &error.to_string()))
 }
 
-/// A component that cannot be used as it is set up; the log says so at once.
+/// A component that cannot be used as it is set up.
 fn failed(component: &Component, why: &str) -> ComponentsError {
     let log_name = component.log_name();
     let cause = format!("[INIT_COMPONENT_FAILURE]: initialization error occurred for {log_name}: {why}");
-    tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
     ComponentsError::Init {
         name: component.head.name.clone(),
         log_name,

@@ -94,7 +94,7 @@ pub async fn run(
         return Ok(Some(parts::force().await));
     }
     let ended = parts.stop(settings, stop, signals, &mut asked).await;
-    if let Some(fatal) = fatal {
+    if let Some(fatal) = fatal.or_else(|| reloads.fatal()) {
         return Err(fatal);
     }
     Ok(if stop == Stop::Restart && ended == Ended::Gracefully {

@@ -80,6 +80,14 @@ impl Owner {
         self.is_at_work.load(Ordering::Acquire) && self.hangups.send(()).is_ok()
     }
 
+    /// Why the sidecar could not go on, if a stop for another reason came before anybody asked.
+    pub(super) fn fatal(&mut self) -> Option<Fatal> {
+        match self.faults.try_recv() {
+            Ok(Fault::Fatal(fatal)) => Some(fatal),
+            Ok(Fault::Restart) | Err(_) => None,
+        }
+    }
+
     /// Why the sidecar cannot go on as it is.
     pub(super) async fn fault(&mut self) -> Fault {
         match self.faults.recv().await {
@@ -181,7 +189,7 @@ impl Reloader {
                 configuration = self.next_configuration(&why, &writing) => configuration,
             };
             let turned = tokio::task::spawn_blocking(move || {
-                let turned = self.turn(&why, configuration, &writing);
+                let turned = self.turn(&why, configuration, &writing, is_seen_again);
                 (self, turned)
             });
             let Ok((back, turned)) = turned.await else {
@@ -284,6 +292,7 @@ impl Reloader {
         why: &Why,
         configuration: Option<Configuration>,
         writing: &HashSet<PathBuf>,
+        is_last_word: bool,
     ) -> Result<(), Fault> {
         let is_forced = matches!(why, Why::HangUp);
         if matches!(why, Why::Schedule) {
@@ -313,7 +322,7 @@ impl Reloader {
             self.found = found;
             return Ok(());
         }
-        self.put_in_place(found, is_new, is_forced)
+        self.put_in_place(found, is_new, is_forced, is_last_word)
     }
 
     /// What there is now. Of what cannot be had, what was there before.
@@ -340,7 +349,13 @@ impl Reloader {
         })
     }
 
-    fn put_in_place(&mut self, mut found: Found, is_new: New, is_forced: bool) -> Result<(), Fault> {
+    fn put_in_place(
+        &mut self,
+        mut found: Found,
+        is_new: New,
+        is_forced: bool,
+        is_last_word: bool,
+    ) -> Result<(), Fault> {
         let given = self.owned.given();
         let was = &self.found;
         // What looks like a mistake in rules is told when they are compiled, so that is not done without a reason.
@@ -390,6 +405,7 @@ impl Reloader {
             .renewed(
                 (&was.components, found.components.clone()),
                 again,
+                is_last_word,
                 &found.configuration,
                 measuring.start.as_ref(),
             )
