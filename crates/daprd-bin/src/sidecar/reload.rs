@@ -164,7 +164,10 @@ impl Reloader {
         let mut watch = Watch::begin(&self, &shutdown);
         // What changed since it was read for the start. The operator is not asked twice.
         let mut next = (!self.source.is_kubernetes()).then_some(Why::Begun);
-        let mut is_seen_again = false;
+        // Half a file may look like a whole one, so what would end the sidecar is looked at once more. What the operator
+        // sends is whole.
+        let is_whole = self.source.is_kubernetes();
+        let mut is_last_word = is_whole;
         loop {
             let is_on = watch.is_on();
             let why = match next.take() {
@@ -189,7 +192,7 @@ impl Reloader {
                 configuration = self.next_configuration(&why, &writing) => configuration,
             };
             let turned = tokio::task::spawn_blocking(move || {
-                let turned = self.turn(&why, configuration, &writing, is_seen_again);
+                let turned = self.turn(&why, configuration, &writing, is_last_word);
                 (self, turned)
             });
             let Ok((back, turned)) = turned.await else {
@@ -198,10 +201,9 @@ impl Reloader {
             };
             self = back;
             match turned {
-                Ok(()) => is_seen_again = false,
-                // Half a file may look like a whole one, so what would end the sidecar is looked at once more.
-                Err(Fault::Fatal(_)) if !is_seen_again => {
-                    is_seen_again = true;
+                Ok(()) => is_last_word = is_whole,
+                Err(Fault::Fatal(_)) if !is_last_word => {
+                    is_last_word = true;
                     tokio::select! {
                         () = shutdown.draining() => return,
                         () = sleep(SECOND_LOOK) => {}
