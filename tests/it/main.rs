@@ -35,6 +35,7 @@ mod protocols;
 mod proxies;
 mod readers;
 mod recorded;
+mod reload;
 mod requests;
 mod resiliency;
 mod stage;

@@ -74,6 +74,12 @@ impl NamedEndpoint {
         self.0.as_ref().as_ref().map_or("", |ready| &ready.name)
     }
 
+    /// Whether both share their connections.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What of its certificates is of no use, for the log.
     pub fn findings(&self) -> Vec<String> {
         let own = self
