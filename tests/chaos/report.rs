@@ -60,13 +60,13 @@ scene            binary        calls  failed  slowest   p99 before     after  no
         const SLICE: Duration = Duration::from_millis(250);
         let mut slices = BTreeMap::<u128, (usize, usize)>::new();
         for made in after {
-            let slice = (made.at - self.trouble).as_millis() / SLICE.as_millis();
+            let slice = made.at.saturating_sub(self.trouble).as_millis() / SLICE.as_millis();
             let (all, bad) = slices.entry(slice).or_default();
             *all += 1;
             *bad += usize::from(made.failure.is_some() || made.took > limit);
         }
         let is_bad = |(_, (all, bad)): &(&u128, &(usize, usize))| bad * 100 > *all;
-        let last = slices.iter().filter(is_bad).next_back();
+        let last = slices.iter().rfind(is_bad);
         last.map_or(Duration::ZERO, |(slice, _)| {
             SLICE * u32::try_from(slice + 1).unwrap_or(u32::MAX)
         })

@@ -1,5 +1,6 @@
 //! What happens, and when.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -137,7 +138,7 @@ fn policy(app: &str, options: &Options) -> Option<String> {
         parts.push("retry: thrice");
     }
     if let Some(millis) = options.timeout {
-        policies += &format!("    timeouts:\n      limit: {millis}ms\n");
+        let _ = write!(policies, "    timeouts:\n      limit: {millis}ms\n");
         parts.push("timeout: limit");
     }
     Some(format!(

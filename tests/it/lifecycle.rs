@@ -176,12 +176,12 @@ async fn an_idle_sidecar_stops_on_every_kind_of_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_starts_anew_with_the_configuration_read_again() {
+async fn a_hangup_reads_the_configuration_again_in_place() {
     let app = HttpApp::echo(Protocol::Http).await;
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.yaml");
-    let write = |features: &str| {
-        let names = folder.path().join("names.db");
+    let write = |features: &str, names: &str| {
+        let names = folder.path().join(names);
         let text = format!(
             "spec:\n  features: {features}\n  nameResolution:\n    component: sqlite\n    configuration:\n      \
              connectionString: {}\n",
@@ -189,7 +189,7 @@ async fn a_hangup_starts_anew_with_the_configuration_read_again() {
         );
         std::fs::write(&config, text).unwrap();
     };
-    write("[{name: Before, enabled: true}]");
+    write("[{name: Before, enabled: true}]", "names.db");
     let sidecar = DaprdBuilder::new("callee")
         .app_port(app.port)
         .arg(format!("--config={}", config.display()))
@@ -205,35 +205,38 @@ async fn a_hangup_starts_anew_with_the_configuration_read_again() {
             .unwrap()
     };
     assert!(metadata().await.contains("Before"));
-    write("[{name: After, enabled: true}]");
+    // The feature would notice the change by itself.
+    write(
+        "[{name: After, enabled: true}, {name: HotReload, enabled: false}]",
+        "names.db",
+    );
     sidecar.signal(Signal::HUP);
-    eventually("the second life", || async {
+    eventually("the other configuration", async || {
+        metadata().await.contains("After")
+    })
+    .await;
+    let starts = || {
         sidecar
             .log()
             .matches("dapr initialized. Status: Running.")
             .count()
-            == 2
-    })
-    .await;
-    assert!(metadata().await.contains("After"));
-    assert_eq!(sidecar.pid(), pid);
-    assert_eq!(
-        reqwest::get(sidecar.invoke_url("callee", "m"))
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
-    // What cannot be read ends the process, as at any start.
+    };
+    assert_eq!(starts(), 1);
+    // What cannot be read changes nothing.
     std::fs::write(&config, "spec: [").unwrap();
     sidecar.signal(Signal::HUP);
-    let exit = sidecar.exit().await;
-    assert_eq!(exit.code, Some(1));
-    assert!(
-        exit.stdout.contains("error loading configuration"),
-        "{}",
-        exit.stdout
-    );
+    sidecar
+        .await_log("The configuration stays as it was: error loading configuration")
+        .await;
+    assert!(metadata().await.contains("After"));
+    // How apps are found is only read by a start.
+    write("[{name: Third, enabled: true}]", "others.db");
+    sidecar.signal(Signal::HUP);
+    eventually("the second life", async || starts() == 2).await;
+    assert!(metadata().await.contains("Third"));
+    assert_eq!(sidecar.pid(), pid);
+    let answer = reqwest::get(sidecar.invoke_url("callee", "m")).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,7 @@ mod protocols;
 mod proxies;
 mod readers;
 mod recorded;
+mod reload;
 mod requests;
 mod resiliency;
 mod stage;

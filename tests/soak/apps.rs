@@ -45,6 +45,11 @@ impl Instances {
         group
     }
 
+    /// Where the app of an instance listens.
+    pub(crate) fn port(&self, at: usize) -> u16 {
+        self.instances[at].port
+    }
+
     async fn sidecar(&self, port: u16) -> Daprd {
         let protocol = if self.protocol == Protocol::H2c {
             "h2c"

@@ -25,6 +25,8 @@ pub(crate) struct Caller {
     grpc: u16,
     client: reqwest::Client,
     random: Rng,
+    /// Whom HTTP calls are for.
+    targets: Vec<&'static str>,
 }
 
 impl Caller {
@@ -35,14 +37,21 @@ impl Caller {
             grpc,
             client: reqwest::Client::new(),
             random: Rng::with_seed(seed),
+            targets: vec!["soak-http", "soak-h2c"],
         }
+    }
+
+    /// Calls this endpoint, too.
+    pub(crate) fn with_endpoint(mut self, name: &'static str) -> Self {
+        self.targets.push(name);
+        self
     }
 
     /// Calls until the time is over.
     pub(crate) async fn call_until(mut self, end: Instant, tally: &Tally) {
         let mut connection = None;
         while Instant::now() < end {
-            let app = *self.random.choice(&["soak-http", "soak-h2c"]).expect("two apps");
+            let app = *self.random.choice(&self.targets).expect("some apps");
             let kind = self.random.u8(..10);
             let length = match kind {
                 0 => self.random.usize(..2 << 20),

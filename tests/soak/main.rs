@@ -2,7 +2,8 @@
 //!
 //! Two sidecars call; they are never touched, and what they hold is watched. Three instances of each of two apps
 //! answer; one of them is always going down or coming up. A call may fail while its instance dies. It must never be
-//! answered wrongly, never look complete when it is not, and never hang.
+//! answered wrongly, never look complete when it is not, and never hang. With `--reload` nothing dies: configuration and
+//! resources of the callers change, and no call may fail.
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
@@ -14,6 +15,8 @@ mod apps;
 mod calls;
 mod chaos;
 mod options;
+mod reload;
+mod steady;
 mod tally;
 
 use std::process::ExitCode;
@@ -22,8 +25,9 @@ use std::time::{Duration, Instant};
 
 use apps::Instances;
 use calls::Caller;
-use integration_tests::{Daprd, Mesh};
+use integration_tests::{Daprd, DaprdBuilder, Mesh};
 use options::{Options, USAGE};
+use reload::Changes;
 use tally::{Held, Tally};
 use tokio::task::JoinSet;
 
@@ -54,36 +58,75 @@ async fn main() -> ExitCode {
         Instances::start(&mesh, "soak-http", integration_tests::Protocol::Http).await,
         Instances::start(&mesh, "soak-h2c", integration_tests::Protocol::H2c).await,
     ];
-    let callers = [
-        mesh.sidecar("soak-caller-1").log_level("error").start().await,
-        mesh.sidecar("soak-caller-2").log_level("error").start().await,
-    ];
+    let mut changes = options
+        .reloads
+        .then(|| Changes::new(&mesh, [groups[0].port(0), groups[0].port(1)], options.seed));
+    let start = |id: &str| {
+        let level = if options.reloads { "fatal" } else { "error" };
+        let mut sidecar = match &changes {
+            None => mesh.sidecar(id),
+            Some(changes) => changes
+                .args()
+                .into_iter()
+                .fold(DaprdBuilder::new(id), DaprdBuilder::arg),
+        };
+        sidecar = sidecar.log_level(level);
+        sidecar.start()
+    };
+    let callers = Arc::new([start("soak-caller-1").await, start("soak-caller-2").await]);
     let mut workers = JoinSet::new();
     let end = Instant::now() + options.length;
+    if options.reloads {
+        for sidecar in callers.iter() {
+            let (port, tally) = (sidecar.http_port, Arc::clone(&tally));
+            workers.spawn(async move { steady::call_until(port, end, &tally).await });
+        }
+    }
     for worker in 0..options.workers {
         let sidecar = &callers[worker % callers.len()];
-        let caller = Caller::new(sidecar.http_port, sidecar.grpc_port, options.seed + worker as u64);
+        let mut caller = Caller::new(sidecar.http_port, sidecar.grpc_port, options.seed + worker as u64);
+        if options.reloads {
+            caller = caller.with_endpoint("soak-web");
+        }
         let tally = Arc::clone(&tally);
         workers.spawn(async move { caller.call_until(end, &tally).await });
     }
-    let begun = tokio::spawn(chaos::make(groups, end, options.seed));
-    let before = settle(&callers, end).await;
+    let begun = match changes.take() {
+        None => {
+            let seed = options.seed;
+            tokio::spawn(async move { (chaos::make(groups, end, seed).await, None) })
+        }
+        Some(changes) => {
+            let callers = Arc::clone(&callers);
+            // The apps last as long as the calls.
+            tokio::spawn(async move { (changes.make(end, &*callers).await, Some(groups)) })
+        }
+    };
+    let before = settle(&*callers, end).await;
     while let Some(left) = end.checked_duration_since(Instant::now()) {
         tokio::time::sleep(left.min(Duration::from_secs(30))).await;
         println!("{}", tally.line());
     }
     while workers.join_next().await.is_some() {}
-    let events = begun.await.expect("the chaos ends");
+    let (events, _groups) = begun.await.expect("the chaos ends");
     let after: Vec<Held> = callers.iter().map(|caller| Held::by(caller.pid())).collect();
-    println!("\n{}\n{events} kills, stops and restarts", tally.report());
-    let mut problems = tally.problems();
+    let what = if options.reloads {
+        "changes"
+    } else {
+        "kills, stops and restarts"
+    };
+    println!("\n{}\n{events} {what}", tally.report());
+    let mut problems = tally.problems(options.reloads);
+    if options.reloads {
+        problems.extend(reload::ends_in_the_last_state(&callers[..]).await);
+    }
     for (name, (before, after)) in ["caller 1", "caller 2"].iter().zip(before.iter().zip(&after)) {
         println!("{name}: {before} after the warm-up, {after} at the end");
         if after.memory > before.memory + GROWTH || after.files > before.files + MORE_FILES {
             problems.push(format!("{name} holds more and more"));
         }
     }
-    for caller in callers {
+    for caller in Arc::into_inner(callers).expect("nobody else has them") {
         let exit = caller.stop().await;
         if exit.code != Some(0) {
             problems.push(format!("a caller ended with {:?}", exit.code));

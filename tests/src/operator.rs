@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::stream;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -12,11 +13,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::pki::Authority;
-use crate::rpc::{Body, field, respond, varint};
+use crate::rpc::{Body, field, respond, respond_with, varint};
 
 /// What a sidecar asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,17 @@ pub enum OperatorAnswer {
     Bytes(Vec<u8>),
     /// A status of gRPC.
     Status(u32, &'static str),
+    /// A stream of what is sent here from now on.
+    Events(broadcast::Sender<Pushed>),
+}
+
+/// What the operator pushes.
+#[derive(Clone, Debug)]
+pub enum Pushed {
+    /// An event: its type (1 created, 2 updated, 3 deleted) and the JSON of the resource.
+    Event(u8, String),
+    /// The end of the streams that are open.
+    End,
 }
 
 type Behaviour = dyn Fn(&Asked) -> OperatorAnswer + Send + Sync;
@@ -178,5 +191,18 @@ fn answered(answer: OperatorAnswer) -> http::Response<Body> {
         }
         OperatorAnswer::Bytes(message) => respond(Some(message), 0, ""),
         OperatorAnswer::Status(code, text) => respond(None, code, text),
+        OperatorAnswer::Events(sender) => {
+            let events = stream::unfold(sender.subscribe(), |mut receiver| async move {
+                match receiver.recv().await {
+                    Ok(Pushed::Event(kind, json)) => {
+                        let mut message = field(1, json.as_bytes());
+                        message.extend([2 << 3, kind]);
+                        Some((message, receiver))
+                    }
+                    Ok(Pushed::End) | Err(_) => None,
+                }
+            });
+            respond_with(events, 0, "")
+        }
     }
 }

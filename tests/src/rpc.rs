@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -12,16 +13,25 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// An answer of gRPC.
 pub(crate) fn respond(message: Option<Vec<u8>>, code: u32, text: &'static str) -> http::Response<Body> {
+    respond_with(stream::iter(message), code, text)
+}
+
+/// An answer of as many messages as come.
+pub(crate) fn respond_with(
+    messages: impl Stream<Item = Vec<u8>> + Send + 'static,
+    code: u32,
+    text: &'static str,
+) -> http::Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(code));
     trailers.insert("grpc-message", HeaderValue::from_static(text));
-    let message = message.map(|message| {
+    let messages = messages.map(|message| {
         let length = u32::try_from(message.len()).expect("not so long");
         let framed = [&[0][..], &length.to_be_bytes(), &message].concat();
         Frame::data(Bytes::from(framed))
     });
-    let frames = message.into_iter().chain([Frame::trailers(trailers)]);
-    let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok))).boxed_unsync();
+    let frames = messages.chain(stream::iter([Frame::trailers(trailers)]));
+    let body = StreamBody::new(frames.map(Ok)).boxed_unsync();
     let mut response = http::Response::new(body);
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);

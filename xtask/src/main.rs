@@ -37,7 +37,8 @@ cargo xtask COMMAND
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
   bench --plot FILE.json        a picture of what was measured
-  soak [--minutes N]            calls of every kind while apps and sidecars are killed and started again
+  soak [--minutes N] [--reload] calls of every kind while apps and sidecars are killed and started again, or while
+                                configuration and resources change
   chaos [--peer NAME=PATH]      what callers see when instances die, stall, get slow or are replaced
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist [--pgo]                  a release binary in ./dist; --pgo lays it out after calls that it counts before

@@ -172,6 +172,19 @@ impl Metadata {
         extended
     }
 
+    /// Why a component of this name does nothing, to be added to an answer that says it is not there. `None` when no
+    /// component has the name.
+    pub fn why_not(&self, name: &str) -> Option<String> {
+        let is_listed = self
+            .settings
+            .components
+            .iter()
+            .any(|component| component.name == name);
+        is_listed.then(|| {
+            format!("; the component {name} is listed and does nothing, because this sidecar serves service invocation only")
+        })
+    }
+
     /// Whether the app was found.
     pub fn is_app_ready(&self) -> bool {
         self.app_is_ready.load(Ordering::Relaxed)
@@ -320,6 +333,23 @@ mod tests {
             assert_eq!(json.contains("httpEndpoints"), has_endpoint, "{json}");
             assert!(metadata.is_app_ready());
         }
+    }
+
+    #[test]
+    fn components_that_do_nothing_say_why() {
+        let mut settings = settings();
+        settings.components.push(ComponentInfo {
+            name: "store".into(),
+            ..ComponentInfo::default()
+        });
+        let metadata = Metadata::new(settings);
+        assert_eq!(metadata.why_not("other"), None);
+        assert!(
+            metadata
+                .why_not("store")
+                .unwrap()
+                .contains("the component store is listed")
+        );
     }
 
     #[test]

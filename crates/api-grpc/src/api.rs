@@ -312,9 +312,11 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 } else {
                     read(body, head, max, Seen { path, open }).await?
                 };
+                let why_not = inner.metadata.why_not(&out_of_scope::name(&message));
                 let asked = out_of_scope::Asked {
                     app_id: inner.metadata.app_id(),
                     namespace: inner.metadata.namespace(),
+                    why_not: why_not.as_deref().unwrap_or_default(),
                 };
                 Ok(out_of_scope::answer(method, &message, asked)?)
             }

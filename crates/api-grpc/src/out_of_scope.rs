@@ -160,11 +160,18 @@ pub(crate) fn is_stream(method: &str) -> bool {
     )
 }
 
+/// The component that a request names.
+pub(crate) fn name(request: &Bytes) -> String {
+    field_text(request, 1)
+}
+
 /// Whose sidecar answers; some details tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) app_id: &'a str,
     pub(crate) namespace: &'a str,
+    /// Why the component does nothing, if it is there; empty when it is not.
+    pub(crate) why_not: &'a str,
 }
 
 /// The answer to a call of such a method.
@@ -174,14 +181,14 @@ pub(crate) fn answer(method: &str, request: &Bytes, asked: Asked<'_>) -> Result<
         .find_map(|(known, kind)| (*known == method).then_some(*kind))
         .unwrap_or(UNIMPLEMENTED);
     let name = field_text(request, 1);
-    let fixed = |code, text: String, reason| Err(status(code, &text, reason, &[]));
+    let fixed = |code, text: String, reason| Err(status(code, &(text + asked.why_not), reason, &[]));
     match kind {
         Fixed(code, text, reason) => fixed(code, text.to_owned(), reason),
         State => {
             let text = format!("state store {name} is not configured");
             fixed(FAILED_PRECONDITION, text, "DAPR_STATE_NOT_CONFIGURED")
         }
-        Publish => publish(request, &name),
+        Publish => publish(request, &name, asked.why_not),
         Binding => {
             let text = if field_text(request, 4).is_empty() {
                 format!("error invoking output binding {name}: operation field is missing from request")
@@ -229,7 +236,7 @@ pub(crate) fn answer(method: &str, request: &Bytes, asked: Asked<'_>) -> Result<
     }
 }
 
-fn publish(request: &Bytes, name: &str) -> Result<Message, GrpcStatus> {
+fn publish(request: &Bytes, name: &str, why_not: &str) -> Result<Message, GrpcStatus> {
     let (text, reason) = if name.is_empty() {
         ("pubsub name is empty".to_owned(), "DAPR_PUBSUB_NAME_EMPTY")
     } else if field_text(request, 2).is_empty() {
@@ -238,7 +245,10 @@ fn publish(request: &Bytes, name: &str) -> Result<Message, GrpcStatus> {
             "DAPR_PUBSUB_TOPIC_NAME_EMPTY",
         )
     } else {
-        (format!("pubsub {name} is not found"), "DAPR_PUBSUB_NOT_FOUND")
+        (
+            format!("pubsub {name} is not found{why_not}"),
+            "DAPR_PUBSUB_NOT_FOUND",
+        )
     };
     let details = vec![
         resource_info("pubsub", name, &text),
@@ -305,6 +315,7 @@ mod tests {
     const ASKED: Asked<'_> = Asked {
         app_id: "oos",
         namespace: "default",
+        why_not: "",
     };
 
     /// What a Dapr sidecar without any component answered to empty requests: method, code, text, reason.
@@ -355,5 +366,31 @@ mod tests {
             (status.code, status.message.as_str()),
             (3, "pubsub ps is not found")
         );
+    }
+
+    #[test]
+    fn a_component_that_is_listed_is_told_in_the_details_too() {
+        let asked = Asked {
+            why_not: "; it does nothing",
+            ..ASKED
+        };
+        let mut request = BytesMut::new();
+        wire::put_bytes(&mut request, 1, b"s");
+        wire::put_bytes(&mut request, 2, b"topic");
+        let request = request.freeze();
+        for method in ["GetState", "PublishEvent", "GetSecret"] {
+            let Err(status) = answer(method, &request, asked) else {
+                panic!("{method} is refused");
+            };
+            assert!(
+                status.message.ends_with("; it does nothing"),
+                "{}",
+                status.message
+            );
+            if let Some(details) = &status.details {
+                let details = String::from_utf8_lossy(details);
+                assert!(details.contains(&status.message), "{details}");
+            }
+        }
     }
 }

@@ -217,7 +217,10 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 } else {
                     bytes::Bytes::new()
                 };
-                Err(call.answer(inner.metadata.app_id(), inner.metadata.namespace(), &body))
+                let metadata = &inner.metadata;
+                let mut error = call.answer(metadata.app_id(), metadata.namespace(), &body);
+                error.message.extend(metadata.why_not(&call.name()));
+                Err(error)
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The APIs of other building blocks. This sidecar has none of them; it answers what a Dapr sidecar answers when
 //! they are not configured, so that SDKs and apps see what they know.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 
 use crate::access::Access;
@@ -172,9 +174,14 @@ impl Call<'_> {
         matches!(self.kind, Kind::Binding | Kind::Lock | Kind::Unlock)
     }
 
+    /// The component that is asked for; empty for none.
+    pub(crate) fn name(&self) -> Cow<'_, str> {
+        percent_encoding::percent_decode_str(self.name).decode_utf8_lossy()
+    }
+
     /// The answer. `body` is what was sent, if [`Self::reads_body`].
     pub(crate) fn answer(&self, app_id: &str, namespace: &str, body: &[u8]) -> ApiError {
-        let name = percent_encoding::percent_decode_str(self.name).decode_utf8_lossy();
+        let name = self.name();
         if self.reads_body()
             && let Err(error) = serde_json::from_slice::<serde_json::Value>(body)
         {

@@ -145,11 +145,6 @@ impl HttpChannel {
         Self(Arc::clone(&self.0), pipeline)
     }
 
-    /// The middleware in front.
-    pub(crate) fn pipeline(&self) -> Option<&Arc<dyn Pipeline>> {
-        self.1.as_ref()
-    }
-
     /// Sends a request that the sidecar makes by itself and waits for the head of the answer.
     pub(crate) async fn send(&self, call: Invocation) -> Result<Reply, InvokeError> {
         self.invoke(Cow::Owned(call.head), call.body).await

@@ -38,7 +38,10 @@ const REPLAY_BOUND: u64 = 64 * 1024;
 /// Redirects are followed, as Dapr follows them for named endpoints: ten at most. What the resource adds and what
 /// proves who the caller is does not go to another origin than the one that the resource names.
 #[derive(Clone, Debug)]
-pub struct NamedEndpoint(Arc<Result<Ready, EndpointError>>);
+pub struct NamedEndpoint {
+    ready: Arc<Result<Ready, EndpointError>>,
+    pipeline: Option<Arc<dyn Pipeline>>,
+}
 
 #[derive(Debug)]
 struct Ready {
@@ -58,28 +61,44 @@ impl NamedEndpoint {
     pub(crate) fn new(
         settings: EndpointSettings,
         limit: Option<Limit>,
-        (system, way): (&SystemTls, &Way),
-        pipeline: Option<&Arc<dyn Pipeline>>,
+        system: &SystemTls,
+        way: &Way,
         tasks: &Tasks,
     ) -> Self {
-        let ready = Ready::new(settings, limit, system, way, tasks);
-        Self(Arc::new(ready.map(|ready| ready.piped(pipeline))))
+        Self {
+            ready: Arc::new(Ready::new(settings, limit, system, way, tasks)),
+            pipeline: None,
+        }
+    }
+
+    /// The same behind this middleware.
+    pub(crate) fn piped(&self, pipeline: Option<Arc<dyn Pipeline>>) -> Self {
+        Self {
+            ready: Arc::clone(&self.ready),
+            pipeline,
+        }
     }
 
     /// Why it cannot be called, if it cannot.
     pub fn broken(&self) -> Option<&EndpointError> {
-        self.0.as_ref().as_ref().err()
+        self.ready.as_ref().as_ref().err()
     }
 
     /// The name by which apps call it; empty for one that cannot be called.
     pub fn name(&self) -> &str {
-        self.0.as_ref().as_ref().map_or("", |ready| &ready.name)
+        self.ready.as_ref().as_ref().map_or("", |ready| &ready.name)
+    }
+
+    /// Whether both share their connections.
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.ready, &other.ready)
     }
 
     /// What of its certificates is of no use, for the log.
     pub fn findings(&self) -> Vec<String> {
         let own = self
-            .0
+            .ready
             .as_ref()
             .as_ref()
             .ok()
@@ -90,7 +109,7 @@ impl NamedEndpoint {
     /// Shakes hands with the server once, if it is one of TLS, and asks for nothing: what this sidecar and that server
     /// cannot agree about is known before the first call. A server that cannot be reached now is none of that.
     pub async fn shake_hands(&self, limit: Duration) -> Result<(), String> {
-        let Ok(ready) = self.0.as_ref() else {
+        let Ok(ready) = self.ready.as_ref() else {
             return Ok(());
         };
         let Ok(Some(tls)) = ready.tls_of(&ready.origin) else {
@@ -115,11 +134,11 @@ impl NamedEndpoint {
         body: Body,
         watched: &Watched,
     ) -> Result<Reply, InvokeError> {
-        match &*self.0 {
+        match &*self.ready {
             Ok(ready) => {
                 let place = Limit::place(ready.limit.as_ref()).await?;
                 let watch = watched.begin(&head, &body);
-                let reply = watch.end(ready.send(head, body).await)?;
+                let reply = watch.end(ready.send(self.pipeline.as_deref(), head, body).await)?;
                 Ok(limit::Place::until_end_of(place, reply))
             }
             Err(error) => Err(InvokeError::unsent(
@@ -174,23 +193,21 @@ impl Ready {
         })
     }
 
-    fn piped(self, pipeline: Option<&Arc<dyn Pipeline>>) -> Self {
-        Self {
-            channel: self.channel.piped(pipeline.cloned()),
-            ..self
-        }
-    }
-
-    async fn send(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
+    async fn send(
+        &self,
+        pipeline: Option<&dyn Pipeline>,
+        head: Cow<'_, Head>,
+        body: Body,
+    ) -> Result<Reply, InvokeError> {
         let mut prepared = self.channel.prepare(head, body)?;
         for (name, value) in &self.headers {
             prepared.headers.insert(name.clone(), value.clone());
         }
-        match self.channel.pipeline() {
+        match pipeline {
             None => self.follow(prepared).await,
             Some(pipeline) => {
                 let send = |prepared| self.follow(prepared);
-                Box::pin(piped::through(&**pipeline, prepared, send)).await
+                Box::pin(piped::through(pipeline, prepared, send)).await
             }
         }
     }

@@ -13,7 +13,7 @@ use transport::client::Proxies;
 
 use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel};
-use crate::endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
+use crate::endpoint::{EndpointSettings, NamedEndpoint};
 use crate::limit::{Limit, Place};
 use crate::watched::Watched;
 
@@ -27,57 +27,101 @@ pub struct ExternalSettings {
     pub max_header_bytes: usize,
     /// How many calls all URLs together get at once, and how many each endpoint; `None` for any number.
     pub max_concurrency: Option<usize>,
-    /// The endpoints that have a name.
-    pub endpoints: Vec<EndpointSettings>,
     /// What stands between this host and the web.
     pub proxies: Proxies,
     /// Whoever is told of calls.
     pub watched: Watched,
-    /// What every call goes through (`spec.appHttpPipeline`).
-    pub pipeline: Option<Arc<dyn Pipeline>>,
 }
 
 /// Channels to the `http://…` and `https://…` addresses that callers name, and to endpoints that have a name. They
-/// share nothing with the channel to the app: no token of the app is ever sent to a third party.
+/// share nothing with the channel to the app: no token of the app is ever sent to a third party. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct External(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct External {
-    urls: Channels,
-    limit: Option<Limit>,
-    tls: SystemTls,
-    named: HashMap<String, NamedEndpoint>,
-    watched: Watched,
+struct Inner {
+    shared: Arc<Shared>,
+    named: HashMap<String, (EndpointSettings, NamedEndpoint)>,
+    /// What every call goes through (`spec.appHttpPipeline`).
     pipeline: Option<Arc<dyn Pipeline>>,
 }
 
+/// What goes on when endpoints change.
+#[derive(Debug)]
+struct Shared {
+    urls: Channels,
+    limit: Option<Limit>,
+    /// How many calls each endpoint gets at once.
+    max_concurrency: Option<usize>,
+    tls: SystemTls,
+    way: Way,
+    watched: Watched,
+    tasks: Tasks,
+}
+
 impl External {
-    /// No connections; calls make them. `tasks` owns them. An endpoint that cannot be set up is told, and fails each
-    /// call by itself; the others are as good as ever.
-    pub fn new(settings: ExternalSettings, tasks: &Tasks) -> (Self, Vec<EndpointError>) {
+    /// No connections; calls make them. `tasks` owns them.
+    pub fn new(settings: ExternalSettings, tasks: &Tasks) -> Self {
         let tls = SystemTls::default();
         let way = Way::new(settings.proxies, tls.clone());
-        let (mut named, mut errors) = (HashMap::new(), Vec::new());
-        for endpoint in settings.endpoints {
-            let name = endpoint.name.clone();
-            let limit = settings.max_concurrency.map(Limit::new);
-            let endpoint =
-                NamedEndpoint::new(endpoint, limit, (&tls, &way), settings.pipeline.as_ref(), tasks);
-            errors.extend(endpoint.broken().cloned());
-            named.insert(name, endpoint);
-        }
-        let external = Self {
-            urls: Channels::new(CAPACITY, settings.max_header_bytes, way, tasks.clone()),
+        let urls = Channels::new(CAPACITY, settings.max_header_bytes, way.clone(), tasks.clone());
+        let shared = Shared {
+            urls,
             limit: settings.max_concurrency.map(Limit::new),
+            max_concurrency: settings.max_concurrency,
             tls,
-            named,
+            way,
             watched: settings.watched,
-            pipeline: settings.pipeline,
+            tasks: tasks.clone(),
         };
-        (external, errors)
+        Self(Arc::new(Inner {
+            shared: Arc::new(shared),
+            named: HashMap::new(),
+            pipeline: None,
+        }))
     }
 
-    /// The endpoints that have a name.
-    pub fn endpoints(&self) -> impl Iterator<Item = &NamedEndpoint> {
-        self.named.values()
+    /// The same endpoints, with their connections, behind this middleware.
+    #[must_use]
+    pub fn piped(&self, pipeline: Option<Arc<dyn Pipeline>>) -> Self {
+        Self(Arc::new(Inner {
+            shared: Arc::clone(&self.0.shared),
+            named: self.0.named.clone(),
+            pipeline,
+        }))
+    }
+
+    /// The same with these endpoints, and those of them that are new. One that is as it was keeps its connections and
+    /// its calls; one that cannot be set up fails each call by itself, and the others are as good as ever.
+    #[must_use]
+    pub fn with(&self, endpoints: Vec<EndpointSettings>) -> (Self, Vec<NamedEndpoint>) {
+        let Inner {
+            shared,
+            named: before,
+            pipeline,
+        } = &*self.0;
+        let (mut named, mut new) = (HashMap::new(), Vec::new());
+        for settings in endpoints {
+            let name = settings.name.clone();
+            let known = before.get(&name).filter(|(known, _)| *known == settings);
+            let endpoint = match known {
+                Some((_, endpoint)) => endpoint.clone(),
+                None => {
+                    let limit = shared.max_concurrency.map(Limit::new);
+                    let (tls, way) = (&shared.tls, &shared.way);
+                    let endpoint = NamedEndpoint::new(settings.clone(), limit, tls, way, &shared.tasks);
+                    new.push(endpoint.clone());
+                    endpoint
+                }
+            };
+            named.insert(name, (settings, endpoint));
+        }
+        let inner = Inner {
+            shared: Arc::clone(shared),
+            named,
+            pipeline: pipeline.clone(),
+        };
+        (Self(Arc::new(inner)), new)
     }
 }
 
@@ -85,24 +129,28 @@ impl ExternalEndpoints for External {
     type Channel = ExternalChannel;
 
     fn named(&self, name: &str) -> Option<ExternalChannel> {
-        let endpoint = self.named.get(name)?.clone();
-        Some(ExternalChannel::Named(endpoint, self.watched.clone()))
+        let (_, endpoint) = self.0.named.get(name)?;
+        Some(ExternalChannel::Named(
+            endpoint.piped(self.0.pipeline.clone()),
+            self.0.shared.watched.clone(),
+        ))
     }
 
     fn url(&self, url: &str) -> Result<ExternalChannel, InvokeError> {
+        let shared = &*self.0.shared;
         // Addresses on the web are verified, whatever the app speaks.
         let tls = || {
             if !url.starts_with("https://") {
                 return Ok(None);
             }
-            let tls = self.tls.get();
+            let tls = shared.tls.get();
             tls.map(Some).map_err(|error| Unusable(format!("{url}: {error}")))
         };
-        match self.urls.get(url, tls) {
+        match shared.urls.get(url, tls) {
             Ok(channel) => Ok(ExternalChannel::Url(
-                channel.piped(self.pipeline.clone()),
-                self.limit.clone(),
-                self.watched.clone(),
+                channel.piped(self.0.pipeline.clone()),
+                shared.limit.clone(),
+                shared.watched.clone(),
             )),
             Err(Unusable(text)) => Err(unusable(text)),
         }
@@ -155,5 +203,31 @@ impl AppChannel for ExternalChannel {
         Err(unusable(
             "an external endpoint is called with HTTP, not with gRPC".to_owned(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_are_as_they_were_are_not_made_anew() {
+        let settings = |name: &str, base_url: &str| EndpointSettings {
+            name: name.to_owned(),
+            base_url: base_url.to_owned(),
+            ..EndpointSettings::default()
+        };
+        let (a, b) = (settings("a", "http://h:1"), settings("b", "http://h:1"));
+        let none = External::new(ExternalSettings::default(), &Tasks::new());
+        let (first, new) = none.with(vec![a.clone(), b.clone()]);
+        assert_eq!(new.len(), 2);
+        let (second, new) = first.with(vec![a.clone(), settings("b", "http://h:2")]);
+        let names: Vec<_> = new.iter().map(NamedEndpoint::name).collect();
+        assert_eq!(names, ["b"]);
+        let is_shared = |name: &str| first.0.named[name].1.is_same(&second.0.named[name].1);
+        assert!(is_shared("a") && !is_shared("b"));
+        assert!(Arc::ptr_eq(&first.0.shared, &second.0.shared));
+        let (third, new) = second.with(vec![a]);
+        assert!(new.is_empty() && third.named("b").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! What keeps a sidecar from running.
 
 use std::io;
+use std::path::PathBuf;
 
 use access_control::BrokenPolicies;
 use identity::{IdentityError, SpiffeError};
@@ -83,6 +84,17 @@ pub enum Fatal {
     /// Components keep the sidecar from starting.
     #[error("failed to load components: {0}")]
     Components(#[from] ComponentsError),
+    /// Resources that changed contradict each other.
+    #[error("failed to load resources from disk: {0}")]
+    Reload(#[source] LoadError),
+    /// A folder of resources cannot be watched.
+    #[error("failed to create watcher: failed to add target {}: {reason}", .path.display())]
+    Watch {
+        /// The folder.
+        path: PathBuf,
+        /// Why not, as Go says it.
+        reason: String,
+    },
     /// The services of a server cannot be described.
     #[error("failed to describe gRPC services: {0}")]
     Reflection(String),

@@ -15,7 +15,7 @@ use lifecycle::{Tasks, Waiting};
 use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use transport::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
-use transport::grpc::Unary;
+use transport::grpc::{GrpcStatus, Messages, ServerStream, Unary};
 use transport::tls::ClientTls;
 
 use crate::SCOPE;
@@ -67,7 +67,8 @@ impl Operator {
     ) -> Result<Self, OperatorError> {
         let config = H2PoolConfig {
             connect_timeout: limit,
-            keep_alive: None,
+            // Servers of Go take pings in shorter intervals for an attack.
+            keep_alive: Some((Duration::from_secs(310), Duration::from_secs(20))),
             max_peers: 1,
             tls: Some(settings.tls),
             ..H2PoolConfig::default()
@@ -151,6 +152,27 @@ impl Operator {
         let request = ListResiliencyRequest { namespace };
         let answer: ListResiliencyResponse = self.call("ListResiliency", &request).await?;
         Ok(answer.resiliencies)
+    }
+
+    /// The stream of a method, opened as soon as there is a connection. Without an end by itself.
+    pub(crate) async fn stream(&self, method: &str, request: &impl Message) -> Result<Messages, GrpcStatus> {
+        let uri = self
+            .uri(method)
+            .map_err(|error| GrpcStatus::new(code::UNAVAILABLE, error.to_string()))?;
+        let stream = ServerStream {
+            uri,
+            message: request.encode_to_vec().into(),
+            max_message: LONGEST_ANSWER,
+        };
+        stream.open(&self.pool, &self.peer).await
+    }
+
+    /// Makes sure that there is a connection.
+    pub(crate) async fn connected(&self) -> Result<(), String> {
+        self.pool
+            .connect(&self.peer)
+            .await
+            .map_err(|error| no_connection(&error))
     }
 
     fn uri(&self, method: &str) -> Result<Uri, OperatorError> {

@@ -5,14 +5,16 @@
 //! values of it. A call that the operator could not answer is made again, so that a sidecar that starts together with
 //! its operator starts.
 //!
-//! What the operator pushes when resources change has its place here, too: the connection of [`Operator`] is what those
-//! streams will be opened on.
+//! [`Operator::watch`] gives what the operator pushes when resources change, for ever: a stream that breaks is opened
+//! again, and whoever listens is told that changes may have been missed.
 
 mod client;
 mod error;
+mod watch;
 
 pub use client::{Operator, Settings};
 pub use error::OperatorError;
+pub use watch::{Change, Event, Kind};
 
 /// The scope of the log lines.
 const SCOPE: &str = "dapr.runtime.operator";

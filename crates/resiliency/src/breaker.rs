@@ -59,7 +59,7 @@ pub struct Counts {
 }
 
 /// How a breaker is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     /// How many calls are let through half-open, and how many of them must succeed. Never 0.
     pub(crate) max_requests: u32,

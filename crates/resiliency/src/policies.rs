@@ -28,8 +28,8 @@ struct Inner {
     tables: Tables,
     settings: Settings,
     observer: Arc<dyn Observer>,
-    /// The breakers of each target, which outlive what is known of it.
-    breakers: Mutex<LruCache<Box<str>, Arc<Breakers>>>,
+    /// The breakers of each target, which outlive what is known of it, and a change of the resources.
+    breakers: Arc<Mutex<LruCache<Box<str>, Arc<Breakers>>>>,
 }
 
 /// How policies are set up, besides what resources say.
@@ -70,15 +70,25 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Breakers {
     settings: Arc<BreakerSettings>,
+    size: NonZeroUsize,
+    /// The address of a named endpoint; empty for every other target.
+    base_url: Box<str>,
     by_method: Mutex<LruCache<Box<[u8]>, Arc<Breaker>>>,
 }
 
 impl Breakers {
-    fn new(settings: Arc<BreakerSettings>, size: NonZeroUsize) -> Self {
+    fn new(settings: Arc<BreakerSettings>, size: NonZeroUsize, base_url: &str) -> Self {
         Self {
             settings,
+            size,
+            base_url: base_url.into(),
             by_method: Mutex::new(LruCache::new(size.get())),
         }
+    }
+
+    /// Whether nothing has changed about the target.
+    fn is_for(&self, settings: &BreakerSettings, size: NonZeroUsize, base_url: &str) -> bool {
+        *self.settings == *settings && self.size == size && *self.base_url == *base_url
     }
 
     /// The breaker of a method; `name` is asked for a new one.
@@ -96,11 +106,33 @@ impl Breakers {
 impl Policies {
     /// Compiles resources, in their order. What is wrong with them is in the log; nothing of it is fatal.
     pub fn compile(resources: &[Resiliency], settings: Settings, observer: Arc<dyn Observer>) -> Self {
+        let breakers = Arc::new(Mutex::new(LruCache::new(TARGETS)));
+        Self::with(resources, settings, observer, breakers)
+    }
+
+    /// Compiles resources that take the place of these. The breakers of a target go on when nothing has changed about
+    /// them: an open one stays open, and what was counted counts.
+    #[must_use]
+    pub fn replaced(
+        &self,
+        resources: &[Resiliency],
+        settings: Settings,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self::with(resources, settings, observer, Arc::clone(&self.0.breakers))
+    }
+
+    fn with(
+        resources: &[Resiliency],
+        settings: Settings,
+        observer: Arc<dyn Observer>,
+        breakers: Arc<Mutex<LruCache<Box<str>, Arc<Breakers>>>>,
+    ) -> Self {
         Self(Arc::new(Inner {
             tables: Tables::compile(resources, &*observer),
             settings,
             observer,
-            breakers: Mutex::new(LruCache::new(TARGETS)),
+            breakers,
         }))
     }
 
@@ -133,11 +165,14 @@ impl Inner {
 
     /// The breakers of a target, as they are since it was first called.
     fn breakers(&self, written: &str, settings: Arc<BreakerSettings>, size: NonZeroUsize) -> Arc<Breakers> {
+        let base_url = self.settings.base_urls.get(written).map_or("", String::as_str);
         let mut known = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(breakers) = known.get(written) {
+        if let Some(breakers) = known.get(written)
+            && breakers.is_for(&settings, size, base_url)
+        {
             return Arc::clone(breakers);
         }
-        let breakers = Arc::new(Breakers::new(settings, size));
+        let breakers = Arc::new(Breakers::new(settings, size, base_url));
         known.insert(written.into(), Arc::clone(&breakers));
         breakers
     }

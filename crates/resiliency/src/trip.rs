@@ -33,6 +33,12 @@ pub struct Trip {
     expression: Arc<IdedExpr>,
 }
 
+impl PartialEq for Trip {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 /// An expression that cannot be used.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TripError {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::document::Document;
 use crate::item::Item;
 use crate::lenient;
-use crate::manifest::{Head, Resource};
+use crate::manifest::{Head, Manifest, Resource};
 use crate::secrets::References;
 
 /// A `Component`.
@@ -63,6 +63,13 @@ impl Resource for Component {
             format!("{name} ({kind})")
         } else {
             format!("{name} ({kind}/{version})")
+        }
+    }
+
+    fn of(manifest: &Manifest) -> Option<&Self> {
+        match manifest {
+            Manifest::Component(component) => Some(component),
+            _ => None,
         }
     }
 }

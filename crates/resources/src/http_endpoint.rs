@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::document::Document;
 use crate::item::Item;
 use crate::lenient;
-use crate::manifest::{Head, Resource};
+use crate::manifest::{Head, Manifest, Resource};
 use crate::secrets::References;
 
 /// An `HTTPEndpoint`.
@@ -100,6 +100,13 @@ impl Resource for HttpEndpoint {
 
     fn log_name(&self) -> String {
         format!("{} ({})", self.head.name, self.base_url)
+    }
+
+    fn of(manifest: &Manifest) -> Option<&Self> {
+        match manifest {
+            Manifest::HttpEndpoint(endpoint) => Some(endpoint),
+            _ => None,
+        }
     }
 }
 

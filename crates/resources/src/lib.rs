@@ -7,14 +7,15 @@
 //!
 //! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s and [`HttpEndpoint`]s;
 //! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] puts secrets and variables
-//! where they are referred to. [`load_resiliency`] and [`decode_resiliency`] read policies. Watching has its place here,
-//! too. This crate knows serde and figment, no servers.
+//! where they are referred to. [`load_resiliency`] and [`decode_resiliency`] read policies. [`Folders`] are read again and
+//! again, and keep what stood in a file that cannot be read any more. This crate knows serde and figment, no servers.
 
 mod access;
 mod component;
 mod configuration;
 mod document;
 mod expand;
+mod folders;
 mod http_endpoint;
 mod item;
 mod lenient;
@@ -34,9 +35,10 @@ pub use configuration::{
     Pipeline, Tracing, Zipkin, load_configuration,
 };
 pub use expand::expand_environment;
+pub use folders::Folders;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
 pub use item::{Item, SecretRef};
-pub use manifest::{Filter, Head, LoadError, Loaded, Resource, load_resources};
+pub use manifest::{Filter, Head, Inert, LoadError, Loaded, Manifest, Resource, load_resources};
 pub use metric::{Metric, MetricHttp, MetricLabel, MetricRule};
 pub use received::{DecodeError, decode_configuration, decode_resources};
 pub use resiliency::{

@@ -1,9 +1,7 @@
-//! Resources in folders: every file's documents, filtered as Dapr filters them.
+//! Manifests: which resource a document is, and for whom.
 
-use std::fmt;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use figment::Figment;
 use serde::de::DeserializeOwned;
@@ -12,12 +10,14 @@ use thiserror::Error;
 
 use crate::component::Component;
 use crate::configuration::Layer;
-use crate::yaml::{MAX_FILE, resource_documents};
+use crate::folders::Folders;
+use crate::http_endpoint::HttpEndpoint;
+use crate::yaml::resource_documents;
 
 const API_VERSION: &str = "dapr.io/v1alpha1";
 
 /// A kind of resource.
-pub trait Resource: Sized + DeserializeOwned {
+pub trait Resource: Clone + Sized + DeserializeOwned {
     /// `Component`, `HTTPEndpoint` …
     const KIND: &'static str;
 
@@ -26,6 +26,9 @@ pub trait Resource: Sized + DeserializeOwned {
 
     /// How the log and errors name it.
     fn log_name(&self) -> String;
+
+    /// The resource of a manifest, if it is one of this kind.
+    fn of(manifest: &Manifest) -> Option<&Self>;
 }
 
 /// What every manifest has besides its `spec`.
@@ -51,11 +54,11 @@ pub struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn is_of_namespace(&self, head: &Head) -> bool {
+    pub(crate) fn is_of_namespace(&self, head: &Head) -> bool {
         self.namespace.is_empty() || head.namespace.is_empty() || head.namespace == self.namespace
     }
 
-    fn is_in_scope(&self, head: &Head) -> bool {
+    pub(crate) fn is_in_scope(&self, head: &Head) -> bool {
         head.scopes.is_empty() || head.scopes.iter().any(|scope| scope == self.app_id)
     }
 
@@ -91,164 +94,93 @@ pub enum LoadError {
     Duplicates(Vec<String>),
 }
 
-/// A document that is no such resource; the text names file and field.
-#[derive(Debug)]
-struct Unusable(String);
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Reads all manifests of one kind. A file or document that cannot be used is told and left out; the others load.
+/// Reads all manifests of one kind, once. A file or document that cannot be used is told and left out; the others load.
 pub fn load_resources<R: Resource>(folders: &[String], filter: Filter<'_>) -> Result<Loaded<R>, LoadError> {
-    let mut found = Collected {
-        filter,
-        accepted: Vec::new(),
-        names: Vec::new(),
-        duplicates: Vec::new(),
-        warnings: Vec::new(),
-    };
-    for folder in folders {
-        for file in files(Path::new(folder))? {
-            found.file(&file);
-        }
-    }
-    if !found.duplicates.is_empty() {
-        return Err(LoadError::Duplicates(found.duplicates));
-    }
-    Ok(Loaded {
-        resources: found.accepted,
-        warnings: found.warnings,
-    })
+    Folders::read(folders, None).load(filter)
 }
 
-/// The entries of a folder, in the order of the bytes of their names.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let failed = |source| LoadError::Folder {
-        path: folder.to_owned(),
-        source,
-    };
-    let entries = fs::read_dir(folder).map_err(failed)?;
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()
-        .map_err(failed)?;
-    files.retain(|file| !file.is_dir());
-    files.sort();
-    Ok(files)
+/// A resource in a folder.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Manifest {
+    /// A component.
+    Component(Component),
+    /// An endpoint outside of the mesh.
+    HttpEndpoint(Box<HttpEndpoint>),
+    /// A configuration. Those of a sidecar are named by `--config`: here it has no effect.
+    Configuration(Inert),
 }
 
-struct Collected<'a, R> {
-    filter: Filter<'a>,
-    accepted: Vec<R>,
-    /// The names that were accepted before scopes were looked at, with their log names.
-    names: Vec<(String, String)>,
-    duplicates: Vec<String>,
-    warnings: Vec<String>,
+/// A resource that has no effect, as it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inert {
+    /// `metadata.name`.
+    pub name: String,
+    /// The document, keys in lower case.
+    content: Value,
 }
 
-impl<R: Resource> Collected<'_, R> {
-    fn file(&mut self, file: &Path) {
-        let extension = file.extension().and_then(|extension| extension.to_str());
-        let is_yaml = extension.is_some_and(|extension| {
-            extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
-        });
-        if !is_yaml {
-            let kind = R::KIND;
-            let shown = file.display();
-            self.warnings.push(format!(
-                "A non-YAML {kind} file {shown} was detected, it will not be loaded"
-            ));
-            return;
+impl Manifest {
+    /// Kind and name, by which it is known from one reading to the next.
+    pub(crate) fn identity(&self) -> (&'static str, &str) {
+        match self {
+            Self::Component(component) => (Component::KIND, &component.head.name),
+            Self::HttpEndpoint(endpoint) => (HttpEndpoint::KIND, &endpoint.head.name),
+            Self::Configuration(inert) => (CONFIGURATION, &inert.name),
         }
-        let text = match read(file) {
-            Ok(text) => text,
-            Err(error) => return self.unusable(file, &error),
-        };
-        for document in resource_documents(&text) {
-            match document
-                .map_err(|error| Unusable(error.to_string()))
-                .and_then(|document| resource::<R>(file, document))
-            {
-                Ok(Found::Wanted(resource)) => self.take(resource),
-                // Every folder is read once for each kind; one of them tells.
-                Ok(Found::Strange(why)) if R::KIND == Component::KIND => {
-                    let shown = file.display();
-                    self.warnings
-                        .push(format!("{shown}: {why}, it will not be loaded"));
-                }
-                Ok(Found::Foreign | Found::Strange(_)) => {}
-                Err(error) => self.unusable(file, &error),
-            }
-        }
-    }
-
-    fn unusable(&mut self, file: &Path, error: &dyn fmt::Display) {
-        let (kind, shown) = (R::KIND, file.display());
-        self.warnings.push(format!(
-            "daprd load {kind} error when parsing manifests yaml resource in {shown}: {error}"
-        ));
-    }
-
-    fn take(&mut self, resource: R) {
-        let head = resource.head();
-        if !self.filter.is_of_namespace(head) {
-            return;
-        }
-        let log_name = resource.log_name();
-        if let Some((name, existing)) = self.names.iter().find(|(name, _)| *name == head.name) {
-            let kind = R::KIND;
-            self.duplicates.push(format!(
-                "duplicate definition of {kind} name {name} ({}) with existing {existing}",
-                log_name
-                    .strip_prefix(&format!("{name} "))
-                    .map_or(log_name.as_str(), |rest| rest
-                        .trim_start_matches('(')
-                        .trim_end_matches(')')),
-            ));
-            return;
-        }
-        if !self.filter.is_in_scope(head) {
-            return;
-        }
-        self.names.push((head.name.clone(), log_name));
-        self.accepted.push(resource);
     }
 }
 
-fn read(file: &Path) -> Result<String, Unusable> {
-    let length = fs::metadata(file)
-        .map_err(|error| Unusable(error.to_string()))?
-        .len();
-    if length > MAX_FILE {
-        return Err(Unusable(format!(
-            "the file has {length} bytes, at most {MAX_FILE} are read"
-        )));
-    }
-    fs::read_to_string(file).map_err(|error| Unusable(error.to_string()))
-}
-
-/// What a document is.
-enum Found<R> {
-    /// A resource of the kind that is looked for.
-    Wanted(R),
-    /// Something that belongs to somebody else.
-    Foreign,
+/// A document of a file, as far as it is one for sidecars.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// A resource.
+    Resource(Manifest),
     /// Something that somebody wrote for a sidecar, and that no sidecar reads; why.
     Strange(String),
+    /// A document that is no such resource, whose kind is known or not; the text names the field.
+    Broken(Option<&'static str>, String),
 }
 
-/// The resource of a document.
-fn resource<R: Resource>(file: &Path, document: Value) -> Result<Found<R>, Unusable> {
-    let document = lower_keys(document);
-    if document["apiversion"] == API_VERSION && document["kind"] == R::KIND {
-        let resource = typed(&file.display().to_string(), document).map_err(Unusable)?;
-        return Ok(Found::Wanted(resource));
-    }
-    Ok(strange(&document).map_or(Found::Foreign, Found::Strange))
+/// The documents of a text. `origin` is how errors name it.
+pub(crate) fn entries(origin: &str, text: &str) -> Vec<Entry> {
+    let documents = resource_documents(text);
+    let entries = documents.map(|document| match document {
+        Ok(document) => entry(origin, document),
+        Err(error) => Some(Entry::Broken(None, error.to_string())),
+    });
+    entries.flatten().collect()
 }
+
+fn entry(origin: &str, document: Value) -> Option<Entry> {
+    let document = lower_keys(document);
+    if document["apiversion"] == API_VERSION {
+        match document["kind"].as_str() {
+            Some(Component::KIND) => return Some(resource(origin, document, Manifest::Component)),
+            Some(HttpEndpoint::KIND) => {
+                let boxed = |endpoint| Manifest::HttpEndpoint(Box::new(endpoint));
+                return Some(resource(origin, document, boxed));
+            }
+            Some(CONFIGURATION) => {
+                let name = document["metadata"]["name"].as_str().unwrap_or_default();
+                return Some(Entry::Resource(Manifest::Configuration(Inert {
+                    name: name.to_owned(),
+                    content: document,
+                })));
+            }
+            _ => {}
+        }
+    }
+    strange(&document).map(Entry::Strange)
+}
+
+fn resource<R: Resource>(origin: &str, document: Value, manifest: fn(R) -> Manifest) -> Entry {
+    match typed(origin, document) {
+        Ok(resource) => Entry::Resource(manifest(resource)),
+        Err(reason) => Entry::Broken(Some(R::KIND), reason),
+    }
+}
+
+const CONFIGURATION: &str = "Configuration";
 
 /// The kinds of resources that Dapr has.
 const KINDS: [&str; 7] = [
@@ -329,6 +261,8 @@ pub(crate) fn lower_keys(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::Component;
 
@@ -518,9 +452,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_file_is_judged(text in "[a-c:\\-\\[\\]{}&*\"\\n ]{0,80}") {
-            for document in resource_documents(&text).flatten() {
-                let _ = resource::<Component>(Path::new("x"), document);
-            }
+            let _ = entries("x", &text);
         }
     }
 }

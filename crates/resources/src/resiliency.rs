@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::manifest::Head;
 use fields::Fields;
 
+pub(crate) use load::of_text;
 pub use load::{LoadedResiliency, Trouble, decode_resiliency, load_resiliency};
 
 /// A `Resiliency`.

@@ -52,6 +52,7 @@ pub enum SecretStoreError {
 }
 
 /// A secret store that needs no service. Its `Debug` shows no secret.
+#[derive(Clone)]
 pub enum SecretStore {
     /// `secretstores.local.file`: secrets by name, each with its fields.
     File(HashMap<String, HashMap<String, String>>),

@@ -106,7 +106,7 @@ async fn an_app_that_gives_no_window_back_gets_another_connection() {
     // As many libraries have it: what nobody reads of one stream counts for the connection.
     let deaf = Arc::new(AtomicUsize::new(0));
     let came = Arc::clone(&deaf);
-    let app = GrpcApp::start(move |mut call| {
+    let app = GrpcApp::start_with(Setup::new(), move |mut call| {
         let came = Arc::clone(&came);
         async move {
             if call.path() == DEAF {

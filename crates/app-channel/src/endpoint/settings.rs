@@ -8,7 +8,7 @@ use thiserror::Error;
 use transport::tls::{OriginTls, OriginTlsError, Trust};
 
 /// An endpoint, its secrets and variables resolved. Its `Debug` shows none of them.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct EndpointSettings {
     /// The name by which apps call it.
     pub name: String,

@@ -79,8 +79,8 @@ fn endpoint(base: &str, change: impl FnOnce(&mut EndpointSettings)) -> NamedEndp
     NamedEndpoint::new(
         settings,
         None,
-        (&SystemTls::default(), &Way::default()),
-        None,
+        &SystemTls::default(),
+        &Way::default(),
         &Tasks::new(),
     )
 }

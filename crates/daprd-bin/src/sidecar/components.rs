@@ -8,34 +8,15 @@ use api_core::ComponentInfo;
 use resources::{Component, Configuration, Resource, SecretStore};
 use telemetry::metrics::StartMetrics;
 
-use super::kube_store;
+use super::{capabilities, kube_store};
 use crate::fatal::ComponentsError;
 use crate::scope::SCOPE;
 
-/// What components can do, as Dapr lists it.
-const CAPABILITIES: &[(&str, &[&str])] = &[
-    (
-        "state.in-memory",
-        &[
-            "ETAG",
-            "TRANSACTIONAL",
-            "TTL",
-            "DELETE_WITH_PREFIX",
-            "KEYS_LIKE",
-            "ACTOR",
-        ],
-    ),
-    (
-        "state.sqlite",
-        &["ETAG", "TRANSACTIONAL", "TTL", "KEYS_LIKE", "ACTOR"],
-    ),
-    ("pubsub.in-memory", &["SUBSCRIBE_WILDCARDS"]),
-    ("bindings.cron", &["INPUT_BINDING"]),
-    ("bindings.http", &["OUTPUT_BINDING"]),
-];
+/// The scope of changes, as in Dapr.
+const HOT_RELOAD: &str = "dapr.runtime.hotreload.reconciler";
 
 /// Components that were accepted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Accepted {
     /// All of them, as the metadata lists them.
     pub(super) components: Vec<Component>,
@@ -53,43 +34,175 @@ pub(super) fn accept(
 ) -> Result<Accepted, ComponentsError> {
     tracing::info!(target: SCOPE, "Loading components…");
     let mut accepted = Accepted::default();
-    let (stores, others): (Vec<_>, Vec<_>) = components
-        .into_iter()
-        .filter(|component| is_allowed(component, configuration.denied_components()))
-        .partition(|component| component.category() == Some("secretstores"));
-    for component in stores.into_iter().chain(others) {
-        if component.category() == Some("middleware") {
-            accepted.middleware.push(component);
-            continue;
-        }
-        let checked = check(&component);
-        match (counters, &checked) {
-            (Some(counters), Ok(_)) => counters.component_set_up(&component.kind),
-            (Some(counters), Err(ComponentsError::Init { .. })) => {
-                counters.component_failed(&component.kind, &component.head.name);
-            }
-            _ => {}
-        }
-        match checked {
-            Ok(store) => {
-                tracing::info!(target: "dapr.runtime.processor.loops.root", "Component loaded: {}", component.log_name());
-                if let Some(store) = store {
-                    accepted.stores.insert(component.head.name.clone(), store);
-                }
-                accepted.components.push(component);
-            }
-            Err(error) => survive(&component, error)?,
+    for component in stores_first(components) {
+        if is_middleware(&component) {
+            accepted.wait(component, configuration);
+        } else if let SetUp::Used(store) = set_up(&component, configuration, counters, true)? {
+            accepted.take(component, store);
         }
     }
     tracing::info!(target: SCOPE, "Waiting for all outstanding components to be processed…");
     tracing::info!(target: SCOPE, "All outstanding components processed");
-    if accepted.components.len() > accepted.stores.len() {
-        tracing::warn!(
-            target: SCOPE,
-            "Components are listed in the metadata and do nothing else: this sidecar serves invocation only"
-        );
-    }
     Ok(accepted)
+}
+
+/// Whether a component is one of those that are set up when all others are there.
+pub(super) fn is_middleware(component: &Component) -> bool {
+    component.category() == Some("middleware")
+}
+
+impl Accepted {
+    /// Middleware is set up later, with the secrets of all stores at hand.
+    fn wait(&mut self, component: Component, configuration: &Configuration) {
+        if is_allowed(&component, configuration.denied_components()) {
+            self.middleware.push(component);
+        }
+    }
+
+    fn take(&mut self, component: Component, store: Option<SecretStore>) {
+        if let Some(store) = store {
+            self.stores.insert(component.head.name.clone(), store);
+        }
+        self.components.push(component);
+    }
+
+    /// What becomes of it when `before` was read and now `after` is. A component that is as it was goes on; `again`
+    /// sets up all of them anew, since something else changed on which they depend. What would end the sidecar is told when
+    /// this is the last word about it.
+    pub(super) fn renewed(
+        mut self,
+        (before, after): (&[Component], Vec<Component>),
+        again: bool,
+        is_last_word: bool,
+        configuration: &Configuration,
+        counters: Option<&StartMetrics>,
+    ) -> Result<Self, ComponentsError> {
+        let before: HashMap<&str, &Component> = by_name(before);
+        let mut held: HashMap<String, Component> = HashMap::new();
+        for component in std::mem::take(&mut self.components) {
+            held.insert(component.head.name.clone(), component);
+        }
+        let mut stores = std::mem::take(&mut self.stores);
+        let is_gone = |name: &str| !after.iter().any(|component| component.head.name == name);
+        for component in held.values().filter(|component| is_gone(&component.head.name)) {
+            tracing::info!(target: HOT_RELOAD, "Closing Component, which is gone: {}", component.log_name());
+        }
+        for component in stores_first(after) {
+            let name = component.head.name.as_str();
+            let (old, old_store) = (held.remove(name), stores.remove(name));
+            let is_as_it_was = !again && before.get(name) == Some(&&component);
+            if is_as_it_was && is_middleware(&component) {
+                self.wait(component, configuration);
+                continue;
+            }
+            if is_as_it_was {
+                if let Some(old) = old {
+                    let store = read_again(&old, old_store);
+                    self.take(old, store);
+                }
+                continue;
+            }
+            let log_name = component.log_name();
+            if let Some(old) = &old {
+                tracing::info!(target: HOT_RELOAD, "Closing existing Component to reload: {}", old.log_name());
+            }
+            tracing::info!(target: HOT_RELOAD, "Adding Component for processing: {log_name}");
+            if is_middleware(&component) {
+                self.wait(component, configuration);
+            } else if let SetUp::Used(store) = set_up(&component, configuration, counters, is_last_word)? {
+                self.take(component, store);
+                tracing::info!(target: HOT_RELOAD, "Component updated: {log_name}");
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// What is in a store may have changed, although the component did not.
+fn read_again(component: &Component, store: Option<SecretStore>) -> Option<SecretStore> {
+    let before = store?;
+    match SecretStore::of(component) {
+        Ok(store) => store,
+        Err(error) => {
+            let log_name = component.log_name();
+            tracing::warn!(target: HOT_RELOAD, "{log_name}: {error}; the secrets that were read before are used");
+            Some(before)
+        }
+    }
+}
+
+/// Each component by its name.
+fn by_name(components: &[Component]) -> HashMap<&str, &Component> {
+    let named = components
+        .iter()
+        .map(|component| (component.head.name.as_str(), component));
+    named.collect()
+}
+
+/// Secret stores come before whatever may refer to them.
+fn stores_first(components: Vec<Component>) -> impl Iterator<Item = Component> {
+    let (stores, others): (Vec<_>, Vec<_>) = components
+        .into_iter()
+        .partition(|component| component.category() == Some("secretstores"));
+    stores.into_iter().chain(others)
+}
+
+/// What became of a component.
+enum SetUp {
+    /// It is not to be used, or cannot be and says that this is no matter.
+    LeftOut,
+    /// It is used, and may be a secret store.
+    Used(Option<SecretStore>),
+}
+
+fn set_up(
+    component: &Component,
+    configuration: &Configuration,
+    counters: Option<&StartMetrics>,
+    is_last_word: bool,
+) -> Result<SetUp, ComponentsError> {
+    if !is_allowed(component, configuration.denied_components()) {
+        return Ok(SetUp::LeftOut);
+    }
+    let checked = check(component);
+    if !is_last_word && !component.ignore_errors && checked.is_err() {
+        return checked.map(SetUp::Used);
+    }
+    if let Err(ComponentsError::Init { log_name, cause, .. }) = &checked {
+        tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
+    }
+    match (counters, &checked) {
+        (Some(counters), Ok(_)) => counters.component_set_up(&component.kind),
+        (Some(counters), Err(ComponentsError::Init { .. })) => {
+            counters.component_failed(&component.kind, &component.head.name);
+        }
+        _ => {}
+    }
+    match checked {
+        Ok(store) => {
+            let log_name = component.log_name();
+            if store.is_some() || kube_store::is_one(component) {
+                tracing::info!(target: "dapr.runtime.processor.loops.root", "Component loaded: {log_name}");
+            } else {
+                tracing::warn!(
+                    target: SCOPE,
+                    "Component {log_name} is listed and does nothing: this sidecar serves service invocation only"
+                );
+            }
+            Ok(SetUp::Used(store))
+        }
+        Err(error) if component.ignore_errors => {
+            tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
+            Ok(SetUp::LeftOut)
+        }
+        Err(error) => {
+            tracing::error!(
+                target: SCOPE,
+                "Error processing component, daprd will exit gracefully: {error}"
+            );
+            Err(error)
+        }
+    }
 }
 
 /// `components.deny` of the configuration: a type, or a type and a version.
@@ -157,7 +270,6 @@ fn failed(component: &Component, why: &str) -> ComponentsError {
 /// The same, with the whole cause.
 pub(super) fn failed_with(component: &Component, cause: String) -> ComponentsError {
     let log_name = component.log_name();
-    tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
     ComponentsError::Init {
         name: component.head.name.clone(),
         log_name,
@@ -167,24 +279,12 @@ pub(super) fn failed_with(component: &Component, cause: String) -> ComponentsErr
 
 /// A component as the metadata lists it.
 pub(super) fn listed(component: &Component) -> ComponentInfo {
-    let capabilities = CAPABILITIES
-        .iter()
-        .find(|(kind, _)| *kind == component.kind)
-        .map_or(&[][..], |(_, capabilities)| capabilities);
-    let has_fields = component.kind.eq_ignore_ascii_case("secretstores.local.file")
-        && component
-            .value("multiValued")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let capabilities = if has_fields {
-        &["MULTIPLE_KEY_VALUES_PER_SECRET"]
-    } else {
-        capabilities
-    };
+    let capabilities = capabilities::of(component);
     ComponentInfo {
         name: component.head.name.clone(),
         kind: component.kind.clone(),
         version: component.version.clone(),
-        capabilities: capabilities.iter().map(ToString::to_string).collect(),
+        capabilities: capabilities.into_iter().map(ToOwned::to_owned).collect(),
     }
 }
 

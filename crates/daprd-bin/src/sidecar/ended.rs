@@ -6,6 +6,8 @@ pub enum Stop {
     BySignal,
     ByApi,
     Restart,
+    /// Something changed so that the sidecar cannot go on.
+    ByFault,
     Force,
 }
 

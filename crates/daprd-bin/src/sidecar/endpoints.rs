@@ -1,10 +1,8 @@
 //! HTTP endpoints: the addresses outside of the mesh that apps call by name.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use app_channel::{External, ExternalSettings, NamedEndpoint, Watched};
-use invoke_core::Pipeline;
 use lifecycle::Tasks;
 use resources::{HttpEndpoint, SecretSource};
 use transport::client::Proxies;
@@ -17,10 +15,20 @@ use crate::scope::SCOPE;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Names the endpoints in the log, and puts their secrets and variables in place.
-pub(super) fn process(mut endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
+pub(super) fn process(endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
+    for endpoint in endpoints.iter().filter(|endpoint| !endpoint.head.name.is_empty()) {
+        tracing::info!(target: SCOPE, "Found http endpoint: {}", endpoint.head.name);
+    }
+    let endpoints = resolve(endpoints, secrets);
+    tracing::info!(target: SCOPE, "Waiting for all outstanding http endpoints to be processed…");
+    tracing::info!(target: SCOPE, "All outstanding http endpoints processed");
+    endpoints
+}
+
+/// Puts secrets and variables in place. One without a name is nobody's.
+pub(super) fn resolve(mut endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
     endpoints.retain(|endpoint| !endpoint.head.name.is_empty());
     for endpoint in &mut endpoints {
-        tracing::info!(target: SCOPE, "Found http endpoint: {}", endpoint.head.name);
         for warning in secrets.resolve(endpoint, |name| std::env::var(name).ok()) {
             tracing::warn!(target: "dapr.runtime.processor", "{warning}");
         }
@@ -33,19 +41,15 @@ pub(super) fn process(mut endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) 
             );
         }
     }
-    tracing::info!(target: SCOPE, "Waiting for all outstanding http endpoints to be processed…");
-    tracing::info!(target: SCOPE, "All outstanding http endpoints processed");
     endpoints
 }
 
-/// The channels to everything outside of the mesh. An endpoint that cannot be set up is told.
+/// The channels to everything outside of the mesh, without endpoints yet.
 pub(super) fn external(
-    endpoints: &[HttpEndpoint],
     settings: &Settings,
     options: &Options,
     watched: &Watched,
     connections: &Tasks,
-    pipeline: Option<Arc<dyn Pipeline>>,
 ) -> External {
     let (proxies, findings) = Proxies::of(|name| std::env::var(name).ok());
     for finding in findings {
@@ -57,21 +61,30 @@ pub(super) fn external(
     let settings = ExternalSettings {
         max_header_bytes: app_header_limit(options),
         max_concurrency: settings.app.max_concurrency.map(|places| places as usize),
-        endpoints: endpoints.iter().map(settings_of).collect(),
         proxies,
         watched: watched.clone(),
-        pipeline,
     };
-    let (external, errors) = External::new(settings, connections);
-    for error in errors {
-        tracing::warn!(target: SCOPE, "failed to create HTTP endpoint channel: {error}");
-    }
-    for endpoint in external.endpoints() {
+    External::new(settings, connections)
+}
+
+/// The same with these endpoints. One that cannot be set up is told.
+pub(super) fn with_endpoints(
+    external: &External,
+    endpoints: &[HttpEndpoint],
+    connections: &Tasks,
+) -> External {
+    let (external, new) = external.with(endpoints.iter().map(settings_of).collect());
+    for endpoint in &new {
+        if let Some(error) = endpoint.broken() {
+            tracing::warn!(target: SCOPE, "failed to create HTTP endpoint channel: {error}");
+        }
         for finding in endpoint.findings() {
             tracing::warn!(target: SCOPE, "HTTPEndpoint {}: {finding}", endpoint.name());
         }
     }
-    try_handshakes(external.endpoints().cloned().collect(), connections);
+    if !new.is_empty() {
+        try_handshakes(new, connections);
+    }
     external
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use access_control::Policy;
 use api_core::{ApiLists, Metadata};
 use api_http::{Api, Health, PublicApi};
-use app_channel::{App, External};
+use app_channel::{App, External, Watched};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
 use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
-use lifecycle::{ShutdownRequests, Tasks};
+use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
@@ -64,11 +64,14 @@ pub(super) struct Lasting {
     pub(super) of_internal: Reflection,
     /// Those who export spans: each generation has its own, and those of the one before send what is left.
     pub(super) exporters: Exporters,
-    /// Whoever measures. Counters go on from one generation to the next.
-    pub(super) measuring: Measuring,
+    /// Whoever measures. Counters go on from one generation to the next, unless what is measured changes.
+    pub(super) measuring: Current<Measuring>,
+    /// Whoever is told of the calls of the app and of external endpoints.
+    pub(super) watched: Watched,
 }
 
 /// The rules of a configuration, compiled. What looks like a mistake in them is in the log.
+#[derive(Clone)]
 pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
@@ -87,6 +90,15 @@ impl Rules {
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
         })
     }
+
+    /// Says in the log how traces are sampled.
+    pub(super) fn say_sampler(&self) {
+        say_sampler(&self.traces);
+    }
+}
+
+fn say_sampler(traces: &Plan) {
+    tracing::info!(target: SCOPE, "Dapr trace sampler initialized: {}", traces.sampler());
 }
 
 /// What was read for a generation.
@@ -98,6 +110,8 @@ pub(super) struct Read {
     pub(super) middleware: Store,
     pub(super) endpoints: Vec<HttpEndpoint>,
     pub(super) resiliency: Vec<Resiliency>,
+    /// Whether nothing changed of which policies are made.
+    pub(super) keeps_policies: bool,
 }
 
 /// The sidecar as one configuration wants it: a handler for each door.
@@ -111,10 +125,14 @@ pub(super) struct Generation {
     pub(super) enabled: Enabled,
     /// The app, behind the middleware of this configuration.
     pub(super) app: Option<App>,
+    /// What the next generation goes on with.
+    external: External,
+    policies: Policies,
 }
 
 impl Generation {
-    /// Builds the next generation. What apps left in the metadata goes on from `before`.
+    /// Builds the next generation. What apps left in the metadata goes on from `before`, and so do circuit breakers and
+    /// connections of what did not change.
     pub(super) fn build(given: &Given<'_>, lasting: &Lasting, read: Read, before: Option<&Self>) -> Self {
         let Given {
             flags,
@@ -129,6 +147,7 @@ impl Generation {
             middleware,
             endpoints,
             resiliency,
+            keeps_policies,
         } = read;
         let pipelines = Pipelines::of(&configuration, &middleware);
         let app = lasting.app.as_ref().map(|app| app.piped(pipelines.app.as_ref()));
@@ -147,9 +166,23 @@ impl Generation {
             .is_given("enable-api-logging")
             .then(|| flags.is_on("enable-api-logging"));
         let log = ApiLog::new(log.clone(), by_flag, configuration.api_logging());
-        tracing::info!(target: SCOPE, "Dapr trace sampler initialized: {}", traces.sampler());
+        let measuring = lasting.measuring.take();
+        if before.is_none() {
+            say_sampler(&traces);
+        }
         let traces = traces.begin(&lasting.exporters);
-        let observer = Arc::new(((log, lasting.measuring.calls.clone()), traces));
+        let observer = Arc::new(((log, measuring.calls.clone()), traces));
+        let external = match before {
+            None => endpoints::external(settings, options, &lasting.watched, &lasting.connections),
+            Some(before) => before.external.clone(),
+        };
+        let external = endpoints::with_endpoints(&external, &endpoints, &lasting.connections);
+        let external = external.piped(pipelines.app);
+        let before = before.map(|before| &before.policies);
+        let policies = match before {
+            Some(before) if keeps_policies => before.clone(),
+            _ => policies(before, options, &resiliency, &endpoints, measuring.of_policies()),
+        };
         let inbound = Arc::new(Inbound::observed(
             Arc::clone(&lasting.identity),
             app.clone(),
@@ -160,24 +193,15 @@ impl Generation {
             Arc::clone(&lasting.identity),
             Arc::clone(&inbound),
             lasting.client.clone(),
-            endpoints::external(
-                &endpoints,
-                settings,
-                options,
-                &lasting.measuring.app,
-                &lasting.connections,
-                pipelines.app,
-            ),
+            external.clone(),
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
-            policies(options, &resiliency, &endpoints, lasting.measuring.of_policies()),
+            policies.clone(),
         ));
         Self {
-            enabled: Enabled::new(
-                is_traced(&configuration),
-                lasting.measuring.calls.is_some(),
-                &apis,
-            ),
+            external,
+            policies,
+            enabled: Enabled::new(is_traced(&configuration), measuring.calls.is_some(), &apis),
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),
                 Arc::clone(&observer),

@@ -12,3 +12,33 @@ pub(super) struct Given<'a> {
     pub(super) settings: &'a Settings,
     pub(super) log: &'a Log,
 }
+
+/// The same for tasks, which outlive whoever starts them.
+pub(super) struct Owned {
+    pub(super) flags: Flags,
+    pub(super) options: Options,
+    pub(super) settings: Settings,
+    pub(super) log: Log,
+}
+
+impl Given<'_> {
+    pub(super) fn owned(&self) -> Owned {
+        Owned {
+            flags: self.flags.clone(),
+            options: self.options.clone(),
+            settings: self.settings.clone(),
+            log: self.log.clone(),
+        }
+    }
+}
+
+impl Owned {
+    pub(super) fn given(&self) -> Given<'_> {
+        Given {
+            flags: &self.flags,
+            options: &self.options,
+            settings: &self.settings,
+            log: &self.log,
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app_channel::{GrpcCall, HttpCall, Observer, Watched};
+use lifecycle::Current;
 use resiliency::{Name, Part, State, Told, Unobserved};
 use resources::{Configuration, Metric};
 use telemetry::metrics::{
@@ -29,7 +30,7 @@ pub(super) struct Measuring {
     /// The calls at the doors and between sidecars.
     pub(super) calls: Option<CallMetrics>,
     /// The calls of the app and of external endpoints.
-    pub(super) app: Watched,
+    app: Option<AppMetrics>,
     /// What a start counts.
     pub(super) start: Option<StartMetrics>,
     /// The decisions of access control.
@@ -39,14 +40,9 @@ pub(super) struct Measuring {
 }
 
 impl Measuring {
-    /// What the configuration wants, in place behind the metrics port. Mistakes are told and left out: what is measured
-    /// must not decide whether the sidecar runs.
-    pub(super) fn begin(
-        flags: &Flags,
-        app_id: &str,
-        configuration: &Configuration,
-        registry: &Metrics,
-    ) -> Self {
+    /// What the configuration wants. Mistakes are told and left out: what is measured must not decide whether the sidecar
+    /// runs.
+    pub(super) fn begin(flags: &Flags, app_id: &str, configuration: &Configuration) -> Self {
         let metric = configuration.metric();
         if metric.enabled == Some(false) {
             if has_default_cardinality(&metric) {
@@ -69,38 +65,23 @@ impl Measuring {
         let start = StartMetrics::new(Arc::clone(&settings.app_id), settings.rules.clone());
         let access = AccessCounters::default();
         let policies = ResiliencyMetrics::new(Arc::clone(&settings.app_id), settings.rules.clone());
-        let sources: [metrics::Source; 5] = [
-            Box::new({
-                let calls = calls.clone();
-                move || calls.families()
-            }),
-            Box::new({
-                let app = app.clone();
-                move || app.families()
-            }),
-            Box::new({
-                let start = start.clone();
-                move || start.families()
-            }),
-            Box::new({
-                let access = access.clone();
-                move || access.families()
-            }),
-            Box::new({
-                let policies = policies.clone();
-                move || policies.families()
-            }),
-        ];
-        for source in sources {
-            registry.register(source);
-        }
         Self {
             calls: Some(calls),
-            app: Watched::by(Arc::new(Measured(app))),
+            app: Some(app),
             start: Some(start),
             access,
             policies: Some(policies),
         }
+    }
+
+    /// All that is measured, for the metrics port.
+    fn families(&self) -> Vec<metrics::Family> {
+        let mut families = self.access.families();
+        families.extend(self.calls.iter().flat_map(CallMetrics::families));
+        families.extend(self.app.iter().flat_map(AppMetrics::families));
+        families.extend(self.start.iter().flat_map(StartMetrics::families));
+        families.extend(self.policies.iter().flat_map(ResiliencyMetrics::families));
+        families
     }
 
     /// Whoever is told what policies do.
@@ -112,8 +93,23 @@ impl Measuring {
     }
 }
 
+/// Shows what is measured at the metrics port, now and after each change of what is measured.
+pub(super) fn register(measuring: &Current<Measuring>, registry: &Metrics) {
+    let measuring = measuring.clone();
+    registry.register(Box::new(move || measuring.take().families()));
+}
+
+/// Whoever is told of the calls of the app and of external endpoints; nobody where nothing is ever measured.
+pub(super) fn watched(flags: &Flags, measuring: &Current<Measuring>) -> Watched {
+    if flags.is_on("enable-metrics") {
+        Watched::by(Arc::new(Measured(measuring.clone())))
+    } else {
+        Watched::default()
+    }
+}
+
 /// Says what is measured, in the words of Dapr.
-fn tell(metric: &Metric) {
+pub(super) fn tell(metric: &Metric) {
     let shown = serde_json::to_string(metric).unwrap_or_default();
     tracing::info!(target: SCOPE, "metric spec: {shown}");
     match metric.latency_distribution_buckets.as_deref() {
@@ -183,8 +179,8 @@ fn settings(app_id: &str, metric: &Metric) -> MetricsSettings {
     }
 }
 
-/// Tells the calls of the app to the metrics.
-struct Measured(AppMetrics);
+/// Tells the calls of the app to the metrics that are current.
+struct Measured(Current<Measuring>);
 
 fn with_call(call: HttpCall<'_>, tell: impl FnOnce(metrics::HttpCall<'_>)) {
     let path = String::from_utf8_lossy(call.path);
@@ -194,30 +190,38 @@ fn with_call(call: HttpCall<'_>, tell: impl FnOnce(metrics::HttpCall<'_>)) {
     });
 }
 
+impl Measured {
+    fn with(&self, tell: impl FnOnce(&AppMetrics)) {
+        if let Some(metrics) = &self.0.take().app {
+            tell(metrics);
+        }
+    }
+}
+
 impl Observer for Measured {
     fn http_begun(&self, call: HttpCall<'_>, bytes: u64) {
-        with_call(call, |call| self.0.http_begun(call, bytes));
+        self.with(|metrics| with_call(call, |call| metrics.http_begun(call, bytes)));
     }
 
     fn http_answered(&self, call: HttpCall<'_>, status: i32, latency: Duration) {
-        with_call(call, |call| self.0.http_completed(call, status, latency));
+        self.with(|metrics| with_call(call, |call| metrics.http_completed(call, status, latency)));
     }
 
     fn http_received(&self, bytes: u64) {
-        self.0.http_received(bytes);
+        self.with(|metrics| metrics.http_received(bytes));
     }
 
     fn grpc_answered(&self, call: GrpcCall<'_>) {
-        self.0
-            .grpc_completed(call.method, call.status, [call.sent, call.received], call.latency);
+        let sizes = [call.sent, call.received];
+        self.with(|metrics| metrics.grpc_completed(call.method, call.status, sizes, call.latency));
     }
 
     fn http_probed(&self, status: i32, latency: Duration) {
-        self.0.http_probed(status, latency);
+        self.with(|metrics| metrics.http_probed(status, latency));
     }
 
     fn grpc_probed(&self, status: i32, latency: Duration) {
-        self.0.grpc_probed(status, latency);
+        self.with(|metrics| metrics.grpc_probed(status, latency));
     }
 }
 

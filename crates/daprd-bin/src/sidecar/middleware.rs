@@ -36,22 +36,31 @@ impl Texts {
     }
 }
 
-/// Sets the middleware among the components up, which are then as accepted as the others.
+/// Sets the middleware among the components up, which are then as accepted as the others. What was set up before in
+/// exactly the same way goes on, with what it remembers.
 pub(super) async fn load(
     accepted: &mut Accepted,
     secrets: &SecretSource,
     texts: &Texts,
     web: &Web,
+    before: &Store,
 ) -> Result<Store, ComponentsError> {
     let mut store = Store::default();
     for mut component in std::mem::take(&mut accepted.middleware) {
-        match one(&mut component, secrets, texts, web).await {
+        match one(&mut component, secrets, texts, web, before).await {
             Ok(middleware) => {
-                tracing::info!(target: SCOPE, "Component loaded: {}", component.log_name());
+                tracing::info!(target: "dapr.runtime.processor.loops.root", "Component loaded: {}", component.log_name());
                 store.put(middleware);
                 accepted.components.push(component);
             }
-            Err(error) => survive(&component, error)?,
+            Err(error) => {
+                if let ComponentsError::Init { cause, .. } | ComponentsError::NotBuilt { cause, .. } = &error
+                {
+                    let log_name = component.log_name();
+                    tracing::error!(target: SCOPE, "Failed to init component {log_name}: {cause}");
+                }
+                survive(&component, error)?;
+            }
         }
     }
     Ok(store)
@@ -62,6 +71,7 @@ async fn one(
     secrets: &SecretSource,
     texts: &Texts,
     web: &Web,
+    before: &Store,
 ) -> Result<Middleware, ComponentsError> {
     let mut resolved = component.clone();
     let lost = secrets.resolve(&mut resolved, |name| std::env::var(name).ok());
@@ -80,6 +90,9 @@ async fn one(
         version: component.version.clone(),
         properties: Properties::new(items),
     };
+    if let Some(known) = before.get(&spec.name).filter(|known| *known.spec() == spec) {
+        return Ok(known.clone());
+    }
     Middleware::load(spec, web).await.map_err(|error| {
         let cause = cause(component, &error.to_string());
         match (error, failed_with(component, cause)) {

@@ -3,6 +3,8 @@
 mod access;
 mod apis;
 mod app;
+mod capabilities;
+mod changes;
 mod components;
 mod doors;
 mod enabled;
@@ -18,15 +20,21 @@ mod notices;
 mod parts;
 mod policies;
 mod ports;
+mod reload;
 mod security;
+mod sent;
 mod source;
 mod start;
 mod traces;
+mod watch;
+mod watcher;
 
+use std::pin::Pin;
 use std::time::Instant;
 
 use lifecycle::{ShutdownRequest, shutdown_requests};
 use telemetry::log::Log;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::fatal::Fatal;
 use crate::flags::{Flags, Options, Settings};
@@ -36,6 +44,7 @@ pub use ended::Ended;
 use ended::Stop;
 use given::Given;
 use parts::Parts;
+use reload::{Fault, Owner};
 pub use security::check_security;
 use start::start;
 
@@ -49,7 +58,8 @@ pub async fn run(
 ) -> Result<Option<Ended>, Fatal> {
     let begun = Instant::now();
     let (requests, mut asked) = shutdown_requests();
-    let mut parts = Parts::new();
+    let (mut reloads, ends) = reload::ends();
+    let mut parts = Parts::new(ends);
     let given = Given {
         flags,
         options,
@@ -57,62 +67,116 @@ pub async fn run(
         log,
     };
     let waiting = parts.waiting.clone();
-    let started = tokio::select! {
-        started = start(given, requests, &mut parts, begun) => Some(started),
-        request = signals.next() => {
-            tell(request);
-            match request {
-                Request::Restart => None,
-                Request::Stop(_) => {
-                    tracing::info!(target: SCOPE, "Dapr is shutting down");
-                    parts.say_closing();
-                    parts.end_at_once().await;
-                    tracing::info!(target: SCOPE, "Dapr runtime stopped");
-                    // Without somebody whom it needs a sidecar has not started, whoever ends it.
-                    return match waiting.reason() {
-                        Some(reason) => Err(Fatal::Interrupted(reason)),
-                        None => Ok(Some(Ended::Gracefully)),
-                    };
-                }
-            }
-        }
-    };
-    match started {
-        None => {
-            parts.end_at_once().await;
-            return Ok(None);
-        }
-        Some(Err(error)) => {
+    let first = begin(
+        Box::pin(start(given, requests, &mut parts, begun)),
+        signals,
+        &mut reloads,
+    )
+    .await;
+    let (stop, fatal) = match first {
+        First::Started(Ok(())) => serve(signals, &mut reloads, &mut asked).await,
+        First::Started(Err(error)) => {
             parts.end_at_once().await;
             return Err(error);
         }
-        Some(Ok(())) => {}
-    }
-    let stop = tokio::select! {
-        request = signals.next() => {
-            tell(request);
-            match request {
-                Request::Restart => Stop::Restart,
-                Request::Stop(_) => Stop::BySignal,
-            }
+        First::Restart => {
+            parts.end_at_once().await;
+            return Ok(None);
         }
-        request = asked.recv() => match request {
-            Some(ShutdownRequest::Force) => Stop::Force,
-            Some(ShutdownRequest::Graceful) | None => {
-                tracing::info!(target: "dapr.api", "Shutdown requested via API");
-                Stop::ByApi
-            }
-        },
+        First::Stop => {
+            tracing::info!(target: SCOPE, "Dapr is shutting down");
+            parts.say_closing();
+            parts.end_at_once().await;
+            tracing::info!(target: SCOPE, "Dapr runtime stopped");
+            // Without somebody whom it needs a sidecar has not started, whoever ends it.
+            return match waiting.reason() {
+                Some(reason) => Err(Fatal::Interrupted(reason)),
+                None => Ok(Some(Ended::Gracefully)),
+            };
+        }
+        First::Fault(fault) => of_fault(fault),
     };
     if stop == Stop::Force {
         return Ok(Some(parts::force().await));
     }
     let ended = parts.stop(settings, stop, signals, &mut asked).await;
+    if let Some(fatal) = fatal.or_else(|| reloads.fatal()) {
+        return Err(fatal);
+    }
     Ok(if stop == Stop::Restart && ended == Ended::Gracefully {
         None
     } else {
         Some(ended)
     })
+}
+
+/// What comes first of a start.
+enum First {
+    Started(Result<(), Fatal>),
+    Restart,
+    Stop,
+    Fault(Fault),
+}
+
+async fn begin(
+    mut start: Pin<Box<impl Future<Output = Result<(), Fatal>>>>,
+    signals: &mut Signals,
+    reloads: &mut Owner,
+) -> First {
+    loop {
+        tokio::select! {
+            started = &mut start => return First::Started(started),
+            request = signals.next() => {
+                tell(request);
+                match request {
+                    // Who serves already, and waits for its app, goes on with that.
+                    Request::Restart if reloads.hang_up() => {}
+                    Request::Restart => return First::Restart,
+                    Request::Stop(_) => return First::Stop,
+                }
+            }
+            fault = reloads.fault() => return First::Fault(fault),
+        }
+    }
+}
+
+/// Waits for the reason to stop.
+async fn serve(
+    signals: &mut Signals,
+    reloads: &mut Owner,
+    asked: &mut UnboundedReceiver<ShutdownRequest>,
+) -> (Stop, Option<Fatal>) {
+    loop {
+        let stop = tokio::select! {
+            request = signals.next() => {
+                tell(request);
+                match request {
+                    Request::Restart if reloads.hang_up() => continue,
+                    Request::Restart => Stop::Restart,
+                    Request::Stop(_) => Stop::BySignal,
+                }
+            }
+            request = asked.recv() => match request {
+                Some(ShutdownRequest::Force) => Stop::Force,
+                Some(ShutdownRequest::Graceful) | None => {
+                    tracing::info!(target: "dapr.api", "Shutdown requested via API");
+                    Stop::ByApi
+                }
+            },
+            fault = reloads.fault() => return of_fault(fault),
+        };
+        return (stop, None);
+    }
+}
+
+fn of_fault(fault: Fault) -> (Stop, Option<Fatal>) {
+    match fault {
+        Fault::Restart => {
+            tracing::info!(target: SCOPE, "What changed is read by a start: restarting");
+            (Stop::Restart, None)
+        }
+        Fault::Fatal(fatal) => (Stop::ByFault, Some(fatal)),
+    }
 }
 
 fn tell(request: Request) {

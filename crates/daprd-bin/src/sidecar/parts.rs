@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
+use super::reload::Ends;
 use crate::flags::{Settings, go};
 use crate::scope::SCOPE;
 use crate::signals::Signals;
@@ -35,11 +36,13 @@ pub(super) struct Parts {
     pub(super) http_addresses: Vec<String>,
     /// What the connections of callers may take.
     pub(super) descriptors: Descriptors,
+    /// For whoever puts changes in place, until that one is there.
+    pub(super) reloads: Option<Ends>,
 }
 
 impl Parts {
     /// Nothing runs yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reloads: Ends) -> Self {
         let (trigger, shutdown) = Shutdown::new();
         Self {
             tasks: Tasks::new(),
@@ -54,6 +57,7 @@ impl Parts {
             server_latches: Vec::new(),
             http_addresses: Vec::new(),
             descriptors: Descriptors::of_process(),
+            reloads: Some(reloads),
         }
     }
 

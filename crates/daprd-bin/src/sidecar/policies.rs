@@ -10,8 +10,9 @@ use crate::flags::Options;
 /// The most that is kept of one body for another attempt, in bytes, however long bodies may be.
 const MOST_KEPT: u64 = 64 << 20;
 
-/// The policies of the resources. `observer` is told what they do.
+/// The policies of the resources. `observer` is told what they do. The breakers of those `before` go on.
 pub(super) fn policies(
+    before: Option<&Policies>,
     options: &Options,
     resiliency: &[Resiliency],
     endpoints: &[HttpEndpoint],
@@ -26,5 +27,8 @@ pub(super) fn policies(
             .map(|endpoint| (endpoint.head.name.clone(), endpoint.base_url.clone()))
             .collect(),
     };
-    Policies::compile(resiliency, settings, observer)
+    match before {
+        None => Policies::compile(resiliency, settings, observer),
+        Some(before) => before.replaced(resiliency, settings, observer),
+    }
 }

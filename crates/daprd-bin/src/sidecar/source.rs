@@ -1,39 +1,80 @@
 //! Where resources come from: folders and files, or the operator of Kubernetes.
 
-use std::fmt::Display;
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lifecycle::Waiting;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
 use resources::{
-    Component, Configuration, DecodeError, Filter, HttpEndpoint, LoadedResiliency, Resiliency, Trouble,
-    decode_configuration, decode_resiliency, decode_resources, load_configuration, load_resiliency,
-    load_resources,
+    Component, Configuration, DecodeError, Filter, Folders, HttpEndpoint, Inert, LoadError, LoadedResiliency,
+    Resiliency, Trouble, decode_configuration, decode_resiliency, decode_resources, load_configuration,
 };
 
 use super::kube_store;
 use super::security::Security;
+use super::sent::{Listed, Sent};
 use crate::environment;
 use crate::fatal::{ComponentsError, Fatal};
 use crate::flags::{Flags, Settings};
 use crate::scope::SCOPE;
 
-/// Where a sidecar has its resources from. What watches them later begins here, too.
+/// Where a sidecar has its resources from, and what it has read of them.
 #[derive(Debug)]
 pub(super) enum Source {
     /// Folders of manifests.
-    Folders(Vec<String>),
+    Folders(Files),
     /// The operator.
     Operator(Box<Kubernetes>),
 }
 
-/// The operator, and what it is asked with.
+/// Folders, and what was in them when they were read last.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) paths: Vec<String>,
+    read: Mutex<Folders>,
+}
+
+impl Files {
+    fn new(paths: Vec<String>) -> Self {
+        Self {
+            read: Mutex::new(Folders::read(&paths, None)),
+            paths,
+        }
+    }
+
+    fn held(&self) -> Folders {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the folders again. Reads disks: not for a task among others.
+    fn read_again(&self, tells_all: bool, writing: &HashSet<PathBuf>) -> Result<(), LoadError> {
+        let read = Folders::read_but(&self.paths, Some(&self.held()), writing);
+        if let Some(error) = read.unreadable() {
+            return Err(error);
+        }
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) =
+            if tells_all { read.anew() } else { read };
+        Ok(())
+    }
+}
+
+/// The operator, what it is asked with, and what it has sent.
 #[derive(Debug)]
 pub(super) struct Kubernetes {
-    operator: Operator,
+    pub(super) operator: Operator,
     /// `NAMESPACE`, or `default`.
-    namespace: String,
+    pub(super) namespace: String,
     /// Whether the secrets of Kubernetes are a component by themselves.
     has_secret_store: bool,
+    sent: Mutex<Sent>,
+}
+
+impl Kubernetes {
+    pub(super) fn sent(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Source {
@@ -54,13 +95,33 @@ impl Source {
                 operator: Operator::connect(settings, waiting).await?,
                 namespace: namespace.to_owned(),
                 has_secret_store: !flags.is_on("disable-builtin-k8s-secret-store"),
+                sent: Mutex::default(),
             })));
         }
         let mut folders = flags.list("resources-path");
         if folders.is_empty() && flags.is_given("components-path") {
             folders.push(flags.text("components-path").to_owned());
         }
-        Ok(Self::Folders(folders))
+        Ok(Self::Folders(Files::new(folders)))
+    }
+
+    /// Folders that are to be watched must be there.
+    pub(super) fn check(&self) -> Result<(), Fatal> {
+        let Self::Folders(files) = self else {
+            return Ok(());
+        };
+        match files.held().unreadable() {
+            Some(LoadError::Folder { path, source }) => {
+                let reason = match source.kind() {
+                    io::ErrorKind::NotFound => "no such file or directory",
+                    io::ErrorKind::PermissionDenied => "permission denied",
+                    _ => return Ok(()),
+                };
+                let reason = reason.to_owned();
+                Err(Fatal::Watch { path, reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is the operator.
@@ -78,39 +139,57 @@ impl Source {
         if named.is_empty() {
             tracing::info!(target: SCOPE, "loading default configuration");
         }
-        let configuration = match (self, named.first()) {
-            (Self::Operator(kubernetes), Some(name)) => {
-                if named.len() > 1 {
-                    tracing::warn!(
-                        target: SCOPE,
-                        "Multiple configurations are not supported in Kubernetes mode; only the first one will be loaded"
-                    );
-                }
-                // The namespace as it is given: without one the operator knows the namespace by our certificate.
-                let namespace = environment::given_namespace();
-                let received = kubernetes.operator.configuration(name, &namespace);
-                let received = received.await.map_err(Fatal::OperatorConfiguration)?;
-                decode_configuration(name, &received)?
-            }
-            _ => load_configuration(&named, lookup)?,
-        };
+        if self.is_kubernetes() && named.len() > 1 {
+            tracing::warn!(
+                target: SCOPE,
+                "Multiple configurations are not supported in Kubernetes mode; only the first one will be loaded"
+            );
+        }
+        let configuration = self.read_configuration(flags, lookup).await?;
         tracing::info!(target: SCOPE, "Enabled features: {}", configuration.enabled_features().join(" "));
         Ok(configuration)
     }
 
+    /// The same, and nothing is said about it.
+    pub(super) async fn read_configuration(
+        &self,
+        flags: &Flags,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Configuration, Fatal> {
+        let named = flags.list("config");
+        match (self, named.first()) {
+            (Self::Operator(kubernetes), Some(name)) => {
+                // The namespace as it is given: without one the operator knows the namespace by our certificate.
+                let namespace = environment::given_namespace();
+                let received = kubernetes.operator.configuration(name, &namespace);
+                let received = received.await.map_err(Fatal::OperatorConfiguration)?;
+                Ok(decode_configuration(name, &received)?)
+            }
+            _ => Ok(load_configuration(&named, lookup)?),
+        }
+    }
+
     /// Components for this sidecar.
     pub(super) async fn components(&self, settings: &Settings) -> Result<Vec<Component>, ComponentsError> {
+        if let Self::Operator(kubernetes) = self {
+            let received = kubernetes.operator.components(&kubernetes.namespace).await?;
+            kubernetes.sent().components = Listed::of(received);
+        }
+        self.held_components(settings)
+    }
+
+    /// The same, as they were read last.
+    pub(super) fn held_components(&self, settings: &Settings) -> Result<Vec<Component>, ComponentsError> {
         let namespace = environment::given_namespace();
         let filter = filter(settings, &namespace);
         match self {
-            Self::Folders(folders) => {
-                let loaded = load_resources(folders, filter)?;
+            Self::Folders(files) => {
+                let loaded = files.held().load(filter)?;
                 tell(&loaded.warnings);
                 Ok(loaded.resources)
             }
             Self::Operator(kubernetes) => {
-                let received = kubernetes.operator.components(&kubernetes.namespace).await?;
-                let received = decode_resources(&received, filter)?;
+                let received = decode_resources(&kubernetes.sent().components.documents(), filter)?;
                 let own = kubernetes.has_secret_store.then(kube_store::component);
                 Ok(own.into_iter().chain(received).collect())
             }
@@ -119,15 +198,25 @@ impl Source {
 
     /// Resiliency policies for this sidecar. What cannot be had or read is in the log, and nothing of it is fatal.
     pub(super) async fn resiliency(&self, settings: &Settings) -> Vec<Resiliency> {
-        let loaded = match self {
-            Self::Folders(folders) => load_resiliency(folders, &settings.app_id),
-            Self::Operator(kubernetes) => match kubernetes.operator.resiliency(&kubernetes.namespace).await {
-                Ok(received) => decode_resiliency(&received, &settings.app_id),
-                Err(error) => {
-                    tracing::error!(target: SCOPE, "Error listing resiliency policies: {error}");
-                    LoadedResiliency::default()
-                }
-            },
+        if let Self::Operator(kubernetes) = self {
+            match kubernetes.operator.resiliency(&kubernetes.namespace).await {
+                Ok(received) => kubernetes.sent().resiliency = Listed::of(received),
+                Err(error) => tracing::error!(target: SCOPE, "Error listing resiliency policies: {error}"),
+            }
+        }
+        self.held_resiliency(settings, true)
+    }
+
+    /// The same, as they were read last. What is wrong with those of the operator is told when `tells_all`.
+    pub(super) fn held_resiliency(&self, settings: &Settings, tells_all: bool) -> Vec<Resiliency> {
+        let loaded: LoadedResiliency = match self {
+            Self::Folders(files) => files.held().resiliency(&settings.app_id),
+            Self::Operator(kubernetes) => {
+                let mut loaded =
+                    decode_resiliency(&kubernetes.sent().resiliency.documents(), &settings.app_id);
+                loaded.troubles.retain(|_| tells_all);
+                loaded
+            }
         };
         for trouble in &loaded.troubles {
             match trouble {
@@ -141,46 +230,65 @@ impl Source {
     /// HTTP endpoints for this sidecar. When they cannot be had, there are none.
     pub(super) async fn http_endpoints(&self, settings: &Settings) -> Vec<HttpEndpoint> {
         tracing::info!(target: SCOPE, "Loading endpoints…");
-        let namespace = environment::given_namespace();
-        let filter = filter(settings, &namespace);
-        let none = |error: &dyn Display| {
+        let listed = match self {
+            Self::Folders(_) => Ok(()),
+            Self::Operator(kubernetes) => kubernetes.list_endpoints().await,
+        };
+        let endpoints = listed.and_then(|()| self.held_endpoints(settings));
+        endpoints.unwrap_or_else(|error| {
             tracing::warn!(target: SCOPE, "failed to load HTTP endpoints: {error}");
             Vec::new()
-        };
+        })
+    }
+
+    /// The same, as they were read last.
+    pub(super) fn held_endpoints(&self, settings: &Settings) -> Result<Vec<HttpEndpoint>, EndpointsError> {
+        let namespace = environment::given_namespace();
+        let filter = filter(settings, &namespace);
         match self {
-            Self::Folders(folders) => match load_resources(folders, filter) {
-                Ok(loaded) => {
-                    tell(&loaded.warnings);
-                    loaded.resources
-                }
-                Err(error) => none(&error),
-            },
-            Self::Operator(kubernetes) => received_endpoints(kubernetes, filter)
-                .await
-                .unwrap_or_else(|error| none(&error)),
+            Self::Folders(files) => {
+                let loaded = files.held().load(filter)?;
+                tell(&loaded.warnings);
+                Ok(loaded.resources)
+            }
+            Self::Operator(kubernetes) => Ok(decode_resources(
+                &kubernetes.sent().endpoints.documents(),
+                filter,
+            )?),
+        }
+    }
+
+    /// Configurations among the resources, which have no effect there.
+    pub(super) fn held_configurations(&self) -> Vec<Inert> {
+        match self {
+            Self::Folders(files) => files.held().configurations(),
+            Self::Operator(_) => Vec::new(),
+        }
+    }
+
+    /// Reads folders again; there is nothing to read when resources come from the operator. `tells_all`: what is wrong is
+    /// told once more. Files that somebody is writing stay as they were. Reads disks: not for a task among others.
+    pub(super) fn read_again(&self, tells_all: bool, writing: &HashSet<PathBuf>) -> Result<(), LoadError> {
+        match self {
+            Self::Folders(files) => files.read_again(tells_all, writing),
+            Self::Operator(_) => Ok(()),
         }
     }
 }
 
-/// Endpoints that cannot be had of the operator.
+/// Endpoints that cannot be had.
 #[derive(Debug, thiserror::Error)]
-enum EndpointsError {
+pub(super) enum EndpointsError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
     #[error(transparent)]
     Operator(#[from] OperatorError),
     #[error("error deserializing http endpoint: {0}")]
     Decode(#[from] DecodeError),
 }
 
-async fn received_endpoints(
-    kubernetes: &Kubernetes,
-    filter: Filter<'_>,
-) -> Result<Vec<HttpEndpoint>, EndpointsError> {
-    let received = kubernetes.operator.http_endpoints(&kubernetes.namespace).await?;
-    Ok(decode_resources(&received, filter)?)
-}
-
 /// Without a namespace, resources of every namespace are for this sidecar.
-fn filter<'a>(settings: &'a Settings, namespace: &'a str) -> Filter<'a> {
+pub(super) fn filter<'a>(settings: &'a Settings, namespace: &'a str) -> Filter<'a> {
     Filter {
         namespace,
         app_id: &settings.app_id,

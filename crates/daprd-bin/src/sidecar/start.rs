@@ -10,7 +10,7 @@ use invoke_core::headers::Identity;
 use lifecycle::{Current, Latch, ShutdownRequests};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Component, Configuration, HttpEndpoint, SecretSource};
+use resources::{Configuration, HttpEndpoint, Resiliency, SecretSource};
 use telemetry::metrics::{Metrics, StartMetrics};
 use telemetry::traces::Exporters;
 use transport::client::{H2PoolConfig, Proxies};
@@ -18,7 +18,7 @@ use transport::listen::Listener;
 use transport::server::GrpcServerConfig;
 
 use super::app::{app_channel, attend, wait_for_app};
-use super::components::{self, has_message_bus};
+use super::components::{self, Accepted, has_message_bus};
 use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Given;
@@ -28,8 +28,10 @@ use super::names::{advertised, reserve_internal, resolver, sweep};
 use super::notices::say_what_is_not_there;
 use super::parts::Parts;
 use super::ports::{grpc_api, http_api, internal_api, public};
+use super::reload::{Found, Reloader, Variables, stamps};
 use super::security::Security;
 use super::source::Source;
+use super::watch::is_enabled;
 use crate::environment::{self, Environment};
 use crate::fatal::Fatal;
 use crate::flags::Settings;
@@ -51,9 +53,10 @@ pub(super) async fn start(
 
     // Who and where this sidecar is, and what it is to be.
     let place = Place::find(&given, parts).await?;
+    let stamps = stamps(&given.flags.list("config"));
     let configuration = place.configuration(&given).await?;
     let registry = Metrics::new();
-    let measuring = Measuring::begin(given.flags, &given.settings.app_id, &configuration, &registry);
+    let measuring = Measuring::begin(given.flags, &given.settings.app_id, &configuration);
     if measuring.calls.is_some() {
         place.security.register(&registry, &given.settings.app_id);
     }
@@ -63,6 +66,10 @@ pub(super) async fn start(
         registry.register(Box::new(move || exporters.families()));
     }
     let rules = Rules::compile(&given, &configuration, &measuring.access)?;
+    let start_metrics = measuring.start.clone();
+    let measuring = Current::new(measuring);
+    metrics::register(&measuring, &registry);
+    let watched = metrics::watched(given.flags, &measuring);
     metrics::serve(given.flags, registry, parts).await?;
     tracing::info!(target: SCOPE, "{} mode configured", given.flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", given.settings.app_id);
@@ -75,30 +82,28 @@ pub(super) async fn start(
         &configuration,
         &place.source,
         &place.instance(&given, &internal),
-        measuring.start.as_ref(),
+        start_metrics.as_ref(),
         parts,
     )
     .await;
+    if is_enabled(&configuration) {
+        place.source.check()?;
+    }
     let resiliency = place.source.resiliency(given.settings).await;
-    let (components, middleware, endpoints) = resources(
+    let web = web(parts);
+    let (found, accepted, middleware, endpoints) = resources(
         &given,
         &place,
-        &configuration,
-        measuring.start.as_ref(),
-        &web(parts),
+        (configuration, resiliency),
+        start_metrics.as_ref(),
+        &web,
     )
     .await?;
-    let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&components);
+    let asks_subscriptions = given.settings.asks_subscriptions && has_message_bus(&accepted.components);
     let security = place.security;
     let lasting = Lasting {
         health: Health::new(parts.readiness.clone()),
-        app: app_channel(
-            given.settings,
-            given.options,
-            &place.environment,
-            &measuring.app,
-            parts,
-        )?,
+        app: app_channel(given.settings, given.options, &place.environment, &watched, parts)?,
         identity: Arc::new(Identity::new(
             given.settings.app_id.as_str().into(),
             place.environment.namespace.as_str().into(),
@@ -115,32 +120,55 @@ pub(super) async fn start(
         environment: place.environment,
         exporters,
         measuring,
+        watched,
     };
+    let lasting = Arc::new(lasting);
     sweep(&lasting.targets, parts);
     let read = Read {
-        configuration,
-        rules,
-        components,
-        middleware,
-        endpoints,
-        resiliency,
+        configuration: found.configuration.clone(),
+        rules: rules.clone(),
+        components: accepted.components.clone(),
+        middleware: middleware.clone(),
+        endpoints: endpoints.clone(),
+        resiliency: found.resiliency.clone(),
+        keeps_policies: false,
     };
     let first = Generation::build(&given, &lasting, read, None);
     let metadata = Arc::clone(&first.metadata);
     let app = first.app.clone();
+    let current = Current::new(first);
 
     // The doors, then the app behind them.
-    serve(&given, &lasting, &security, internal, &Current::new(first), parts).await?;
+    serve(&given, &lasting, &security, internal, &current, parts).await?;
+    let reloader = Reloader {
+        owned: given.owned(),
+        source: place.source,
+        variables: Variables {
+            internal_port: place.internal_port,
+            host_address: place.host_address,
+        },
+        lasting: Arc::clone(&lasting),
+        current,
+        found,
+        rules,
+        accepted,
+        middleware,
+        web,
+        endpoints,
+        stamps,
+    };
+    if let Some(ends) = parts.reloads.take() {
+        parts.tasks.spawn(reloader.run(parts.shutdown.clone(), ends));
+    }
     lasting.health.outbound_is_ready();
     if !wait_for_app(given.settings, parts).await? {
         return Ok(());
     }
     if let Some(app) = &app {
-        let watched = &lasting.measuring.app;
         attend(
             given.settings,
             given.options,
-            (app, watched),
+            (app, &lasting.watched),
             asks_subscriptions,
             parts,
         )
@@ -156,7 +184,7 @@ pub(super) async fn start(
 struct Place {
     environment: Environment,
     security: Security,
-    source: Source,
+    source: Arc<Source>,
     host_name: String,
     host_address: String,
     internal_port: u16,
@@ -176,7 +204,7 @@ impl Place {
         Ok(Self {
             environment,
             security,
-            source,
+            source: Arc::new(source),
             host_name,
             host_address,
             internal_port,
@@ -227,25 +255,36 @@ fn web(parts: &Parts) -> Web {
     Web::new(proxies, parts.connections.clone())
 }
 
-/// Components, those of them that are middleware, and HTTP endpoints, with their secrets in place.
+/// Components and HTTP endpoints as they are found; then what is accepted of components, and the endpoints with their
+/// secrets in place, and the middleware among the components.
 async fn resources(
     given: &Given<'_>,
     place: &Place,
-    configuration: &Configuration,
+    (configuration, resiliency): (Configuration, Vec<Resiliency>),
     counters: Option<&StartMetrics>,
     web: &Web,
-) -> Result<(Vec<Component>, Store, Vec<HttpEndpoint>), Fatal> {
+) -> Result<(Found, Accepted, Store, Vec<HttpEndpoint>), Fatal> {
     let source = &place.source;
-    let mut accepted = components::accept(source.components(given.settings).await?, configuration, counters)?;
+    let components = source.components(given.settings).await?;
+    let mut accepted = components::accept(components.clone(), &configuration, counters)?;
     let secrets = SecretSource {
         stores: std::mem::take(&mut accepted.stores),
         is_kubernetes: source.is_kubernetes(),
         allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
     };
     let texts = middleware::Texts::of(&place.environment.namespace, &given.settings.app_id);
-    let store = middleware::load(&mut accepted, &secrets, &texts, web).await?;
-    let endpoints = endpoints::process(source.http_endpoints(given.settings).await, &secrets);
-    Ok((accepted.components, store, endpoints))
+    let store = middleware::load(&mut accepted, &secrets, &texts, web, &Store::default()).await?;
+    let endpoints = source.http_endpoints(given.settings).await;
+    let resolved = endpoints::process(endpoints.clone(), &secrets);
+    accepted.stores = secrets.stores;
+    let found = Found {
+        configuration,
+        components,
+        endpoints,
+        resiliency,
+        configurations: source.held_configurations(),
+    };
+    Ok((found, accepted, store, resolved))
 }
 
 /// Those who export spans, whatever the configuration wants of them.

@@ -1,11 +1,13 @@
 //! Which policy a target has.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use invoke_core::attempts::Run;
 
 use crate::retry::Pauses;
-use crate::testing::{observed, policies, policy_of};
+use crate::testing::{observed, policies, policy_of, resource};
+use crate::{Policies, Settings, Unobserved};
 
 const ALL: &str = "  policies:
     timeouts: {DefaultTimeoutPolicy: 1, DefaultAppTimeoutPolicy: 2, t: 3, none: 0, negative: -1}
@@ -194,4 +196,27 @@ fn breakers_outlive_what_is_known_of_a_target_and_are_bounded() {
     assert!(is_open(b"x"));
     assert!(!is_open(b"z"));
     assert!(!is_open(b"y"), "the one that was used longest ago begins anew");
+}
+
+#[test]
+fn breakers_outlive_a_change_that_is_not_theirs() {
+    let spec = |trip: u8, size: u8, more: &str| {
+        format!(
+            "  policies:\n    circuitBreakers:\n      c: {{trip: consecutiveFailures > {trip}}}\n{more}  targets:\n    \
+             apps:\n      app: {{circuitBreaker: c, circuitBreakerCacheSize: {size}}}\n"
+        )
+    };
+    let breakers = |policies: &Policies| policy_of(policies, "app").unwrap().breakers.clone().unwrap();
+    for (changed, is_same) in [
+        (spec(1, 10, ""), true),
+        (spec(1, 10, "    timeouts: {t: 1s}\n"), true),
+        (spec(2, 10, ""), false),
+        (spec(1, 11, ""), false),
+    ] {
+        let first = policies(&[&spec(1, 10, "")]);
+        let known = breakers(&first);
+        let resources = [resource("next", &changed)];
+        let next = first.replaced(&resources, Settings::default(), Arc::new(Unobserved));
+        assert_eq!(Arc::ptr_eq(&known, &breakers(&next)), is_same, "{changed}");
+    }
 }

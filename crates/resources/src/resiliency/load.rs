@@ -1,13 +1,10 @@
 //! Resiliency resources in folders, and as the operator of Kubernetes sends them.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::Resiliency;
-use crate::yaml::{MAX_FILE, first_document};
+use crate::folders::Folders;
+use crate::yaml::first_document;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -27,28 +24,9 @@ pub enum Trouble {
     Warning(String),
 }
 
-/// Reads the resources of folders. Nothing that is wrong with one of them keeps the others from being read.
+/// Reads the resources of folders, once. Nothing that is wrong with one of them keeps the others from being read.
 pub fn load_resiliency(folders: &[String], app_id: &str) -> LoadedResiliency {
-    let mut loaded = LoadedResiliency::default();
-    for folder in folders {
-        let files = match names(Path::new(folder)) {
-            Ok(files) => files,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                let text = format!("Failed to read resiliency files from path {folder}: {error}");
-                loaded.troubles.push(Trouble::Error(text));
-                continue;
-            }
-        };
-        for name in files {
-            match file(Path::new(folder), &name) {
-                Ok(Some(resource)) => loaded.take(resource, app_id),
-                Ok(None) => {}
-                Err(trouble) => loaded.troubles.push(trouble),
-            }
-        }
-    }
-    loaded
+    Folders::read(folders, None).resiliency(app_id)
 }
 
 /// Reads resources that the operator sent, each as JSON or YAML.
@@ -67,7 +45,7 @@ pub fn decode_resiliency(documents: &[impl AsRef<[u8]>], app_id: &str) -> Loaded
 }
 
 impl LoadedResiliency {
-    fn take(&mut self, resource: Resiliency, app_id: &str) {
+    pub(crate) fn take(&mut self, resource: Resiliency, app_id: &str) {
         let scopes = &resource.head.scopes;
         if scopes.is_empty() || scopes.iter().any(|scope| scope == app_id) {
             self.resources.push(resource);
@@ -75,38 +53,9 @@ impl LoadedResiliency {
     }
 }
 
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let entries = fs::read_dir(folder)?;
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_, _>>()?;
-    names.sort();
-    Ok(names)
-}
-
-fn file(folder: &Path, name: &str) -> Result<Option<Resiliency>, Trouble> {
-    let extension = Path::new(name)
-        .extension()
-        .and_then(|extension| extension.to_str());
-    let is_yaml = extension.is_some_and(|extension| {
-        extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
-    });
-    if !is_yaml {
-        let text = format!("A non-YAML resiliency file {name} was detected, it will not be loaded");
-        return Err(Trouble::Warning(text));
-    }
-    let unread = |reason: &str| Trouble::Error(format!("Could not read resiliency file {name}: {reason}"));
-    let path = folder.join(name);
-    let length = fs::metadata(&path)
-        .map_err(|error| unread(&error.to_string()))?
-        .len();
-    if length > MAX_FILE {
-        return Err(unread(&format!(
-            "the file has {length} bytes, at most {MAX_FILE} are read"
-        )));
-    }
-    let text = fs::read_to_string(&path).map_err(|error| unread(&error.to_string()))?;
-    let document = first_document(&text)
+/// The resource of a file, if it has one. `name` is that of the file.
+pub(crate) fn of_text(name: &str, text: &str) -> Result<Option<Resiliency>, Trouble> {
+    let document = first_document(text)
         .map_err(|error| Trouble::Error(format!("Could not determine resource type: {error} (in {name})")))?;
     if kind(&document) != Some(Resiliency::KIND) {
         return Ok(None);
@@ -140,6 +89,8 @@ fn decode(document: &[u8]) -> Result<Resiliency, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::resiliency::{RetryPolicy, TargetPolicies};
 

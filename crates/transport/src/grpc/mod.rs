@@ -11,6 +11,7 @@ mod message;
 mod relay;
 mod scanner;
 mod status;
+mod stream;
 mod timeout;
 mod unary;
 mod unpack;
@@ -22,6 +23,7 @@ pub use relay::{Relay, RelayFailure, RelayedAnswer, RelayedRequest};
 #[cfg(feature = "fuzz")]
 pub(crate) use scanner::scan;
 pub use status::{GrpcStatus, status_of_http};
+pub use stream::{Messages, ServerStream};
 pub use timeout::{format_timeout, parse_timeout};
 pub use unary::Unary;
 #[cfg(feature = "fuzz")]

@@ -79,12 +79,8 @@ impl Unary {
         encoding: Option<&'static str>,
         metadata: &[(HeaderName, HeaderValue)],
     ) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(framed(&self.message, encoding.is_some())));
-        *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = self.uri.clone();
+        let mut request = request(&self.uri, &self.message, encoding.is_some());
         let headers = request.headers_mut();
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         if let Ok(limit) = HeaderValue::try_from(format_timeout(self.timeout)) {
             headers.insert(GRPC_TIMEOUT, limit);
         }
@@ -96,6 +92,17 @@ impl Unary {
         }
         request
     }
+}
+
+/// A call with this message.
+pub(super) fn request(uri: &Uri, message: &[u8], compressed: bool) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(framed(message, compressed)));
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = uri.clone();
+    let headers = request.headers_mut();
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    request
 }
 
 /// The message behind its head.
@@ -110,9 +117,8 @@ fn framed(message: &[u8], compressed: bool) -> Bytes {
     bytes.freeze()
 }
 
-/// Reads an answer of one message.
-async fn read(answer: Response<CountedBody>, max: usize) -> Result<Bytes, GrpcStatus> {
-    let internal = |text: &str| GrpcStatus::new(INTERNAL, text);
+/// Whether the head of an answer is one behind which messages may come.
+pub(super) fn status_of_answer<B>(answer: &Response<B>) -> Result<(), GrpcStatus> {
     let head = GrpcStatus::from_headers(answer.headers());
     if let Some(status) = head.filter(|status| status.code != OK) {
         return Err(status);
@@ -124,6 +130,13 @@ async fn read(answer: Response<CountedBody>, max: usize) -> Result<Bytes, GrpcSt
         );
         return Err(GrpcStatus::new(status_of_http(answer.status()), text));
     }
+    Ok(())
+}
+
+/// Reads an answer of one message.
+async fn read(answer: Response<CountedBody>, max: usize) -> Result<Bytes, GrpcStatus> {
+    let internal = |text: &str| GrpcStatus::new(INTERNAL, text);
+    status_of_answer(&answer)?;
     let mut messages = MessageReader::new(answer.into_body(), max);
     let mut received = None;
     while let Some(message) = messages.next().await {
