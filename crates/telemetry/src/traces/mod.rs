@@ -1,7 +1,7 @@
 //! Traces: an observer that makes Dapr's spans, and exporters that give them to collectors.
 //!
 //! [`Plan`] is what a configuration and the variables of OpenTelemetry want; [`Plan::begin`] makes the observer
-//! [`Traces`] of it. A call that is not sampled costs two random ids; one that is costs a [`Span`](span::Span) that is
+//! [`Traces`] of it. A call that is not sampled costs two random ids; one that is costs a span that is
 //! filled while the call goes on and put into a bounded queue at its end. Everything else (encoding, connections, waiting
 //! for a collector) is the work of one task for each exporter. When the observer goes, with the generation of the
 //! configuration that it belongs to, its exporters send what is left and end.
