@@ -84,6 +84,9 @@ pub enum Fatal {
     /// Components keep the sidecar from starting.
     #[error("failed to load components: {0}")]
     Components(#[from] ComponentsError),
+    /// A component that changed cannot be used.
+    #[error("{0}")]
+    ChangedComponent(#[source] ComponentsError),
     /// Resources that changed contradict each other.
     #[error("failed to load resources from disk: {0}")]
     Reload(#[source] LoadError),

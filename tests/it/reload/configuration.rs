@@ -73,6 +73,37 @@ async fn a_configuration_file_takes_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_and_its_components_change_in_place() {
+    let alias = |from: &str| {
+        format!(
+            "apiVersion: dapr.io/v1alpha1\nkind: Component\nmetadata:\n  name: alias\nspec:\n  type: \
+             middleware.http.routeralias\n  version: v1\n  metadata:\n  - name: routes\n    value: \
+             '{{\"{from}\": \"/v1.0/invoke/RC9-one/method/m\"}}'\n"
+        )
+    };
+    const PIPELINE: &str =
+        "  httpPipeline:\n    handlers:\n    - {name: alias, type: middleware.http.routeralias}\n";
+    let stage = Stage::new("RC9", &[("alias.yaml", &alias("/one"))]).await;
+    let finds = |path: &'static str| {
+        let url = stage.sidecar.url(path);
+        async move { reqwest::get(url).await.unwrap().status().as_u16() == 200 }
+    };
+    assert!(!finds("/one").await, "nobody names it");
+    configure(&stage.mesh, PIPELINE);
+    eventually("the component is in the way", || finds("/one")).await;
+    stage.write("alias.yaml", &alias("/two"));
+    eventually("the component is another one", || finds("/two")).await;
+    assert!(!finds("/one").await);
+    stage.remove("alias.yaml");
+    eventually("the component is gone", || async { !finds("/two").await }).await;
+    stage.write("alias.yaml", &alias("/one"));
+    eventually("the component is back", || finds("/one")).await;
+    configure(&stage.mesh, "");
+    eventually("nobody names it any more", || async { !finds("/one").await }).await;
+    stage.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_measured_changes_in_place() {
     let stage = Stage::new("RC2", &[]).await;
     let metrics = || async {

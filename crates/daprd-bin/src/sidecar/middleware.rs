@@ -49,7 +49,11 @@ pub(super) async fn load(
     for mut component in std::mem::take(&mut accepted.middleware) {
         match one(&mut component, secrets, texts, web, before).await {
             Ok(middleware) => {
-                tracing::info!(target: "dapr.runtime.processor.loops.root", "Component loaded: {}", component.log_name());
+                let known = before.get(&component.head.name);
+                if known.is_none_or(|known| known.spec() != middleware.spec()) {
+                    let log_name = component.log_name();
+                    tracing::info!(target: "dapr.runtime.processor.loops.root", "Component loaded: {log_name}");
+                }
                 store.put(middleware);
                 accepted.components.push(component);
             }

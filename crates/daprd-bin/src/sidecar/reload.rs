@@ -341,7 +341,7 @@ impl Reloader {
         let components = source.held_components(settings).map_err(|error| {
             let error = match error {
                 crate::fatal::ComponentsError::Load(error) => Fatal::Reload(error),
-                error => Fatal::Components(error),
+                error => Fatal::ChangedComponent(error),
             };
             Fault::Fatal(error)
         })?;
@@ -419,7 +419,7 @@ impl Reloader {
                 &found.configuration,
                 measuring.start.as_ref(),
             )
-            .map_err(|error| Fault::Fatal(error.into()))?;
+            .map_err(|error| Fault::Fatal(Fatal::ChangedComponent(error)))?;
         let secrets = SecretSource {
             stores: std::mem::take(&mut accepted.stores),
             is_kubernetes: self.source.is_kubernetes(),
@@ -435,7 +435,7 @@ impl Reloader {
                 &self.web,
                 &self.middleware,
             ))
-            .map_err(|error| Fault::Fatal(error.into()))?;
+            .map_err(|error| Fault::Fatal(Fatal::ChangedComponent(error)))?;
         self.endpoints = if is_new.endpoints {
             endpoints::process(found.endpoints.clone(), &secrets)
         } else {
