@@ -72,6 +72,10 @@ async fn a_configuration_file_takes_effect() {
     stage.ends_well().await;
 }
 
+/// A pipeline with a component that is called `alias`.
+const PIPELINE: &str =
+    "  httpPipeline:\n    handlers:\n    - {name: alias, type: middleware.http.routeralias}\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_and_its_components_change_in_place() {
     let alias = |from: &str| {
@@ -81,8 +85,6 @@ async fn a_pipeline_and_its_components_change_in_place() {
              '{{\"{from}\": \"/v1.0/invoke/RC9-one/method/m\"}}'\n"
         )
     };
-    const PIPELINE: &str =
-        "  httpPipeline:\n    handlers:\n    - {name: alias, type: middleware.http.routeralias}\n";
     let stage = Stage::new("RC9", &[("alias.yaml", &alias("/one"))]).await;
     let finds = |path: &'static str| {
         let url = stage.sidecar.url(path);
