@@ -85,6 +85,9 @@ where
         .await;
 }
 
+/// The answer to a request of HTTP/1.
+pub(super) type Answered<H> = Answer<Either<Ended<Either<<H as Handler>::Body, Full<Bytes>>>, Full<Bytes>>>;
+
 /// A server on one listener.
 pub(super) struct Server<H> {
     pub(super) config: HttpServerConfig,
@@ -173,7 +176,7 @@ impl<H: Handler> Server<H> {
         peer: Option<SocketAddr>,
         watch: Arc<Watch>,
         upgrade: Arc<OnceLock<Kept>>,
-    ) -> Answer<Either<Ended<Either<H::Body, Full<Bytes>>>, Full<Bytes>>> {
+    ) -> Answered<H> {
         let framing = watch.begin(request.body().size_hint().exact());
         let mut request = request.map(|body| Http1Body::new(body, &watch));
         if let Some(query) = watch.take_raw_query() {

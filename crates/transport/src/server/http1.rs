@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Handler;
 use super::framing::Watched;
-use super::http::Server;
+use super::http::{Answered, Server};
 use super::rewound::Rewound;
 use super::upgrade::Kept;
 use super::watch::Watch;
@@ -101,14 +101,7 @@ where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        // hyper keeps room for this future as long as it has the connection. That of a call is large: `Box::pin` would copy
-        // it, while in a box that is there before it compilers make it in its place.
-        Box::into_pin(Box::write(
-            Box::new_uninit(),
-            Arc::clone(server).answer(request, peer, Arc::clone(watch), Arc::clone(upgrade)),
-        ))
-    });
+    let service = service_fn(|request: Request<Incoming>| begin(server, request, peer, watch, upgrade));
     let limit = server.config.max_header_bytes;
     let mut connection = http1::Builder::new()
         .max_header_size(limit)
@@ -134,7 +127,7 @@ where
             () = poll_fn(|cx| watch.unread.poll_read(watch, cx)) => {}
             () = shutdown.draining(), if !is_draining => {
                 is_draining = true;
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
             }
             () = shutdown.forced(), if is_draining => return Outcome::Forced,
             () = look.as_mut(), if !is_draining => {
@@ -148,6 +141,22 @@ where
             }
         }
     }
+}
+
+/// Begins a call. hyper keeps room for the future as long as it has the connection, and that of a call is large. In a box
+/// that is there before it, and in a function of its own, compilers make it in its place; `Box::pin` copies all of it.
+#[inline(never)]
+fn begin<H: Handler>(
+    server: &Arc<Server<H>>,
+    request: Request<Incoming>,
+    peer: Option<SocketAddr>,
+    watch: &Arc<Watch>,
+    upgrade: &Arc<OnceLock<Kept>>,
+) -> Pin<Box<impl Future<Output = Answered<H>> + use<H>>> {
+    Box::into_pin(Box::write(
+        Box::new_uninit(),
+        Arc::clone(server).answer(request, peer, Arc::clone(watch), Arc::clone(upgrade)),
+    ))
 }
 
 /// One of the connections that have buffers.
