@@ -10,8 +10,8 @@
     reason = "a program that shows something to a person"
 )]
 
+mod apps;
 mod calls;
-mod instances;
 mod options;
 mod report;
 mod scene;

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use fastrand::Rng;
-use integration_tests::{DaprdBuilder, Mesh};
+use integration_tests::{DaprdBuilder, Instances, Mesh, Protocol};
+use rustix::process::Signal;
 use tokio::time::{Instant, sleep_until};
 
+use crate::apps::{COUNT, Mood, Moods};
 use crate::calls;
-use crate::instances::{Instances, Mood};
 use crate::options::{Binary, Options};
 use crate::report::Report;
 
@@ -73,11 +74,15 @@ pub(crate) async fn play(scene: Scene, binary: &Binary, options: &Options) -> Re
     let args = if options.by_mdns { Vec::new() } else { mesh.args() };
     // A network that can multicast may have others who call their apps the same.
     let app = format!("{APP}-{}-{}", std::process::id(), options.seed);
-    let mut instances = Instances::start(&args, &app, binary).await;
-    let caller = DaprdBuilder::new("chaos-caller")
-        .binary(&binary.path)
-        .log_level("error");
-    let mut caller = args.iter().fold(caller, DaprdBuilder::arg);
+    let sidecar = |id: &str| {
+        let sidecar = DaprdBuilder::new(id).binary(&binary.path).log_level("error");
+        args.iter().fold(sidecar, DaprdBuilder::arg)
+    };
+    let moods = Moods::default();
+    let of_apps = moods.clone();
+    let work = move |at, _| of_apps.clone().work(at);
+    let mut instances = Instances::start(COUNT, Protocol::Http, sidecar(&app), work).await;
+    let mut caller = sidecar("chaos-caller");
     if let Some(policy) = policy(&app, options) {
         let folder = mesh.folder().join("resources");
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -92,27 +97,28 @@ pub(crate) async fn play(scene: Scene, binary: &Binary, options: &Options) -> Re
     let made = tokio::spawn(calls::make(url, options.rate, options.length));
     let (trouble, relief) = (options.length / 4, options.length / 2);
     sleep_until(begun + trouble).await;
-    happen(scene, &mut instances, at).await;
+    happen(scene, &mut instances, &moods, at).await;
     if scene != Scene::Rolled {
         sleep_until(begun + relief).await;
-        end(scene, &mut instances, at).await;
+        end(scene, &mut instances, &moods, at).await;
     }
     let made = made.await.expect("the calls end");
     caller.stop().await;
-    instances.stop().await;
+    instances.stop_all().await;
     Report::of(made, trouble)
 }
 
-async fn happen(scene: Scene, instances: &mut Instances, at: usize) {
+async fn happen(scene: Scene, instances: &mut Instances, moods: &Moods, at: usize) {
     match scene {
         Scene::SidecarKilled => instances.kill(at).await,
-        Scene::SidecarStalled => instances.stall(at),
+        Scene::SidecarStalled => instances.signal(at, Signal::STOP),
         Scene::AppKilled => instances.drop_app(at),
-        Scene::AppStalled => instances.app_is(at, Mood::Mute),
-        Scene::AppSlow => instances.app_is(at, Mood::Slow),
+        Scene::AppStalled => moods.set(at, Mood::Mute),
+        Scene::AppSlow => moods.set(at, Mood::Slow),
         Scene::Rolled => {
             for at in 0..instances.count() {
-                instances.roll(at).await;
+                instances.stop(at).await;
+                instances.restore(at).await;
                 // As platforms do: the next one goes when this one is ready and was seen.
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
@@ -120,10 +126,10 @@ async fn happen(scene: Scene, instances: &mut Instances, at: usize) {
     }
 }
 
-async fn end(scene: Scene, instances: &mut Instances, at: usize) {
+async fn end(scene: Scene, instances: &mut Instances, moods: &Moods, at: usize) {
     match scene {
-        Scene::SidecarStalled => instances.go_on(at),
-        Scene::AppStalled | Scene::AppSlow => instances.app_is(at, Mood::Well),
+        Scene::SidecarStalled => instances.signal(at, Signal::CONT),
+        Scene::AppStalled | Scene::AppSlow => moods.set(at, Mood::Well),
         _ => instances.restore(at).await,
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use crate::apps::Instances;
+use integration_tests::Instances;
 
 /// Takes instances down and up again, one after the other, until `end`; tells how often.
 pub(crate) async fn make(mut groups: [Instances; 2], end: Instant, seed: u64) -> usize {
@@ -13,7 +13,7 @@ pub(crate) async fn make(mut groups: [Instances; 2], end: Instant, seed: u64) ->
     while Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(random.u64(200..2000))).await;
         let group = &mut groups[random.usize(..2)];
-        let at = random.usize(..group.instances.len());
+        let at = random.usize(..group.count());
         match random.u8(..3) {
             0 => group.kill(at).await,
             1 => group.stop(at).await,
@@ -24,9 +24,7 @@ pub(crate) async fn make(mut groups: [Instances; 2], end: Instant, seed: u64) ->
         group.restore(at).await;
     }
     for group in &mut groups {
-        for at in 0..group.instances.len() {
-            group.stop(at).await;
-        }
+        group.stop_all().await;
     }
     events
 }

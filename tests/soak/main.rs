@@ -23,9 +23,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apps::Instances;
+use apps::echo;
 use calls::Caller;
-use integration_tests::{Daprd, DaprdBuilder, Mesh};
+use integration_tests::{Daprd, DaprdBuilder, Instances, Mesh, Protocol};
 use options::{Options, USAGE};
 use reload::Changes;
 use tally::{Held, Tally};
@@ -55,8 +55,8 @@ async fn main() -> ExitCode {
     let mesh = Mesh::new();
     let tally = Arc::<Tally>::default();
     let groups = [
-        Instances::start(&mesh, "soak-http", integration_tests::Protocol::Http).await,
-        Instances::start(&mesh, "soak-h2c", integration_tests::Protocol::H2c).await,
+        instances(&mesh, "soak-http", Protocol::Http).await,
+        instances(&mesh, "soak-h2c", Protocol::H2c).await,
     ];
     let mut changes = options
         .reloads
@@ -140,6 +140,12 @@ async fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Three instances of an app that gives back what it gets.
+async fn instances(mesh: &Mesh, app_id: &str, protocol: Protocol) -> Instances {
+    let sidecar = mesh.sidecar(app_id).log_level("error");
+    Instances::start(3, protocol, sidecar, |_, request| echo(request)).await
 }
 
 /// What the callers hold once they are at work.
