@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use api_core::baggage::{self, BAGGAGE};
 use api_core::{ApiLists, ApiToken, Metadata};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use invoke_core::headers::{self, TRACEPARENT, TRACESTATE};
 use invoke_core::observe::{self, Entry, Exchange, Gate, OpenExchange, Traced};
 use invoke_core::pipeline::{Entered, Pipeline};
 use invoke_core::trace::{self, TraceContext};
-use invoke_core::{Body, BoxError, Invoke, Observe, headers};
+use invoke_core::{Body, BoxError, Invoke, Observe};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use transport::server::{Handler, RawQuery, RequestBody};
 
@@ -24,8 +25,6 @@ use crate::limit::Limited;
 use crate::routes::{self, Route};
 use crate::target::query_unescape;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// A longer state is not given back.
 const LONGEST_STATE: usize = 512;
 const FORCE_SHUTDOWN: &str = "dapr-force-shutdown";

@@ -1,12 +1,11 @@
 //! The headers of a request to an HTTP app.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use invoke_core::headers::{self, TRACEPARENT, TRACESTATE};
 use invoke_core::trace::{TraceContext, is_state};
-use invoke_core::{Head, Origin, headers};
+use invoke_core::{Head, Origin};
 
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const DAPR_AUTHORITY: HeaderName = HeaderName::from_static("dapr-authority");
 
 /// Turns the headers of an invocation into those of a request: what concerns one connection or the

@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
+use transport::client::Proxies;
+
 use crate::flags::{Settings, go};
+
+/// What stands between this host and the web (`HTTP_PROXY` and the like), and what of it is of no use, for the log.
+pub fn proxies() -> (Proxies, Vec<String>) {
+    Proxies::of(|name| std::env::var(name).ok())
+}
 
 /// The environment of a sidecar.
 #[derive(Clone)]

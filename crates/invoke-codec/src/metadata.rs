@@ -13,7 +13,7 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, STANDARD_NO_PAD};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use invoke_core::headers::DESTINATION_APP_ID;
+use invoke_core::headers::{DESTINATION_APP_ID, TRACEPARENT, TRACESTATE};
 use invoke_core::trace::{self, TraceContext};
 use invoke_core::{Head, Origin};
 use thiserror::Error;
@@ -21,8 +21,6 @@ use thiserror::Error;
 use crate::illegal;
 
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 

@@ -26,8 +26,10 @@ pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for")
 /// The hosts that a call came through, each added by the sidecar there.
 pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// The parent of a trace (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What vendors add to a parent; without one it means nothing.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 const HOP_BY_HOP: [HeaderName; 10] = [
     header::CONNECTION,

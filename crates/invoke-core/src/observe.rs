@@ -7,7 +7,7 @@
 mod relayed;
 mod traced;
 
-pub(crate) use relayed::status_in;
+pub(crate) use relayed::{GRPC_STATUS, status_in};
 pub use traced::{Entry, Traced};
 
 use http::{HeaderMap, HeaderValue, Method, Response};

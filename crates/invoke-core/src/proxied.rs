@@ -7,6 +7,7 @@ use http::header::HeaderName;
 use http::uri::PathAndQuery;
 
 use crate::body::Body;
+use crate::headers::{TRACEPARENT, TRACESTATE};
 use crate::trace::TraceContext;
 
 /// Everything of such a call but its body.
@@ -22,8 +23,6 @@ pub struct ProxiedHead {
     pub deadline: Option<Instant>,
 }
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
 
 impl ProxiedHead {

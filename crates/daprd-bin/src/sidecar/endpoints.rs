@@ -5,8 +5,8 @@ use std::time::Duration;
 use app_channel::{External, ExternalSettings, NamedEndpoint, Watched};
 use lifecycle::Tasks;
 use resources::{HttpEndpoint, SecretSource};
-use transport::client::Proxies;
 
+use crate::environment;
 use crate::flags::{Options, Settings};
 use crate::limits::app_header_limit;
 use crate::scope::SCOPE;
@@ -51,7 +51,7 @@ pub(super) fn external(
     watched: &Watched,
     connections: &Tasks,
 ) -> External {
-    let (proxies, findings) = Proxies::of(|name| std::env::var(name).ok());
+    let (proxies, findings) = environment::proxies();
     for finding in findings {
         tracing::warn!(target: SCOPE, "{finding}");
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ::middleware::{Store, Web};
 use lifecycle::{Current, Shutdown};
 use operator::{Event, Kind};
-use resources::{Component, Configuration, HttpEndpoint, Inert, Resiliency, SecretSource};
+use resources::{Component, Configuration, HttpEndpoint, Inert, Resiliency};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{sleep, timeout};
@@ -420,11 +420,7 @@ impl Reloader {
                 measuring.start.as_ref(),
             )
             .map_err(|error| Fault::Fatal(Fatal::ChangedComponent(error)))?;
-        let secrets = SecretSource {
-            stores: std::mem::take(&mut accepted.stores),
-            is_kubernetes: self.source.is_kubernetes(),
-            allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
-        };
+        let secrets = self.source.secrets(std::mem::take(&mut accepted.stores));
         let texts = middleware::Texts::of(&self.lasting.environment.namespace, &self.owned.settings.app_id);
         // This thread may wait.
         let store = Handle::current()

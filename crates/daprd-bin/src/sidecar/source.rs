@@ -1,6 +1,6 @@
 //! Where resources come from: folders and files, or the operator of Kubernetes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,8 @@ use lifecycle::Waiting;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
 use resources::{
     Component, Configuration, DecodeError, Filter, Folders, HttpEndpoint, Inert, LoadError, LoadedResiliency,
-    Resiliency, Trouble, decode_configuration, decode_resiliency, decode_resources, load_configuration,
+    Resiliency, SecretSource, SecretStore, Trouble, decode_configuration, decode_resiliency,
+    decode_resources, load_configuration,
 };
 
 use super::kube_store;
@@ -127,6 +128,15 @@ impl Source {
     /// Whether it is the operator.
     pub(super) fn is_kubernetes(&self) -> bool {
         matches!(self, Self::Operator(_))
+    }
+
+    /// Where what resources refer to comes from: these stores, and the variables of this environment.
+    pub(super) fn secrets(&self, stores: HashMap<String, SecretStore>) -> SecretSource {
+        SecretSource {
+            stores,
+            is_kubernetes: self.is_kubernetes(),
+            allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
+        }
     }
 
     /// What `--config` names. `lookup` finds the variables of files.

@@ -10,10 +10,10 @@ use invoke_core::headers::Identity;
 use lifecycle::{Current, Latch, ShutdownRequests};
 use name_resolution::{Instance, host};
 use reflection::Reflection;
-use resources::{Configuration, HttpEndpoint, Resiliency, SecretSource};
+use resources::{Configuration, HttpEndpoint, Resiliency};
 use telemetry::metrics::{Metrics, StartMetrics};
 use telemetry::traces::Exporters;
-use transport::client::{H2PoolConfig, Proxies};
+use transport::client::H2PoolConfig;
 use transport::listen::Listener;
 use transport::server::GrpcServerConfig;
 
@@ -251,7 +251,7 @@ impl Internal {
 
 /// The way to servers that middleware asks.
 fn web(parts: &Parts) -> Web {
-    let (proxies, _) = Proxies::of(|name| std::env::var(name).ok());
+    let (proxies, _) = environment::proxies();
     Web::new(proxies, parts.connections.clone())
 }
 
@@ -267,11 +267,7 @@ async fn resources(
     let source = &place.source;
     let components = source.components(given.settings).await?;
     let mut accepted = components::accept(components.clone(), &configuration, counters)?;
-    let secrets = SecretSource {
-        stores: std::mem::take(&mut accepted.stores),
-        is_kubernetes: source.is_kubernetes(),
-        allowed_variables: std::env::var("DAPR_ENV_KEYS").unwrap_or_default(),
-    };
+    let secrets = source.secrets(std::mem::take(&mut accepted.stores));
     let texts = middleware::Texts::of(&place.environment.namespace, &given.settings.app_id);
     let store = middleware::load(&mut accepted, &secrets, &texts, web, &Store::default()).await?;
     let endpoints = source.http_endpoints(given.settings).await;
@@ -289,7 +285,7 @@ async fn resources(
 
 /// Those who export spans, whatever the configuration wants of them.
 fn exporters(app_id: &str, parts: &Parts) -> Exporters {
-    let (proxies, _) = Proxies::of(|name| std::env::var(name).ok());
+    let (proxies, _) = environment::proxies();
     Exporters::new(
         app_id,
         parts.exporters.clone(),

@@ -16,6 +16,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body_util::Either;
 use invoke_core::balance::Endpoint;
+use invoke_core::headers::TRACEPARENT;
 use invoke_core::trace::TraceContext;
 use invoke_core::{
     AppRef, Body, Cause, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, RpcStatus, Seen, error::code,
@@ -34,7 +35,6 @@ use self::old::Again;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The limits of the client.
 #[derive(Clone, Debug)]

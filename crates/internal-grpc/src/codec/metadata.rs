@@ -222,8 +222,8 @@ static KNOWN: [HeaderName; 8] = [
     headers::DESTINATION_APP_ID,
     headers::FORWARDED_FOR,
     headers::FORWARDED_HOST,
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
+    headers::TRACEPARENT,
+    headers::TRACESTATE,
 ];
 
 fn known(key: &[u8]) -> Option<HeaderName> {

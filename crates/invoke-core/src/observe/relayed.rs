@@ -12,7 +12,7 @@ use super::{OpenExchange, Ticket};
 use crate::body::{Body, BodyError, End};
 use crate::error::code;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The gRPC status in a head or in trailers.
 pub(crate) fn status_in(headers: &HeaderMap) -> Option<i32> {

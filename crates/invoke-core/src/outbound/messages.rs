@@ -12,8 +12,8 @@ use http_body::{Frame, SizeHint};
 use crate::attempts::Run;
 use crate::body::{Body, BodyError, End};
 use crate::error::{Cause, code};
+use crate::observe::{GRPC_STATUS, status_in};
 
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// The head of a message: a flag and a length.
 const HEAD: usize = 5;
@@ -218,11 +218,6 @@ fn trailers(code: i32, cause: &Cause) -> HeaderMap {
         trailers.insert(GRPC_MESSAGE, text);
     }
     trailers
-}
-
-/// The gRPC status in a head or in trailers.
-pub(super) fn status_in(headers: &HeaderMap) -> Option<i32> {
-    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
