@@ -133,7 +133,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         }
         let Some(pipeline) = &inner.settings.pipeline else {
             let answer = self.dispatch(route, request, marks.trace, open).await;
-            return (marks.put(answer), None);
+            return (marks.put(self.told(answer)), None);
         };
         // In a box: nobody else needs room for it.
         let through = self.through(&**pipeline, route, (request, peer), marks.trace, open);
@@ -155,29 +155,20 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             Entered::Answered(answer) => (answer, Some(Gate::Inner)),
             Entered::Passed(request, leave) => {
                 let answer = self.dispatch(route, request, trace, open).await;
-                (leave.apply(answer), None)
+                (leave.apply(self.told(answer)), None)
             }
         }
     }
 
-    async fn dispatch<B>(
-        &self,
-        route: Route<'_>,
-        request: Request<B>,
-        trace: Option<TraceContext>,
-        open: &mut OpenExchange<O::Ticket>,
-    ) -> Response<Body>
-    where
-        B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
-    {
-        let answer = self.try_dispatch(route, request, trace, open).await;
+    /// The answer, or what is told in place of it.
+    fn told(&self, answer: Result<Response<Body>, ApiError>) -> Response<Body> {
         answer.unwrap_or_else(|error| {
             self.0.observer.error_code(error.code);
             error.into_response()
         })
     }
 
-    async fn try_dispatch<B>(
+    async fn dispatch<B>(
         &self,
         route: Route<'_>,
         request: Request<B>,
