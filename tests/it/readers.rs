@@ -1,4 +1,4 @@
-//! Callers over HTTP/2 that do not read what they asked for: they cost little.
+//! Callers that do not read what they asked for: they cost little, and hold nobody up.
 
 use std::time::Duration;
 
@@ -89,6 +89,22 @@ async fn others_are_served(pair: &Pair, before: [u64; 2]) {
         println!("{} grew by {} MiB", sidecar.app_id, growth >> 20);
         assert!(growth < 160 << 20, "{} grew by {growth}", sidecar.app_id);
     }
+}
+
+/// Over HTTP/1 each call is a connection at its caller and one at the app.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_over_http1_that_do_not_read_hold_nobody_up() {
+    let (_app, pair, before) = stage().await;
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = RawClient::connect(pair.caller.http_port).await;
+        client
+            .send("GET /v1.0/invoke/callee/method/large HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await;
+        clients.push(client);
+    }
+    others_are_served(&pair, before).await;
+    drop(clients);
 }
 
 async fn stage() -> (HttpApp, Pair, [u64; 2]) {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsStream;
+
+use crate::tls::Session;
 
 /// A connection on which nothing comes for so long is asked whether the other side is still there, this often, and so
 /// many times. A host that has vanished says nothing by itself, and calls would wait for it for ever.
@@ -36,7 +37,7 @@ pub enum Socket {
     /// A Unix domain socket.
     Unix(UnixStream),
     /// TLS on another socket. Boxed once, since a session is large.
-    Tls(Box<TlsStream<Socket>>),
+    Tls(Box<Session>),
 }
 
 impl Socket {
@@ -45,7 +46,7 @@ impl Socket {
         match self {
             Self::Tcp(tcp) => Some(tcp),
             Self::Unix(_) => None,
-            Self::Tls(tls) => tls.get_ref().0.tcp(),
+            Self::Tls(session) => session.socket().tcp(),
         }
     }
 }
@@ -65,7 +66,7 @@ impl AsFd for Socket {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
-            Self::Tls(socket) => socket.get_ref().0.as_fd(),
+            Self::Tls(session) => session.socket().as_fd(),
         }
     }
 }

@@ -5,13 +5,16 @@ Run by `cargo xtask sdk python`, which installs what `requirements.txt` names an
 
 import concurrent.futures
 import http.client
+import http.server
 import json
 import os
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import urllib.parse
@@ -60,6 +63,42 @@ class Client:
         self.connection.endheaders(body)
         answer = self.connection.getresponse()
         return answer.status, answer.read(), answer.headers
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    """Answers every GET, and says nothing."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"done")
+
+    def log_message(self, *_):
+        pass
+
+
+class OnP521(unittest.TestCase):
+    """A server on OpenSSL with a certificate on P-521. With TLS 1.2 it wants that curve for the keys as well."""
+
+    DATA = os.path.join(HERE, "..", "..", "..", "crates", "transport", "tests-data")
+
+    def test_both_versions_of_tls(self):
+        certificate, key = (os.path.join(self.DATA, name) for name in ("p521.pem", "p521.key"))
+        sidecars = self.enterContext(Sidecars())
+        caller = sidecars.start("caller", env={"SSL_CERT_FILE": certificate})
+        await_answer(caller.http_port, "/v1.0/healthz/outbound")
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            context.minimum_version = context.maximum_version = version
+            server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            threading.Thread(target=server.handle_request, daemon=True).start()
+            with self.subTest(version=version), server:
+                client = Client(caller, f"https://localhost:{server.server_port}")
+                self.addCleanup(client.connection.close)
+                status, body, _ = client.call("GET", "/")
+                self.assertEqual((status, body), (200, b"done"))
 
 
 class BehindHttp2(unittest.TestCase):

@@ -10,6 +10,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use webpki::ring as known;
 
 use super::ecdsa::{P256_SHA512, P384_SHA512, P521_SHA256, P521_SHA384, P521_SHA512};
+use super::exchange::P521;
 use super::keys::Keys;
 
 /// How certificates and handshakes may be signed. What is preferred comes first: servers that follow the order of
@@ -78,7 +79,7 @@ static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     ],
 };
 
-/// The cryptography that every configuration of TLS here uses. AES-128 is preferred, as Go prefers it: it is as safe
+/// The cryptography of connections between sidecars, and to sentry and the operator. AES-128 is preferred, as Go prefers it: it is as safe
 /// here and takes less time.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
@@ -88,6 +89,16 @@ pub fn provider() -> Arc<CryptoProvider> {
         provider.cipher_suites.insert(0, preferred);
         provider.signature_verification_algorithms = SIGNATURES;
         provider.key_provider = &Keys;
+        Arc::new(provider)
+    });
+    Arc::clone(&PROVIDER)
+}
+
+/// The same, for apps, endpoints and URLs, which may be servers of any kind.
+pub(super) fn for_origins() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let mut provider = CryptoProvider::clone(&provider());
+        provider.kx_groups.push(&P521);
         Arc::new(provider)
     });
     Arc::clone(&PROVIDER)

@@ -7,8 +7,10 @@
 mod anyone;
 mod crypto;
 mod ecdsa;
+mod exchange;
 mod keys;
 mod origin;
+mod records;
 mod roots;
 mod system;
 mod verify;
@@ -22,12 +24,14 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::Socket;
 
 pub use crypto::provider;
 pub use origin::{OriginTls, OriginTlsError, Trust};
+use records::Records;
+pub use records::Session;
 pub use roots::may_sign;
 pub use withdrawal::Withdrawals;
 pub(crate) use words::go_words;
@@ -77,7 +81,9 @@ impl ServerTls {
 
     /// The handshake. The caller bounds its time.
     pub(crate) async fn accept(&self, socket: Socket) -> io::Result<(Socket, PeerIdentity)> {
-        let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept(socket).await?;
+        let stream = TlsAcceptor::from(Arc::clone(&self.config))
+            .accept(Records::new(socket))
+            .await?;
         let (_, session) = stream.get_ref();
         if session.alpn_protocol() != Some(ALPN_H2) {
             return Err(io::Error::other("the client does not speak HTTP/2 over TLS"));
@@ -85,7 +91,7 @@ impl ServerTls {
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         match leaf.and_then(|leaf| (self.identify)(leaf)) {
             Some(identity) => Ok((
-                Socket::Tls(Box::new(TlsStream::Server(stream))),
+                Socket::Tls(Box::new(Session::new(stream))),
                 PeerIdentity(identity),
             )),
             None => Err(io::Error::other("the client has no identity")),
@@ -130,13 +136,13 @@ impl ClientTls {
     /// The handshake. The caller bounds its time. `host` is sent to the server if it is a name.
     pub(crate) async fn connect(&self, socket: Socket, host: &str, identity: &str) -> io::Result<Socket> {
         let connector = TlsConnector::from((self.config_for)(identity));
-        let stream = connector.connect(server_name(host), socket).await?;
+        let stream = connector.connect(server_name(host), Records::new(socket)).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
             return Err(io::Error::other(
                 "credentials: cannot check peer: missing selected ALPN property",
             ));
         }
-        Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
+        Ok(Socket::Tls(Box::new(Session::new(stream))))
     }
 }
 

@@ -9,12 +9,12 @@ use rustls::{ClientConfig, Error};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use thiserror::Error as ThisError;
-use tokio_rustls::{TlsConnector, TlsStream};
+use tokio_rustls::TlsConnector;
 
 use super::anyone::Anyone;
 use super::roots::Roots;
 use super::verify::Verifier;
-use super::{ALPN_H2, crypto, server_name, system, words};
+use super::{ALPN_H2, Records, Session, crypto, server_name, system, words};
 use crate::Socket;
 
 /// Whose certificate is accepted.
@@ -82,7 +82,7 @@ impl OriginTls {
         identity: Option<(&[u8], &[u8])>,
         protocol: &[u8],
     ) -> Result<Self, OriginTlsError> {
-        let provider = crypto::provider();
+        let provider = crypto::for_origins();
         let roots = roots(trust)?;
         let findings = match trust {
             Trust::Only(_) => roots.as_ref().map(Roots::findings).unwrap_or_default(),
@@ -137,8 +137,11 @@ impl OriginTls {
             Err(_) => server_name(host),
         };
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        let stream = connector.connect(name, socket).await.map_err(words::explained)?;
-        Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
+        let stream = connector
+            .connect(name, Records::new(socket))
+            .await
+            .map_err(words::explained)?;
+        Ok(Socket::Tls(Box::new(Session::new(stream))))
     }
 }
 

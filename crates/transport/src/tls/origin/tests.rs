@@ -139,6 +139,69 @@ async fn servers_with_keys_of_p521() {
 }
 
 #[tokio::test]
+async fn servers_that_exchange_keys_on_p521_alone() {
+    for version in [&TLS12, &TLS13] {
+        let mut strict = server("localhost");
+        let mut provider = rustls::crypto::CryptoProvider::clone(&crypto::for_origins());
+        provider
+            .kx_groups
+            .retain(|group| group.name() == rustls::NamedGroup::secp521r1);
+        let shown = CertifiedKey::new(chain(&strict.certificate), key(&strict.key));
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Shown(Arc::new(shown))));
+        strict.config = Arc::new(config);
+        let result = connected(&strict.config, &only(&strict.certificate)).await;
+        assert_eq!(result, Ok(()), "{version:?}");
+    }
+}
+
+/// A server that closes the connection without having said so, as Python's `ssl` does: at the end of a record, or
+/// before the last bytes of one.
+#[tokio::test]
+async fn a_session_may_end_without_a_word_between_records() {
+    for version in [&TLS12, &TLS13] {
+        for (cut, wanted) in [(0, Ok("all of it")), (1, Err("EOF")), (8, Err("EOF"))] {
+            let own = server("localhost");
+            let shown = CertifiedKey::new(chain(&own.certificate), key(&own.key));
+            let config = of(shown, &[version]);
+            let (listener, address) = listen().await;
+            let port = address.rsplit_once(':').unwrap().1.to_owned();
+            tokio::spawn(async move {
+                let acceptor = TlsAcceptor::from(config);
+                let stream = acceptor.accept(accept(&listener).await).await.unwrap();
+                let (mut socket, mut session) = stream.into_inner();
+                let mut records = Vec::new();
+                for part in [&b"all "[..], b"of it"] {
+                    std::io::Write::write_all(&mut session.writer(), part).unwrap();
+                    session.write_tls(&mut records).unwrap();
+                }
+                records.truncate(records.len() - cut);
+                socket.write_all(&records).await.unwrap();
+                socket.shutdown().await.unwrap();
+                let _ = socket.read_to_end(&mut Vec::new()).await;
+            });
+            let limit = std::time::Duration::from_secs(30);
+            let address = format!("localhost:{port}");
+            let trusted = only(&own.certificate);
+            let mut socket = soon(connect_origin(&address, Some(&trusted), None, limit))
+                .await
+                .unwrap();
+            let mut read = Vec::new();
+            let result = soon(socket.read_to_end(&mut read)).await;
+            let result = result.map(|_| read).map_err(|error| words::go_words(&error));
+            assert_eq!(
+                result,
+                wanted.map(|text| text.as_bytes().to_vec()).map_err(str::to_owned),
+                "{version:?}, without the last {cut} bytes"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn clients_with_keys_of_p521() {
     let leaf = include_str!("../../../tests-data/p521-leaf.pem");
     let mut authorities = RootCertStore::empty();
