@@ -57,6 +57,12 @@ pub(crate) enum Handler {
     Uppercase(crate::uppercase::Uppercase),
     #[cfg(feature = "bearer")]
     Bearer(crate::bearer::Bearer),
+    #[cfg(feature = "oauth2")]
+    OAuth2(crate::oauth::code::OAuth2),
+    #[cfg(feature = "oauth2clientcredentials")]
+    ClientCredentials(crate::oauth::client_credentials::ClientCredentials),
+    #[cfg(feature = "opa")]
+    Opa(Box<crate::opa::Opa>),
     #[cfg(feature = "ratelimit")]
     RateLimit(crate::ratelimit::RateLimit),
     #[cfg(feature = "routeralias")]
@@ -73,6 +79,12 @@ impl Handler {
             Self::Uppercase(uppercase) => uppercase.handle(call).await,
             #[cfg(feature = "bearer")]
             Self::Bearer(bearer) => bearer.handle(call),
+            #[cfg(feature = "oauth2")]
+            Self::OAuth2(oauth2) => oauth2.handle(call).await,
+            #[cfg(feature = "oauth2clientcredentials")]
+            Self::ClientCredentials(credentials) => credentials.handle(call).await,
+            #[cfg(feature = "opa")]
+            Self::Opa(opa) => opa.handle(call).await,
             #[cfg(feature = "ratelimit")]
             Self::RateLimit(limit) => limit.handle(call),
             #[cfg(feature = "routeralias")]

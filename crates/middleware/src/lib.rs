@@ -14,12 +14,28 @@ mod answer;
 mod bearer;
 mod handler;
 mod load;
+#[cfg(any(feature = "oauth2", feature = "oauth2clientcredentials"))]
+mod oauth;
+#[cfg(feature = "opa")]
+mod opa;
 mod properties;
 #[cfg(feature = "ratelimit")]
 mod ratelimit;
-#[cfg(any(feature = "routeralias", feature = "routerchecker"))]
+#[cfg(any(
+    feature = "oauth2",
+    feature = "oauth2clientcredentials",
+    feature = "routeralias",
+    feature = "routerchecker"
+))]
 mod regexp;
-#[cfg(any(feature = "ratelimit", feature = "routeralias", feature = "routerchecker"))]
+#[cfg(any(
+    feature = "oauth2",
+    feature = "oauth2clientcredentials",
+    feature = "opa",
+    feature = "ratelimit",
+    feature = "routeralias",
+    feature = "routerchecker"
+))]
 mod request;
 #[cfg(feature = "routeralias")]
 mod routeralias;
@@ -29,6 +45,7 @@ mod stack;
 #[cfg(feature = "uppercase")]
 mod uppercase;
 mod web;
+mod whole;
 
 pub use load::{LoadError, Middleware, Spec};
 pub use properties::Properties;

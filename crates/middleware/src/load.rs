@@ -105,13 +105,27 @@ impl Middleware {
 /// Makes one of Dapr's components; `None` for one that is not part of this program.
 #[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
 async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
-    #[cfg(not(feature = "bearer"))]
+    #[cfg(not(any(feature = "bearer", feature = "oauth2", feature = "oauth2clientcredentials")))]
     let _ = web;
     Some(match known {
         #[cfg(feature = "bearer")]
         "bearer" => crate::bearer::Bearer::new(properties, web)
             .await
             .map(Handler::Bearer)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "oauth2")]
+        "oauth2" => crate::oauth::code::OAuth2::new(properties, web)
+            .map(Handler::OAuth2)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "oauth2clientcredentials")]
+        "oauth2clientcredentials" => {
+            crate::oauth::client_credentials::ClientCredentials::new(properties, web)
+                .map(Handler::ClientCredentials)
+                .map_err(|error| error.to_string())
+        }
+        #[cfg(feature = "opa")]
+        "opa" => crate::opa::Opa::new(properties)
+            .map(|opa| Handler::Opa(Box::new(opa)))
             .map_err(|error| error.to_string()),
         #[cfg(feature = "uppercase")]
         "uppercase" => Ok(Handler::Uppercase(crate::uppercase::Uppercase::new(properties))),

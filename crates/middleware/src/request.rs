@@ -99,35 +99,75 @@ fn escaped(bytes: &[u8], is_left_alone: impl Fn(u8) -> bool) -> String {
 }
 
 /// Names and values of a query. A pair with a bad escape or a semicolon is dropped, as in Go.
-#[cfg(feature = "routeralias")]
+#[cfg(any(
+    feature = "routeralias",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
 pub(crate) fn pairs(query: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let pair = |pair: &[u8]| {
-        if pair.is_empty() || pair.contains(&b';') {
-            return None;
-        }
-        let at = pair.iter().position(|byte| *byte == b'=');
-        let (name, value) = pair.split_at(at.unwrap_or(pair.len()));
-        Some((unescape(name)?, unescape(value.get(1..).unwrap_or_default())?))
-    };
-    query.split(|byte| *byte == b'&').filter_map(pair).collect()
+    parts(query).filter_map(pair).collect()
+}
+
+/// The same; nothing if there is a bad pair.
+#[cfg(feature = "oauth2clientcredentials")]
+pub(crate) fn all_pairs(query: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    parts(query).map(pair).collect()
+}
+
+#[cfg(any(
+    feature = "routeralias",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
+fn parts(query: &[u8]) -> impl Iterator<Item = &[u8]> {
+    query.split(|byte| *byte == b'&').filter(|part| !part.is_empty())
+}
+
+#[cfg(any(
+    feature = "routeralias",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
+fn pair(pair: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    if pair.contains(&b';') {
+        return None;
+    }
+    let at = pair.iter().position(|byte| *byte == b'=');
+    let (name, value) = pair.split_at(at.unwrap_or(pair.len()));
+    Some((unescape(name)?, unescape(value.get(1..).unwrap_or_default())?))
 }
 
 /// A query of names and values, sorted by name.
-#[cfg(feature = "routeralias")]
+#[cfg(any(
+    feature = "routeralias",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
 pub(crate) fn query_of(mut pairs: Vec<(Vec<u8>, Vec<u8>)>) -> String {
-    let escape = |text: &[u8]| {
-        let as_it_is = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~ ".contains(&byte);
-        escaped(text, as_it_is).replace(' ', "+")
-    };
     pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
     let pairs: Vec<String> = pairs
         .iter()
-        .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+        .map(|(name, value)| format!("{}={}", escape_query(name), escape_query(value)))
         .collect();
     pairs.join("&")
 }
 
-#[cfg(feature = "routeralias")]
+/// A name or a value as it stands in a query, and in a form.
+#[cfg(any(
+    feature = "routeralias",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
+pub(crate) fn escape_query(text: impl AsRef<[u8]>) -> String {
+    let as_it_is = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~ ".contains(&byte);
+    escaped(text.as_ref(), as_it_is).replace(' ', "+")
+}
+
+#[cfg(any(
+    feature = "routeralias",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
 fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16).map(|digit| digit as u8);
     let mut out = Vec::with_capacity(text.len());

@@ -1,20 +1,24 @@
 //! Servers outside of the mesh that middleware asks: issuers of tokens and of keys.
-#![cfg_attr(not(feature = "bearer"), allow(dead_code, reason = "nobody else asks"))]
+#![cfg_attr(
+    not(all(feature = "bearer", feature = "oauth2")),
+    allow(dead_code, reason = "those who ask are features")
+)]
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request, StatusCode};
-use http_body::Body as _;
 use invoke_core::Body;
 use lifecycle::Tasks;
 use thiserror::Error;
 use tokio::time::timeout;
 use transport::client::{H1Config, H1Pool, Proxies};
 use transport::tls::{OriginTls, Trust};
+
+use crate::whole::whole;
 
 /// How long an answer may take as a whole.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -95,6 +99,23 @@ impl Web {
         }
     }
 
+    /// Sends a form to a URL. Redirects are not followed: there are secrets in what is sent.
+    pub(crate) async fn post(&self, url: &str, headers: HeaderMap, form: String) -> Result<Answer, WebError> {
+        let failed = |why: String| WebError {
+            verb: "Post",
+            url: url.to_owned(),
+            why,
+        };
+        let send = async {
+            let at = parse(url)?;
+            self.send(&at, Method::POST, headers, form.into()).await
+        };
+        match timeout(LIMIT, send).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(failed("context deadline exceeded".to_owned())),
+        }
+    }
+
     async fn send(
         &self,
         at: &Uri,
@@ -129,7 +150,9 @@ impl Web {
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,
-            body: whole(Body::stream(body)).await?,
+            body: whole(Body::stream(body), LONGEST)
+                .await
+                .map_err(|error| error.to_string())?,
         })
     }
 
@@ -177,20 +200,6 @@ fn joined(at: &Uri, location: &str) -> Result<Uri, String> {
         return Err(format!("a redirect from https leads to {next}"));
     }
     Ok(next)
-}
-
-async fn whole(mut body: Body) -> Result<Bytes, String> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|error| error.to_string())?;
-        if let Ok(data) = frame.into_data() {
-            if whole.len() + data.len() > LONGEST {
-                return Err(format!("the answer is longer than {LONGEST} bytes"));
-            }
-            whole.extend_from_slice(&data);
-        }
-    }
-    Ok(whole.freeze())
 }
 
 #[cfg(test)]

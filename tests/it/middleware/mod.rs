@@ -1,5 +1,6 @@
 //! Middleware, in front of the API and in front of the app.
 
+mod login;
 mod pipelines;
 mod recorded;
 mod refused;

@@ -256,13 +256,26 @@ async fn the_example_of_the_documentation_does_what_it_says() {
     let (configurations, components): (Vec<_>, Vec<_>) = blocks_of_the_page()
         .into_iter()
         .partition(|block| block.contains("kind: Configuration"));
-    assert_eq!((configurations.len(), components.len()), (1, 5));
+    assert_eq!((configurations.len(), components.len()), (1, 8));
     let spec = configurations[0].split_once("spec:\n").unwrap().1;
     let stage = Stage {
         mesh: Mesh::with_configuration(spec),
     };
     let folder = stage.mesh.folder().join("resources");
     std::fs::create_dir(&folder).unwrap();
+    let secrets = stage.mesh.folder().join("secrets.json");
+    std::fs::write(&secrets, r#"{"oauth-secret": "hidden"}"#).unwrap();
+    let store = json!({
+        "apiVersion": "dapr.io/v1alpha1",
+        "kind": "Component",
+        "metadata": {"name": "secrets"},
+        "spec": {
+            "type": "secretstores.local.file",
+            "version": "v1",
+            "metadata": [{"name": "secretsFile", "value": secrets.to_str().unwrap()}],
+        },
+    });
+    std::fs::write(folder.join("secrets.yaml"), store.to_string()).unwrap();
     // The issuer of the example is not there to be asked; tokens have tests of their own.
     let components = components
         .iter()
