@@ -46,7 +46,7 @@ impl Seen {
 ///
 /// `/ok/KEY`, `/status/CODE/KEY`, `/fail/COUNT/CODE/KEY` (so often, then 200), `/sleep/MILLIS/KEY`, `/close/KEY`,
 /// `/reset/KEY`, `/garbage/KEY`, `/bighdr/BYTES/KEY`, `/slowbody/PIECES/KEY` (300 ms each), `/wish/SECONDS/CODE/KEY` (once,
-/// with `Retry-After`).
+/// with `Retry-After`), `/header/NAME/KEY` (its value).
 pub(super) struct App {
     pub(super) port: u16,
     server: JoinHandle<()>,
@@ -134,6 +134,7 @@ async fn serve(mut connection: RawClient, seen: Seen, is_stalled: bool) {
             ["fail", times, code, _] if count <= times.parse().unwrap() => {
                 status(code, &format!("body {code}"))
             }
+            ["header", name, _] => status("200", request.header(name).unwrap_or_default()),
             ["wish", seconds, code, _] if count == 1 => {
                 format!("HTTP/1.1 {code} x\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n")
             }

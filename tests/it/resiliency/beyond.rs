@@ -155,6 +155,45 @@ async fn the_time_of_an_attempt_goes_along() {
     }
 }
 
+/// The header that HTTP has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_apps_say_and_are_told_how_much_time_is_left() {
+    let (seen, stage) = (Seen::default(), Stage::new());
+    let app = App::start(seen.clone()).await;
+    let option = ("DAPRD_DEADLINE_HEADER", "x-time-left");
+    let callee = stage
+        .mesh
+        .sidecar("R-b")
+        .app_port(app.port)
+        .env(option.0, option.1);
+    let _callee = callee.start().await;
+    let caller = stage.sidecar("R-a", &[]).env(option.0, option.1).start().await;
+    let client = reqwest::Client::new();
+    let call = async |method: &str, left: Option<&str>| {
+        let mut request = client.get(caller.invoke_url("R-b", method));
+        if let Some(left) = left {
+            request = request.header(option.1, left);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(call("header/x-time-left/none", None).await, (200, String::new()));
+    let (status, left) = call("header/x-time-left/some", Some("30000")).await;
+    let left: u32 = left.parse().unwrap();
+    assert!(status == 200 && (1..=30_000).contains(&left), "{left}");
+    let (status, text) = call("sleep/60000/late", Some("200")).await;
+    assert!(
+        status == 500 && text.ends_with("err: context deadline exceeded\"}"),
+        "{text}"
+    );
+    let (status, text) = call("ok/odd", Some("soon")).await;
+    assert!(
+        status == 400 && text.contains("is no number of milliseconds"),
+        "{text}"
+    );
+    assert_eq!(seen.count("odd"), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_is_late_reads_the_same_as_ever() {
     let spec = "  policies: {timeouts: {t: 150ms}}\n  targets: {apps: {R-b: {timeout: t}}}";
