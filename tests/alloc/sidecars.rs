@@ -68,7 +68,6 @@ impl Sidecar {
                 } else {
                     let config = HttpServerConfig {
                         max_header_bytes: 64 * 1024,
-                        deadline_header: None,
                         header_timeout: Duration::from_secs(10),
                         h2c: None,
                         descriptors: transport::Descriptors::default(),

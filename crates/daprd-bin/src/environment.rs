@@ -99,6 +99,16 @@ fn is_truthy(text: &str) -> bool {
     )
 }
 
+/// Headers that mean something to HTTP, which would then mean something else.
+const TAKEN: [&str; 6] = [
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "te",
+];
+
 /// The name of a header that apps may use for themselves; what cannot be one is told in the log.
 fn header_name(text: &str) -> Option<HeaderName> {
     if text.is_empty() {
@@ -106,14 +116,6 @@ fn header_name(text: &str) -> Option<HeaderName> {
     }
     let is_free = |name: &HeaderName| {
         let name = name.as_str();
-        const TAKEN: [&str; 6] = [
-            "host",
-            "connection",
-            "content-length",
-            "content-type",
-            "transfer-encoding",
-            "te",
-        ];
         !TAKEN.contains(&name) && !["dapr-", "grpc-"].iter().any(|prefix| name.starts_with(prefix))
     };
     let name = HeaderName::from_bytes(text.as_bytes()).ok().filter(is_free);
