@@ -156,9 +156,9 @@ fn under(resource: &[&str]) -> u64 {
     let app = AppRef::new("a", "default");
     let policy = policies.policy(Named::Peer(&app), "a").unwrap();
     count(|| {
-        let mut run = policies
-            .begin(&policy, CallFacts::new(Road::Http, b"orders/17"))
-            .unwrap();
+        let mut facts = CallFacts::new(Road::Http, b"orders/17");
+        facts.verb = Some(Verb::GET);
+        let mut run = policies.begin(&policy, facts).unwrap();
         black_box(run.admit()).unwrap();
         black_box(run.judge(Outcome::Answered(Some(200))));
         let mut body = Body::empty();
@@ -176,6 +176,16 @@ fn policies() {
   policies: {timeouts: {t: 5s}, retries: {r: {}}, circuitBreakers: {c: {}}}
   targets: {apps: {a: {timeout: t, retry: r, circuitBreaker: c}}}";
     at_most(2.0, "a policy with all parts", under(&[all]), 1);
+    let beyond = "spec:
+  policies:
+    timeouts: {t: 5s}
+    retries: {r: {jitter: 0.5, totalTimeout: 9s, maxRetryAfter: 1s, budget: {percent: 20}}}
+    circuitBreakers: {c: {}}
+    hedges: {h: {delay: 50ms, quantile: 0.95}}
+  targets:
+    apps:
+      a: {methods: {POST: {}, other: {}, GET orders/*: {timeout: t, retry: r, circuitBreaker: c, hedge: h}}}";
+    at_most(2.0, "a policy of a method with all there is", under(&[beyond]), 1);
 }
 
 /// A recorded span with all its attributes, from the request to the queue of its exporter.

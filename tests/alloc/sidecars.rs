@@ -170,6 +170,7 @@ fn callee(app: u16, is_measured: bool, is_traced: bool) -> Sidecar {
             proxy: None,
             token: None,
             max_header_bytes: 64 * 1024,
+            deadline_header: None,
         };
         let http = HttpChannel::new(http, tasks.clone()).unwrap();
         let (calls, watched) = measuring("callee");
@@ -208,6 +209,7 @@ fn caller(peer: u16, is_measured: bool, is_traced: bool) -> Sidecar {
             cors: None,
             tracing: true,
             pipeline: None,
+            deadline_header: None,
         };
         Api::new(
             Arc::new(outbound),

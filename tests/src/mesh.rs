@@ -37,15 +37,39 @@ impl Mesh {
             .prefix("daprd-it-")
             .tempdir()
             .expect("a temporary folder");
-        let names = folder.path().join("names.db");
         let config = folder.path().join("config.yaml");
+        let names = Self::names(folder.path());
         let text = format!(
-            "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata:\n  name: it\nspec:\n\
-             \x20 nameResolution:\n    component: sqlite\n    configuration:\n      connectionString: {}\n{spec}",
-            names.display()
+            "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata:\n  name: it\nspec:\n{names}{spec}"
         );
         std::fs::write(&config, text).expect("the configuration is written");
         Self { folder, config }
+    }
+
+    /// Whether sidecars find each other by mDNS instead, because `DAPRD_RESOLVER=mdns` asks for it: for binaries that know
+    /// nothing else, on a network that can multicast.
+    pub fn is_by_mdns() -> bool {
+        std::env::var_os("DAPRD_RESOLVER").is_some_and(|resolver| resolver == "mdns")
+    }
+
+    /// The same sidecar, announced where sidecars of tests listen.
+    pub fn at_home(sidecar: DaprdBuilder) -> DaprdBuilder {
+        if Self::is_by_mdns() {
+            return sidecar.env("DAPR_HOST_IP", "127.0.0.1");
+        }
+        sidecar
+    }
+
+    /// What `spec` says of how sidecars with this folder find each other, indented by two blanks.
+    pub fn names(folder: &Path) -> String {
+        if Self::is_by_mdns() {
+            return String::new();
+        }
+        let names = folder.join("names.db");
+        format!(
+            "  nameResolution:\n    component: sqlite\n    configuration:\n      connectionString: {}\n",
+            names.display()
+        )
     }
 
     /// The temporary folder.
@@ -60,6 +84,6 @@ impl Mesh {
 
     /// A sidecar of this mesh. The id should be unique to the test.
     pub fn sidecar(&self, app_id: &str) -> DaprdBuilder {
-        DaprdBuilder::new(app_id).arg(format!("--config={}", self.config.display()))
+        Self::at_home(DaprdBuilder::new(app_id).arg(format!("--config={}", self.config.display())))
     }
 }

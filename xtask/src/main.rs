@@ -30,6 +30,7 @@ cargo xtask COMMAND
   demo [--once]                 apps, sidecars, calls over HTTP and gRPC; stays up until Ctrl-C without --once
   test [FILTER]                 unit tests
   it [FILTER] [--keep-logs]     integration tests: real daprd processes
+  it --peer NAME=PATH           what is recorded of retries, timeouts and breakers, live with another daprd
   sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
   interop [--peer NAME=PATH]    h2spec, gRPC for Go, nghttp2 against sidecars; Go builds the first two
   fuzz [FILTER] [--seconds N]   fuzz targets: 1,000 inputs each, or N seconds each

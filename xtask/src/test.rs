@@ -53,12 +53,30 @@ pub(crate) fn fuzz(args: &[String]) -> Outcome {
     step("fuzz targets", command.arg("--").args(filter))
 }
 
-/// Integration tests against the binary, which is built first.
+/// What was recorded of policies, once more with the program that it was recorded from, or with another one.
+fn recorded(peer: &str) -> Outcome {
+    let (name, path) = peer
+        .split_once('=')
+        .ok_or_else(|| format!("--peer: {peer:?} is not NAME=PATH"))?;
+    let path = std::path::absolute(path).map_err(|error| format!("--peer: {path}: {error}"))?;
+    let mut command = cargo(&["test", "--package", SUITE, "--locked", "--test", "it", "--"]);
+    command.arg("resiliency::recorded").env("DAPRD_BIN", path);
+    // All that every daprd knows: run it where sidecars can multicast.
+    command.env("DAPRD_PEER", name).env("DAPRD_RESOLVER", "mdns");
+    step(&format!("what was recorded, live with {name}"), &mut command)
+}
+
+/// Integration tests against the binary, which is built first. With `--peer` another binary plays what is recorded.
 pub(crate) fn integration(args: &[String]) -> Outcome {
     step(
         "daprd",
         &mut cargo(&["build", "--package", "daprd-bin", "--bin", "daprd", "--locked"]),
     )?;
+    if let [flag, peer] = args
+        && flag == "--peer"
+    {
+        return recorded(peer);
+    }
     let keep_logs = args.iter().any(|arg| arg == "--keep-logs");
     let filter: Vec<&String> = args.iter().filter(|arg| *arg != "--keep-logs").collect();
     let mut command = cargo(&["test", "--package", SUITE, "--locked", "--"]);

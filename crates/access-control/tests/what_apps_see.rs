@@ -70,6 +70,7 @@ impl Stage {
             proxy: None,
             token: None,
             max_header_bytes: 4096,
+            deadline_header: None,
         };
         let channel = HttpChannel::new(settings, lifecycle::Tasks::new()).unwrap();
         let identity = Arc::new(Identity::new("app".into(), "default".into(), "", ""));

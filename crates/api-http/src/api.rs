@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use api_core::baggage::{self, BAGGAGE};
 use api_core::{ApiLists, ApiToken, Metadata};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use invoke_core::headers::{self, TRACEPARENT, TRACESTATE};
@@ -44,6 +45,8 @@ pub struct ApiSettings {
     pub tracing: bool,
     /// What every request goes through before its route is taken (`spec.httpPipeline`).
     pub pipeline: Option<Arc<dyn Pipeline>>,
+    /// In which header a caller says how many milliseconds it waits, if it may.
+    pub deadline_header: Option<HeaderName>,
 }
 
 /// The HTTP API. Cloning shares it.
@@ -186,7 +189,11 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                     observer: &*inner.observer,
                     open,
                 };
-                invocation::handle(&*inner.invoke, seen, max_body, request, trace).await
+                let deadline = match &inner.settings.deadline_header {
+                    Some(name) => deadline_in(request.headers(), name)?,
+                    None => None,
+                };
+                invocation::handle(&*inner.invoke, seen, max_body, request, trace, deadline).await
             }
             Route::Healthz => inner
                 .health
@@ -265,6 +272,19 @@ where
     };
     let body = Limited::new(body, max).map_err(unreadable)?;
     Ok(body.collect().await.map_err(unreadable)?.to_bytes())
+}
+
+/// When the caller stops waiting, as it says by a header in whole milliseconds.
+fn deadline_in(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Instant>, ApiError> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let millis: Option<u32> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let millis = millis.ok_or_else(|| {
+        let text = format!("header {name}: {value:?} is no number of milliseconds");
+        ApiError::new(StatusCode::BAD_REQUEST, errors::MALFORMED_REQUEST, text)
+    })?;
+    Ok(Instant::now().checked_add(Duration::from_millis(millis.into())))
 }
 
 fn parent_of<B>(request: &Request<B>) -> Option<TraceContext> {

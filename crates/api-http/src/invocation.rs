@@ -1,6 +1,7 @@
 //! A request that is an invocation.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use http::header;
 use http::{Method, Request, Response};
@@ -10,6 +11,7 @@ use invoke_core::{
     trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
+use tokio::time::timeout_at;
 use transport::server::RawQuery;
 
 use crate::errors::{ApiError, DIRECT_INVOKE};
@@ -30,6 +32,7 @@ pub(crate) async fn handle<I, O, B>(
     max_body: u64,
     request: Request<B>,
     trace: Option<TraceContext>,
+    deadline: Option<Instant>,
 ) -> Result<Response<Body>, ApiError>
 where
     I: Invoke,
@@ -61,6 +64,7 @@ where
     }
     head.content_type = head.headers.get(header::CONTENT_TYPE).cloned();
     head.trace = trace;
+    head.deadline = deadline;
     let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
     let is_connect = parts.method == Method::CONNECT;
     let asked = Asked {
@@ -72,7 +76,17 @@ where
     let broken = |error| failed(&InvokeError::new(Fault::Caller, invoke_core::Seen::No, error));
     let body = Limited::new(body, max_body).map_err(broken)?;
     let body = Body::receive(body).await.map_err(broken)?;
-    let reply = invoke.invoke(&target, Invocation { head, body }).await;
+    let call = invoke.invoke(&target, Invocation { head, body });
+    let reply = match deadline {
+        None => call.await,
+        // Rare: a call must not carry room for a timer.
+        Some(deadline) => Box::pin(timeout_at(deadline.into(), call))
+            .await
+            .unwrap_or_else(|_| {
+                let late = Cause::DeadlineExceeded;
+                Err(InvokeError::new(Fault::Caller, invoke_core::Seen::Maybe, late))
+            }),
+    };
     let reply = reply.map_err(|error| failed(&error))?;
     let answer = respond::answer(reply, asked).await?;
     if !is_streaming && !(200..400).contains(&answer.status().as_u16()) {

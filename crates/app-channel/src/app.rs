@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::Response;
 use invoke_core::{AppChannel, Body, Cause, Fault, Head, InvokeError, Pipeline, ProxiedHead, Reply};
@@ -97,6 +98,10 @@ impl AppChannel for App {
         }
         // The app is at work until its answer has ended.
         let place = Limit::place(self.limit.as_ref()).await?;
+        // A call whose time ended while it waited is work for nobody.
+        if place.is_some() && head.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(InvokeError::unsent(Fault::Caller, Cause::DeadlineExceeded));
+        }
         let reply = match &self.http {
             Some(http) => {
                 let watch = self.watched.begin(&head, &body);

@@ -76,6 +76,7 @@ impl Channels {
             tls,
             token: None,
             max_header_bytes: self.max_header_bytes,
+            deadline_header: None,
         };
         Ok(HttpChannel::new(settings, self.tasks.clone())?)
     }

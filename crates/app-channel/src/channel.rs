@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{InvalidUriParts, PathAndQuery};
 use http::{Method, Request, Response, Uri};
 use invoke_core::{
@@ -45,6 +46,8 @@ pub struct HttpSettings {
     pub token: Option<HeaderValue>,
     /// Status line and headers of an answer together, in bytes.
     pub max_header_bytes: usize,
+    /// In which header the app is told how many milliseconds are left of the time of a call, if any.
+    pub deadline_header: Option<HeaderName>,
 }
 
 impl fmt::Debug for HttpSettings {
@@ -159,7 +162,12 @@ impl HttpChannel {
         let Target { escaped, raw } = target;
         let declared = declared_length(&head)?;
         let wants_length = method == Method::HEAD && head.origin == Origin::Http;
+        let deadline = head.deadline;
         let mut headers = request::headers_of(&mut head.into_owned());
+        if let (Some(name), Some(deadline)) = (&inner.settings.deadline_header, deadline) {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            headers.insert(name, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX)));
+        }
         if let Some(token) = &inner.settings.token {
             headers.insert(headers::API_TOKEN, token.clone());
         }

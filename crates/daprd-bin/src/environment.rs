@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use transport::client::Proxies;
 
 use crate::flags::{Settings, go};
@@ -26,6 +27,9 @@ pub struct Environment {
     pub disables_h2c: bool,
     /// `DAPR_GRPC_MAX_CONN_IDLE` and `DAPR_GRPC_CONN_COLLECTOR_INTERVAL`.
     pub purge: internal_grpc::PurgeConfig,
+    /// `DAPRD_DEADLINE_HEADER`: by which header HTTP apps say and are told how much time is left. Dapr's daprd does not
+    /// know it.
+    pub deadline_header: Option<HeaderName>,
 }
 
 /// What the environment says about identity. Unset and empty are not the same everywhere.
@@ -78,6 +82,7 @@ impl Environment {
                 max_idle: duration("DAPR_GRPC_MAX_CONN_IDLE", defaults.max_idle),
                 interval: duration("DAPR_GRPC_CONN_COLLECTOR_INTERVAL", defaults.interval),
             },
+            deadline_header: text("DAPRD_DEADLINE_HEADER").and_then(|name| header_name(&name)),
         }
     }
 }
@@ -92,6 +97,35 @@ fn is_truthy(text: &str) -> bool {
         text.to_lowercase().as_str(),
         "y" | "yes" | "true" | "t" | "on" | "1"
     )
+}
+
+/// Headers that mean something to HTTP, which would then mean something else.
+const TAKEN: [&str; 6] = [
+    "host",
+    "connection",
+    "content-length",
+    "content-type",
+    "transfer-encoding",
+    "te",
+];
+
+/// The name of a header that apps may use for themselves; what cannot be one is told in the log.
+fn header_name(text: &str) -> Option<HeaderName> {
+    if text.is_empty() {
+        return None;
+    }
+    let is_free = |name: &HeaderName| {
+        let name = name.as_str();
+        !TAKEN.contains(&name) && !["dapr-", "grpc-"].iter().any(|prefix| name.starts_with(prefix))
+    };
+    let name = HeaderName::from_bytes(text.as_bytes()).ok().filter(is_free);
+    if name.is_none() {
+        tracing::warn!(
+            target: "dapr.runtime",
+            "Ignoring {text:?} in DAPRD_DEADLINE_HEADER: it is no name of a header that apps may use"
+        );
+    }
+    name
 }
 
 fn duration(name: &str, default: Duration) -> Duration {

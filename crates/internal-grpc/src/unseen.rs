@@ -18,3 +18,27 @@ pub(crate) fn put(headers: &mut HeaderMap) {
 pub(crate) fn is_said(headers: &HeaderMap) -> bool {
     headers.contains_key(UNSEEN)
 }
+
+/// Takes it out of a head that goes further than this hop. Whether it was there.
+pub(crate) fn take(headers: &mut HeaderMap) -> bool {
+    headers.remove(UNSEEN).is_some()
+}
+
+/// By this a proxied call asks to be told. Its metadata is its caller's and goes to the app, so that nothing of this
+/// sidecar can stand there, but this name is not metadata: gRPC has it for itself, and the servers of others drop it.
+const ASKS: HeaderName = HeaderName::from_static("grpc-message-type");
+const ASKED: &str = "dapr-unseen";
+
+/// Asks to be told, in the head of a proxied call.
+pub(crate) fn ask(headers: &mut HeaderMap) {
+    headers.insert(ASKS, HeaderValue::from_static(ASKED));
+}
+
+/// Whether a proxied call asks to be told; that goes no further.
+pub(crate) fn is_asked(headers: &mut HeaderMap) -> bool {
+    let asks = headers.get(ASKS).is_some_and(|value| value == ASKED);
+    if asks {
+        headers.remove(ASKS);
+    }
+    asks
+}

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use crate::body::End;
 use crate::error::{Cause, InvokeError, Seen, code};
 use crate::id::{AppId, AppRef};
+use crate::pushback::Pushback;
+use crate::verb::Verb;
 
 /// Decides how hard to try. [`BuiltInRetry`] is what Dapr does by itself.
 pub trait Attempts: Send + Sync + 'static {
@@ -44,6 +46,8 @@ pub struct CallFacts<'a> {
     pub road: Road,
     /// The normalised method of an invocation, or the path of a call that is passed on.
     pub method: &'a [u8],
+    /// The verb of an invocation that has one.
+    pub verb: Option<Verb>,
     /// The length of its body is not known before its end, so that it cannot be sent twice.
     pub is_streaming: bool,
 }
@@ -54,6 +58,7 @@ impl<'a> CallFacts<'a> {
         Self {
             road,
             method,
+            verb: None,
             is_streaming: false,
         }
     }
@@ -82,7 +87,7 @@ impl Road {
 
 /// One call under a policy, from its first attempt to the end of its answer. Dropping it before means that the caller
 /// went away.
-pub trait Run: Send + Unpin + 'static {
+pub trait Run: Send + Sync + Unpin + 'static {
     /// May the next attempt begin, and until when may it last, the body of its answer included?
     fn admit(&mut self) -> Result<Option<Instant>, InvokeError> {
         Ok(None)
@@ -101,6 +106,26 @@ pub trait Run: Send + Unpin + 'static {
     /// Whether statuses of answers are judged. Only then is the head of a proxied call's answer held back until its
     /// status or its first message is there.
     fn wants_status(&self) -> bool {
+        false
+    }
+
+    /// Whether it wants to be told what the other side says of another attempt.
+    fn wants_pushback(&self) -> bool {
+        false
+    }
+
+    /// The answer that is judged next says this of another attempt.
+    fn pushed_back(&mut self, pushback: Pushback) {
+        let _ = pushback;
+    }
+
+    /// After which time an attempt without an answer is made at a second endpoint beside the first, if ever.
+    fn hedges_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// That time is over, and there is a second endpoint: may it be asked, too?
+    fn may_hedge(&self) -> bool {
         false
     }
 
@@ -273,7 +298,8 @@ impl BuiltInRun {
 
 impl Run for BuiltInRun {
     fn keeps(&self) -> u64 {
-        if self.is_proxied || self.is_streaming {
+        // What a proxied call begins with may go to another instance when the app of the first is gone.
+        if self.is_streaming && !self.is_proxied {
             return 0;
         }
         KEPT

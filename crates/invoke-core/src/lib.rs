@@ -24,6 +24,7 @@ mod outbound;
 pub mod pipeline;
 pub mod ports;
 mod proxied;
+mod pushback;
 mod reply;
 pub mod targets;
 pub mod trace;
@@ -43,7 +44,8 @@ pub use ports::{
     AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, Manner, NoExternalEndpoints, Open, Peers,
     Receive, Resolver,
 };
-pub use proxied::{Proxied, ProxiedHead};
+pub use proxied::{Proxied, ProxiedHead, Unseen};
+pub use pushback::Pushback;
 pub use reply::{Reply, Route, WireStatus};
 pub use targets::Targets;
 pub use verb::Verb;

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod messages;
+mod search;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -158,7 +159,9 @@ where
             Origin::Http => Road::Http,
             Origin::Grpc => Road::Grpc,
         };
-        self.judged(found, CallFacts::new(road, head.method.as_bytes()), body)
+        let mut call = CallFacts::new(road, head.method.as_bytes());
+        call.verb = head.verb;
+        self.judged(found, call, body)
     }
 
     /// The same for a call that is passed on.

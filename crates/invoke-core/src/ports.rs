@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::time::Instant;
 
 use http::Response;
 
@@ -88,22 +89,25 @@ pub trait AppChannel: Send + Sync + 'static {
 
 /// Gives a call to another sidecar.
 pub trait Peers: Send + Sync + 'static {
-    /// Sends the call to the sidecar of `app` at `endpoint` and waits for the head of the answer.
+    /// Sends the call to the sidecar of `app` at `endpoint` and waits for the head of the answer. The other side is told
+    /// that nobody waits after `until`, or after the caller's own deadline; whoever calls this ends the attempt then.
     fn invoke(
         &self,
         app: &AppRef,
         endpoint: &Endpoint,
         head: &Head,
+        until: Option<Instant>,
         body: Body,
     ) -> impl Future<Output = Result<Reply, InvokeError>> + Send;
 
     /// Passes a gRPC call on to the sidecar of `app` at `endpoint` and waits for the head of the answer, whose
-    /// body always ends in a status.
+    /// body always ends in a status. `until` is that of [`Peers::invoke`].
     fn proxy(
         &self,
         app: &AppRef,
         endpoint: &Endpoint,
         head: &ProxiedHead,
+        until: Option<Instant>,
         body: Body,
     ) -> impl Future<Output = Result<Response<Body>, InvokeError>> + Send;
 }

@@ -52,6 +52,11 @@ pub struct Proxied {
     pub body: Body,
 }
 
+/// Stands among the extensions of an answer that is no app's: the app of the other sidecar could not be reached, and
+/// nobody saw the call.
+#[derive(Clone, Copy, Debug)]
+pub struct Unseen;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,8 @@
 //! used. Dapr's `daprd` uses what it read before it came to the mistake, in an order that differs from start to start.
 //! A mistake in `targets.actors`, which it reads last and which calls between apps do not need, spoils nothing.
 
+mod beyond;
+
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,8 +18,10 @@ use crate::SCOPE;
 use crate::breaker::Settings as BreakerSettings;
 use crate::codes::{Codes, CodesError, GRPC, HTTP};
 use crate::duration::{parse, positive};
+use crate::hedge::Settings as HedgeSettings;
+use crate::methods::Pattern;
 use crate::observer::{Name, Observer};
-use crate::retry::{Pauses, Retry};
+use crate::retry::{Beyond, Pauses, Retry};
 use crate::trip::Trip;
 
 /// The retry of calls to other sidecars, which applies when no target is named.
@@ -54,6 +58,7 @@ pub(crate) struct Tables {
     pub(crate) timeouts: HashMap<String, Timeout>,
     pub(crate) retries: HashMap<String, Arc<Retry>>,
     pub(crate) breakers: HashMap<String, Arc<BreakerSettings>>,
+    pub(crate) hedges: HashMap<String, Arc<HedgeSettings>>,
     pub(crate) apps: HashMap<String, Entry>,
     /// Name and namespace of the last resource that was read.
     pub(crate) last: (String, String),
@@ -64,6 +69,8 @@ pub(crate) struct Tables {
 pub(crate) struct Entry {
     pub(crate) names: TargetPolicies,
     pub(crate) breakers: NonZeroUsize,
+    /// Which calls the entries of `names.methods` are for, by their keys.
+    pub(crate) methods: Vec<(String, Pattern)>,
 }
 
 /// What is wrong with a resource, in Dapr's words.
@@ -103,6 +110,14 @@ pub enum Mistake {
     /// A breaker of actors with a scope that there is not.
     #[error("unknown circuit breaker scope {0:?}")]
     Scope(String),
+    /// A field that Dapr does not have.
+    #[error("{place}: {reason}")]
+    Beyond {
+        /// The field.
+        place: String,
+        /// Why it cannot be.
+        reason: String,
+    },
 }
 
 impl Tables {
@@ -158,10 +173,18 @@ impl Tables {
                 .breakers
                 .insert(name.clone(), Arc::new(breaker(name, policy)?));
         }
+        for (name, policy) in &resource.hedges {
+            tables
+                .hedges
+                .insert(name.clone(), Arc::new(beyond::hedge(name, policy)?));
+        }
         for (name, names) in &resource.apps {
-            let breakers = cache_size(names.circuit_breaker_cache_size)?;
-            let names = names.clone();
-            tables.apps.insert(name.clone(), Entry { names, breakers });
+            let entry = Entry {
+                breakers: cache_size(names.circuit_breaker_cache_size)?,
+                methods: beyond::methods(name, names)?,
+                names: names.clone(),
+            };
+            tables.apps.insert(name.clone(), entry);
         }
         Ok(tables)
     }
@@ -170,31 +193,36 @@ impl Tables {
         self.timeouts.extend(new.timeouts);
         self.retries.extend(new.retries);
         self.breakers.extend(new.breakers);
+        self.hedges.extend(new.hedges);
         self.apps.extend(new.apps);
     }
 
     /// A target may name what is not there: that part of its policy is absent. Dapr says nothing.
     fn tell_unknown_names(&self) {
         for (target, Entry { names, .. }) in &self.apps {
-            for (kind, name, is_known) in [
-                (
-                    "timeout",
-                    &names.timeout,
-                    self.timeouts.contains_key(&names.timeout),
-                ),
-                ("retry", &names.retry, self.retries.contains_key(&names.retry)),
-                (
-                    "circuitBreaker",
-                    &names.circuit_breaker,
-                    self.breakers.contains_key(&names.circuit_breaker),
-                ),
-            ] {
-                if !name.is_empty() && !is_known {
-                    tracing::warn!(
-                        target: SCOPE,
-                        "Resiliency: targets.apps.{target}.{kind}: there is no policy {name:?}, calls go without it"
-                    );
-                }
+            self.tell_unknown(target, names);
+            for (key, names) in &names.methods {
+                self.tell_unknown(&format!("{target}.methods.{key:?}"), names);
+            }
+        }
+    }
+
+    fn tell_unknown(&self, target: &str, names: &TargetPolicies) {
+        let timeout = self.timeouts.contains_key(&names.timeout);
+        let retry = self.retries.contains_key(&names.retry);
+        let breaker = self.breakers.contains_key(&names.circuit_breaker);
+        let hedge = self.hedges.contains_key(&names.hedge);
+        for (kind, name, is_known) in [
+            ("timeout", &names.timeout, timeout),
+            ("retry", &names.retry, retry),
+            ("circuitBreaker", &names.circuit_breaker, breaker),
+            ("hedge", &names.hedge, hedge),
+        ] {
+            if !name.is_empty() && !is_known {
+                tracing::warn!(
+                    target: SCOPE,
+                    "Resiliency: targets.apps.{target}.{kind}: there is no policy {name:?}, calls go without it"
+                );
             }
         }
     }
@@ -206,6 +234,7 @@ fn built_in() -> Retry {
         retries: Some(LEAST_BUILT_IN),
         http: Codes::default(),
         grpc: Codes::default(),
+        beyond: Beyond::default(),
     }
 }
 
@@ -266,6 +295,7 @@ fn retry(name: &str, policy: &RetryPolicy) -> Result<Retry, Mistake> {
         retries,
         http: Codes::parse(&policy.http_codes, &HTTP)?,
         grpc: Codes::parse(&policy.grpc_codes, &GRPC)?,
+        beyond: beyond::retry(name, policy, name == BUILT_IN)?,
     })
 }
 
@@ -317,4 +347,10 @@ fn actors(resource: &Resiliency) -> Result<(), Mistake> {
         }
     }
     Ok(())
+}
+
+/// What is wrong with a resource.
+#[cfg(test)]
+pub(crate) fn mistake_of(resource: &Resiliency) -> Option<Mistake> {
+    Tables::of(resource).err()
 }

@@ -4,15 +4,20 @@
 //! which the loop of attempts asks. A target has a time limit, a retry and a circuit breaker, or some of them: those of
 //! its entry in `spec.targets.apps`, or the defaults (`policies`). One call under them is a [`PolicyRun`] (`run`), which
 //! nests them, and the retry that is built in, as Dapr's `daprd` does. Breakers open by expressions over their counters
-//! (`trip`), and live in bounded maps: one for each method of a target.
+//! (`trip`), and live in bounded maps: one for each method of a target. Beyond what Dapr has, retries may have a budget
+//! (`budget`), calls may be made to a second endpoint when the first takes long (`hedge`), and some methods of a target
+//! may have policies of their own (`methods`).
 //!
 //! Metrics are made of what an [`Observer`] is told. This crate sends nothing, holds no body and reads no file: it knows
 //! the typed values of `resources` and the port of `invoke-core`.
 
 mod breaker;
+mod budget;
 mod codes;
 mod compile;
 mod duration;
+mod hedge;
+mod methods;
 mod observer;
 mod policies;
 mod retry;

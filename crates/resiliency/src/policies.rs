@@ -1,5 +1,6 @@
 //! Which policy a target has.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,11 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hashlink::LruCache;
 use invoke_core::attempts::{Attempts, CallFacts, Named, Road};
 use invoke_core::{AppRef, BuiltInRetry};
-use resources::Resiliency;
+use resources::{Resiliency, TargetPolicies};
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, Settings as BreakerSettings};
+use crate::budget::Budget;
 use crate::compile::{BUILT_IN, DEFAULT_BREAKERS, Tables, Timeout};
+use crate::hedge::{Hedge, Settings as HedgeSettings};
+use crate::methods::Methods;
 use crate::observer::{Name, Observer, Told};
 use crate::retry::Retry;
 use crate::run::PolicyRun;
@@ -52,6 +56,13 @@ pub struct TargetPolicy {
     pub(crate) breakers: Option<Arc<Breakers>>,
     /// The retry that is built in, below the others.
     pub(crate) inner: Option<Arc<Retry>>,
+    /// How many retries there may still be, if that is bounded.
+    pub(crate) budget: Option<Budget>,
+    /// The same for the retry that is built in.
+    pub(crate) inner_budget: Option<Budget>,
+    pub(crate) hedge: Option<Hedge>,
+    /// What some methods have in place of all this.
+    pub(crate) methods: Methods,
     pub(crate) kept: u64,
     pub(crate) told: Arc<dyn Told>,
 }
@@ -147,34 +158,108 @@ impl Inner {
     fn parts(&self, written: &str) -> Parts {
         let tables = &self.tables;
         if let Some(entry) = tables.apps.get(written) {
-            let names = &entry.names;
-            return Parts {
-                timeout: tables.timeouts.get(&names.timeout).copied(),
-                retry: tables.retries.get(&names.retry).cloned(),
-                breaker: tables.breakers.get(&names.circuit_breaker).cloned(),
-                breakers: entry.breakers,
-            };
+            return self.named(&entry.names, entry.breakers);
         }
         Parts {
             timeout: default(&tables.timeouts, "Timeout"),
             retry: default(&tables.retries, "Retry"),
             breaker: default(&tables.breakers, "CircuitBreaker"),
+            hedge: None,
             breakers: DEFAULT_BREAKERS,
         }
     }
 
-    /// The breakers of a target, as they are since it was first called.
-    fn breakers(&self, written: &str, settings: Arc<BreakerSettings>, size: NonZeroUsize) -> Arc<Breakers> {
+    /// The parts that an entry names.
+    fn named(&self, names: &TargetPolicies, breakers: NonZeroUsize) -> Parts {
+        let tables = &self.tables;
+        Parts {
+            timeout: tables.timeouts.get(&names.timeout).copied(),
+            retry: tables.retries.get(&names.retry).cloned(),
+            breaker: tables.breakers.get(&names.circuit_breaker).cloned(),
+            hedge: tables.hedges.get(&names.hedge).cloned(),
+            breakers,
+        }
+    }
+
+    /// The breakers of a target, or of some methods of it, as they are since it was first called.
+    fn breakers(
+        &self,
+        written: &str,
+        methods: &str,
+        settings: Arc<BreakerSettings>,
+        size: NonZeroUsize,
+    ) -> Arc<Breakers> {
         let base_url = self.settings.base_urls.get(written).map_or("", String::as_str);
+        // No target has such a character in it.
+        let key: Cow<'_, str> = match methods {
+            "" => written.into(),
+            methods => format!("{written}\n{methods}").into(),
+        };
         let mut known = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(breakers) = known.get(written)
+        if let Some(breakers) = known.get(&*key)
             && breakers.is_for(&settings, size, base_url)
         {
             return Arc::clone(breakers);
         }
         let breakers = Arc::new(Breakers::new(settings, size, base_url));
-        known.insert(written.into(), Arc::clone(&breakers));
+        known.insert(key.into(), Arc::clone(&breakers));
         breakers
+    }
+
+    /// A policy of these parts for a target, or for some methods of it.
+    fn policy(
+        &self,
+        parts: Parts,
+        kind: Kind,
+        written: &str,
+        methods: &str,
+        told: &Arc<dyn Told>,
+    ) -> TargetPolicy {
+        let budget = |retry: &Option<Arc<Retry>>| {
+            let settings = retry.as_ref().and_then(|retry| retry.beyond.budget);
+            settings.map(Budget::new)
+        };
+        let inner = match &kind {
+            Kind::Peer(app) if !self.tables.apps.contains_key(app.id.as_str()) => {
+                self.tables.retries.get(BUILT_IN).cloned()
+            }
+            _ => None,
+        };
+        TargetPolicy {
+            budget: budget(&parts.retry),
+            inner_budget: budget(&inner),
+            inner,
+            hedge: match kind {
+                Kind::Peer(_) => parts.hedge.as_deref().map(Hedge::new),
+                _ => None,
+            },
+            kind,
+            timeout: parts.timeout.unwrap_or(Timeout {
+                limit: None,
+                is_counted: false,
+            }),
+            retry: parts.retry,
+            breakers: parts
+                .breaker
+                .map(|settings| self.breakers(written, methods, settings, parts.breakers)),
+            methods: Methods::default(),
+            kept: self.settings.kept,
+            told: Arc::clone(told),
+            written: written.into(),
+        }
+    }
+
+    /// What methods of a target have in place of what it has.
+    fn methods(&self, kind: &Kind, written: &str, told: &Arc<dyn Told>) -> Methods {
+        let Some(entry) = self.tables.apps.get(written) else {
+            return Methods::default();
+        };
+        let policies = entry.methods.iter().filter_map(|(key, pattern)| {
+            let parts = self.named(entry.names.methods.get(key)?, entry.breakers);
+            let policy = self.policy(parts, kind.clone(), written, key, told);
+            Some((pattern.clone(), Arc::new(policy)))
+        });
+        Methods::new(policies.collect())
     }
 }
 
@@ -190,6 +275,7 @@ struct Parts {
     timeout: Option<Timeout>,
     retry: Option<Arc<Retry>>,
     breaker: Option<Arc<BreakerSettings>>,
+    hedge: Option<Arc<HedgeSettings>>,
     breakers: NonZeroUsize,
 }
 
@@ -200,7 +286,13 @@ impl Attempts for Policies {
     fn policy(&self, target: Named<'_>, written: &str) -> Option<Arc<TargetPolicy>> {
         let inner = &*self.0;
         let parts = inner.parts(written);
-        let has_outer = parts.timeout.is_some() || parts.retry.is_some() || parts.breaker.is_some();
+        let has_methods = inner
+            .tables
+            .apps
+            .get(written)
+            .is_some_and(|entry| !entry.methods.is_empty());
+        let has_outer =
+            parts.timeout.is_some() || parts.retry.is_some() || parts.breaker.is_some() || has_methods;
         let kind = match target {
             Named::Own(_) => Kind::Own,
             Named::Peer(app) => Kind::Peer(app.clone()),
@@ -213,34 +305,21 @@ impl Attempts for Policies {
         if !has_outer && !matches!(kind, Kind::Peer(_)) {
             return None;
         }
-        let built_in = || inner.tables.retries.get(BUILT_IN).cloned();
         let last = Name {
             name: &inner.tables.last.0,
             namespace: &inner.tables.last.1,
         };
+        let told = inner.observer.target(last, written);
         Some(Arc::new(TargetPolicy {
-            inner: match &kind {
-                Kind::Peer(app) if !inner.tables.apps.contains_key(app.id.as_str()) => built_in(),
-                _ => None,
-            },
-            kind,
-            timeout: parts.timeout.unwrap_or(Timeout {
-                limit: None,
-                is_counted: false,
-            }),
-            retry: parts.retry,
-            breakers: parts
-                .breaker
-                .map(|settings| inner.breakers(written, settings, parts.breakers)),
-            kept: inner.settings.kept,
-            told: inner.observer.target(last, written),
-            written: written.into(),
+            methods: inner.methods(&kind, written, &told),
+            ..inner.policy(parts, kind, written, "", &told)
         }))
     }
 
     fn begin(&self, policy: &Arc<TargetPolicy>, call: CallFacts<'_>) -> Option<PolicyRun> {
         // Dapr has no policy for calls that are passed on to the own app.
         let is_own = matches!(policy.kind, Kind::Own);
+        let policy = policy.methods.find(call.verb, call.method).unwrap_or(policy);
         (!is_own || !call.road.is_proxied()).then(|| PolicyRun::new(Arc::clone(policy), call))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::budget::Settings as BudgetSettings;
 use crate::codes::{Codes, GRPC, HTTP};
 
 /// The first pause of an exponential policy, before it is scattered.
@@ -23,6 +24,20 @@ pub(crate) struct Retry {
     pub(crate) retries: Option<u64>,
     pub(crate) http: Codes,
     pub(crate) grpc: Codes,
+    pub(crate) beyond: Beyond,
+}
+
+/// What Dapr's retries do not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beyond {
+    /// By how many thousandths of itself a pause is scattered, down and up; `None` for what Dapr does.
+    pub(crate) jitter: Option<u32>,
+    /// How long all attempts and pauses may take together.
+    pub(crate) total: Option<Duration>,
+    /// The longest pause that the other side may ask for. `None`: it is not listened to.
+    pub(crate) longest_wish: Option<Duration>,
+    /// How many of the calls may be retries.
+    pub(crate) budget: Option<BudgetSettings>,
 }
 
 /// The pauses between attempts.
@@ -78,11 +93,15 @@ impl Backoff {
             return None;
         }
         self.taken += 1;
-        match retry.pauses {
-            Pauses::Constant(pause) => Some(pause),
-            Pauses::Exponential(most) => {
-                let scattered = 1.0 - SCATTER + 2.0 * SCATTER * fastrand::f64();
-                let pause = self.base.mul_f64(scattered);
+        let jitter = retry
+            .beyond
+            .jitter
+            .map(|thousandths| f64::from(thousandths) / 1000.0);
+        match (retry.pauses, jitter) {
+            (Pauses::Constant(pause), None) => Some(pause),
+            (Pauses::Constant(pause), Some(jitter)) => Some(scattered(pause, jitter)),
+            (Pauses::Exponential(most), jitter) => {
+                let pause = scattered(self.base, jitter.unwrap_or(SCATTER));
                 self.base = self.base.mul_f64(FACTOR).min(most);
                 let elapsed = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                 (elapsed + pause <= LONGEST).then_some(pause)
@@ -91,9 +110,45 @@ impl Backoff {
     }
 }
 
+/// Anything from so much less to so much more.
+fn scattered(pause: Duration, by: f64) -> Duration {
+    pause.mul_f64(1.0 - by + 2.0 * by * fastrand::f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn jitter_scatters_pauses() {
+        let millis = Duration::from_millis;
+        let jitter = |thousandths| Beyond {
+            jitter: Some(thousandths),
+            ..Beyond::default()
+        };
+        let constant = Retry {
+            beyond: jitter(200),
+            ..retry(Pauses::Constant(millis(100)), None)
+        };
+        let found = pauses(&constant, 200).await;
+        assert!(
+            found
+                .iter()
+                .all(|pause| (millis(80)..=millis(120)).contains(pause)),
+            "{found:?}"
+        );
+        assert!(
+            found.iter().any(|pause| *pause < millis(95)) && found.iter().any(|pause| *pause > millis(105))
+        );
+        let regular = Retry {
+            beyond: jitter(0),
+            ..retry(Pauses::Exponential(millis(60_000)), Some(3))
+        };
+        assert_eq!(
+            pauses(&regular, 10).await,
+            [millis(500), millis(750), millis(1125)]
+        );
+    }
 
     fn retry(pauses: Pauses, retries: Option<u64>) -> Retry {
         Retry {
@@ -101,6 +156,7 @@ mod tests {
             retries,
             http: Codes::default(),
             grpc: Codes::default(),
+            beyond: Beyond::default(),
         }
     }
 

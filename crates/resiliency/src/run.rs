@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use invoke_core::attempts::{CallFacts, Outcome, Road, Run, Verdict};
 use invoke_core::error::code;
-use invoke_core::{Cause, End, Fault, InvokeError, Seen};
+use invoke_core::{Cause, End, Fault, InvokeError, Pushback, Seen, Verb};
 use tokio::time::Instant;
 
 use crate::SCOPE;
 use crate::breaker::{Breaker, Permit, Refused};
+use crate::budget::Budget;
 use crate::duration::shown;
+use crate::hedge::Hedge;
 use crate::observer::{Part, Told};
 use crate::policies::TargetPolicy;
 use crate::retry::Backoff;
@@ -35,12 +37,20 @@ pub struct PolicyRun {
     next: Next,
     is_retried: bool,
     is_late: bool,
+    /// When all attempts must be over.
+    end: Option<Instant>,
+    /// What the last answer said of another attempt, if the policy listens.
+    pushback: Option<Pushback>,
+    /// The verb of an invocation: by it calls are hedged.
+    verb: Option<Verb>,
 }
 
 /// The outer attempt that is being made.
 #[derive(Debug, Default)]
 struct Outer {
     deadline: Option<Instant>,
+    /// When it began, if somebody wants to know how long answers take.
+    begun: Option<Instant>,
     probe: Option<Probe>,
     built_in: Option<BuiltIn>,
 }
@@ -86,6 +96,14 @@ impl PolicyRun {
             policy.told.executed(Part::CircuitBreaker(state));
             policy.told.breaker_state(state);
         }
+        for budget in [&policy.budget, &policy.inner_budget].into_iter().flatten() {
+            budget.call();
+        }
+        let verb = call.verb.filter(|_| !call.road.is_proxied());
+        if let Some(hedge) = policy.hedge.as_ref().filter(|hedge| hedge.is_for(verb)) {
+            hedge.budget.call();
+        }
+        let total = policy.retry.as_ref().and_then(|retry| retry.beyond.total);
         let method = if policy.retry.is_some() {
             call.method.into()
         } else {
@@ -102,12 +120,20 @@ impl PolicyRun {
             next: Next::Outer,
             is_retried: false,
             is_late: false,
+            end: total.and_then(|total| Instant::now().checked_add(total)),
+            pushback: None,
+            verb,
             policy,
         }
     }
 
     fn is_long(&self) -> bool {
         self.road == Road::Proxied { is_long: true }
+    }
+
+    /// The hedging of the call, if it may be made twice.
+    fn hedge(&self) -> Option<&Hedge> {
+        self.policy.hedge.as_ref().filter(|hedge| hedge.is_for(self.verb))
     }
 
     /// How the log names the call.
@@ -125,7 +151,11 @@ impl PolicyRun {
         let pause = match &self.policy.inner {
             // A call that nobody saw begins anew at once.
             _ if pause.is_zero() => pause,
-            Some(retry) => built_in.backoff.next(retry)?,
+            Some(retry) => {
+                let pause = built_in.backoff.next(retry)?;
+                let budget = self.policy.inner_budget.as_ref();
+                budget.is_none_or(Budget::take).then_some(pause)?
+            }
             None => return None,
         };
         // Nothing is waited for beyond the time limit: the attempt that follows then ends as a late one.
@@ -199,7 +229,30 @@ impl PolicyRun {
     /// The pause before another outer attempt, if there is one.
     fn again(&mut self) -> Option<Duration> {
         let retry = self.policy.retry.as_ref()?;
-        self.backoff.next(retry)
+        let mut pause = self.backoff.next(retry)?;
+        match (self.pushback.take(), retry.beyond.longest_wish) {
+            (Some(Pushback::Never), Some(_)) => return None,
+            // Who asks for more than would be waited for gets no call sooner, but none at all.
+            (Some(Pushback::After(wish)), Some(longest)) if wish > longest => return None,
+            (Some(Pushback::After(wish)), Some(_)) => pause = wish,
+            _ => {}
+        }
+        if let Some(end) = self.end
+            && end.saturating_duration_since(Instant::now()) <= pause
+        {
+            return None;
+        }
+        let budget = self.policy.budget.as_ref();
+        budget.is_none_or(Budget::take).then_some(pause)
+    }
+
+    /// Takes note of how long an answer took, for the delay of hedging.
+    fn time(&mut self, outcome: Outcome<'_>) {
+        if let Some(begun) = self.outer.begun.take()
+            && let (Outcome::Answered(_), Some(hedge)) = (outcome, &self.policy.hedge)
+        {
+            hedge.answered(begun.elapsed());
+        }
     }
 
     fn tell_recovered(&self) {
@@ -225,12 +278,19 @@ impl Run for PolicyRun {
         };
         self.attempts += 1;
         let limit = self.policy.timeout.limit.filter(|_| !self.is_long());
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let end = self.end.filter(|_| !self.is_long());
+        let is_timed = self.hedge().is_some_and(Hedge::is_timed);
         let built_in = self.policy.built_in().map(|(app, settings)| BuiltIn {
             run: settings.run(app.clone(), self.road.is_proxied(), self.is_streaming),
             backoff: Backoff::new(self.policy.inner.as_deref()),
         });
         self.outer = Outer {
-            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            deadline: match (deadline, end) {
+                (Some(deadline), Some(end)) => Some(deadline.min(end)),
+                (one, other) => one.or(other),
+            },
+            begun: is_timed.then(Instant::now),
             probe,
             built_in,
         };
@@ -238,16 +298,17 @@ impl Run for PolicyRun {
     }
 
     fn keeps(&self) -> u64 {
-        if self.is_streaming || self.is_long() {
+        if self.is_streaming {
             return 0;
         }
-        if self.policy.retry.as_ref().is_some_and(|retry| retry.repeats()) {
+        if !self.is_long() && self.policy.retry.as_ref().is_some_and(|retry| retry.repeats()) {
             return self.policy.kept;
         }
-        match self.policy.inner {
-            Some(_) if !self.road.is_proxied() => BUILT_IN_KEEPS,
-            _ => 0,
+        // What a proxied call begins with may go to another instance when the app of the first is gone.
+        if self.road.is_proxied() || self.policy.inner.is_some() {
+            return BUILT_IN_KEEPS;
         }
+        0
     }
 
     fn wants_one_message(&self) -> bool {
@@ -258,7 +319,25 @@ impl Run for PolicyRun {
         !self.is_long() && (self.policy.retry.is_some() || self.breaker.is_some())
     }
 
+    fn wants_pushback(&self) -> bool {
+        let retry = self.policy.retry.as_ref();
+        retry.is_some_and(|retry| retry.beyond.longest_wish.is_some())
+    }
+
+    fn pushed_back(&mut self, pushback: Pushback) {
+        self.pushback = Some(pushback);
+    }
+
+    fn hedges_after(&self) -> Option<Duration> {
+        self.hedge()?.delay()
+    }
+
+    fn may_hedge(&self) -> bool {
+        self.hedge().is_some_and(|hedge| hedge.budget.take())
+    }
+
     fn judge(&mut self, outcome: Outcome<'_>) -> Verdict {
+        self.time(outcome);
         if let Some(pause) = self.again_within(outcome) {
             self.next = Next::Inner;
             return Verdict::Again(pause);
@@ -266,12 +345,14 @@ impl Run for PolicyRun {
         let result = match outcome {
             Outcome::Answered(status) => self.of_status(status),
             Outcome::Unseen(_) if self.is_streaming => Result::Final,
+            Outcome::Unseen(status) if self.road.is_proxied() => self.of_status(Some(status)),
             Outcome::Unseen(_) => Result::Failure,
             Outcome::Failed(error) => self.of_error(error),
         };
         if let Outcome::Failed(error) = outcome
             && matches!(error.cause, Cause::DeadlineExceeded)
             && error.fault != Fault::Caller
+            && self.policy.timeout.is_counted
             && !std::mem::replace(&mut self.is_late, true)
         {
             self.policy.told.activated(Part::Timeout);

@@ -4,12 +4,14 @@
 //! is evaluated, and what fails or is no boolean does not open a breaker. What is wrong whatever the counters are (a
 //! syntax error, two literals of types that cannot be compared) is refused when the resource is read.
 
+mod pattern;
 mod types;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::types::{CelInt, STRING_TYPE};
+use cel::common::functions::Function;
+use cel::common::types::{CelBool, CelInt, STRING_TYPE};
 use cel::common::value::CowVal;
 use cel::parser::PrattParser;
 use cel::{Context, Env, ExecutionError, IdedExpr, Value};
@@ -63,20 +65,43 @@ pub enum TripError {
     },
 }
 
-/// The standard library, and durations, which are nanoseconds here.
+/// A text that a function of the library got.
+fn text(value: &CowVal<'_, '_>, function: &str) -> Result<String, ExecutionError> {
+    match Value::try_from(value.as_ref()) {
+        Ok(Value::String(text)) => Ok(text.to_string()),
+        _ => Err(ExecutionError::function_error(function, "no text")),
+    }
+}
+
+/// The standard library, durations, which are nanoseconds here, and `matches`, which it has not.
 static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
-    let added = env.add_overload("duration", "string_to_duration", vec![STRING_TYPE], |args| {
-        let Ok(Value::String(text)) = Value::try_from(args[0].as_ref()) else {
-            return Err(ExecutionError::function_error("duration", "no text"));
-        };
+    let nanos: Function = |args| {
+        let text = text(&args[0], "duration")?;
         let nanos =
             duration::parse_go(&text).map_err(|error| ExecutionError::function_error("duration", error))?;
         Ok(CowVal::owned(CelInt::from(nanos)))
-    });
+    };
+    let matches: Function = |args| {
+        let (text, pattern) = (text(&args[0], "matches")?, text(&args[1], "matches")?);
+        let found = pattern::is_match(&text, &pattern);
+        let found = found.ok_or_else(|| ExecutionError::function_error("matches", "no pattern"))?;
+        Ok(CowVal::owned(CelBool::from(found)))
+    };
+    let added = [
+        env.add_overload("duration", "string_to_duration", vec![STRING_TYPE], nanos),
+        env.add_overload("matches", "matches", vec![STRING_TYPE, STRING_TYPE], matches),
+        env.add_member_overload(
+            "matches",
+            "matches_string",
+            STRING_TYPE,
+            vec![STRING_TYPE],
+            matches,
+        ),
+    ];
     debug_assert!(
-        added.is_ok(),
-        "the library has no durations of its own: {added:?}"
+        added.iter().all(Result::is_ok),
+        "the library has none of its own: {added:?}"
     );
     Arc::new(env)
 });
@@ -199,6 +224,51 @@ mod tests {
             Trip::compile(&" ".repeat(LONGEST + 1)),
             Err(TripError::TooLong(_))
         ));
+    }
+
+    #[test]
+    fn patterns_and_maps() {
+        for (text, wanted) in [
+            ("string(requests).matches('^[3-5]$')", Some(3)),
+            ("matches(string(requests), '[3-5]')", Some(3)),
+            (
+                "string(requests).matches('^' + string(totalFailures) + '$')",
+                Some(1),
+            ),
+            ("'a'.matches('(')", None),
+            ("requests.matches('1')", None),
+            ("{'a': 3}.a == requests", Some(3)),
+            ("{'a': requests}['a'] == 4", Some(4)),
+            ("requests in {2: 'x'}", Some(2)),
+            ("{1: 2, 1: 3}[1] == requests", None),
+            ("size({'a': 1, 'b': 2}) == requests", Some(2)),
+        ] {
+            assert_eq!(failures(text), Ok(wanted), "{text}");
+        }
+        let long = format!("'a'.matches('{}')", "a".repeat(257));
+        for (text, wanted) in [
+            (
+                long.as_str(),
+                "a pattern of 'matches' has 257 bytes, at most 256 are read",
+            ),
+            (
+                "'a'.matches('((a{100}){100}){100}')",
+                "a pattern of 'matches' repeats more than a breaker has time for",
+            ),
+            (
+                "timestamp('2026-01-01T00:00:00Z') > timestamp('2025-01-01T00:00:00Z')",
+                "there are no timestamps here, and so no 'timestamp': a breaker counts calls",
+            ),
+            (
+                "duration('1s').getSeconds() > 0",
+                "there are no timestamps here, and so no 'getSeconds': a breaker counts calls",
+            ),
+        ] {
+            let error = failures(text).unwrap_err().to_string();
+            assert!(error.ends_with(wanted), "{text}: {error}");
+        }
+        let hostile = format!("'{}'.matches('(a*)*b')", "a".repeat(2000));
+        assert_eq!(failures(&hostile), Ok(None));
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub use manifest::{Filter, Head, Inert, LoadError, Loaded, Manifest, Resource, l
 pub use metric::{Metric, MetricHttp, MetricLabel, MetricRule};
 pub use received::{DecodeError, decode_configuration, decode_resources};
 pub use resiliency::{
-    CircuitBreakerPolicy, LoadedResiliency, Resiliency, RetryPolicy, TargetPolicies, Trouble,
-    decode_resiliency, load_resiliency,
+    CircuitBreakerPolicy, HedgePolicy, LoadedResiliency, Resiliency, RetryBudget, RetryPolicy,
+    TargetPolicies, Trouble, decode_resiliency, load_resiliency,
 };
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

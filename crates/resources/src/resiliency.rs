@@ -6,6 +6,7 @@
 
 mod fields;
 mod load;
+mod overlay;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,8 @@ pub struct Resiliency {
     pub retries: BTreeMap<String, RetryPolicy>,
     /// `spec.policies.circuitBreakers`.
     pub circuit_breakers: BTreeMap<String, CircuitBreakerPolicy>,
+    /// `spec.policies.hedges`, which Dapr does not know.
+    pub hedges: BTreeMap<String, HedgePolicy>,
     /// `spec.targets.apps`: which policies calls to an app, an endpoint or an address have.
     pub apps: BTreeMap<String, TargetPolicies>,
     /// `spec.targets.actors`, which this sidecar only checks.
@@ -49,6 +52,25 @@ pub struct RetryPolicy {
     pub http_codes: String,
     /// `matching.gRPCStatusCodes`.
     pub grpc_codes: String,
+    /// `jitter`, which Dapr does not know: by which share of itself a pause is scattered.
+    pub jitter: String,
+    /// `totalTimeout`, which Dapr does not know: how long all attempts and pauses may take together.
+    pub total_timeout: String,
+    /// `maxRetryAfter`, which Dapr does not know: the longest pause that the other side may ask for.
+    pub max_retry_after: String,
+    /// `budget`, which Dapr does not know: how many of the calls may be retries.
+    pub budget: Option<RetryBudget>,
+}
+
+/// `budget` of a retry policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// `percent`: how many retries there may be for a hundred calls.
+    pub percent: Option<i64>,
+    /// `minimum`: how many there may be in any case.
+    pub minimum: Option<i64>,
+    /// `window`: the time in which both are counted.
+    pub window: String,
 }
 
 /// An entry of `spec.policies.circuitBreakers`. Empty texts stand for the default.
@@ -64,6 +86,19 @@ pub struct CircuitBreakerPolicy {
     pub trip: String,
 }
 
+/// An entry of `spec.policies.hedges`: when a call is made to a second endpoint beside the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HedgePolicy {
+    /// `delay`: so long after the first one.
+    pub delay: String,
+    /// `quantile`: once this share of the calls would have been answered.
+    pub quantile: String,
+    /// `verbs`: those that are hedged besides GET, HEAD and OPTIONS.
+    pub verbs: String,
+    /// `budget`: how many of the calls may be made twice.
+    pub budget: Option<RetryBudget>,
+}
+
 /// An entry of `spec.targets`: names of policies, empty for none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetPolicies {
@@ -77,6 +112,10 @@ pub struct TargetPolicies {
     pub circuit_breaker_scope: String,
     /// `circuitBreakerCacheSize`; 0 for the default.
     pub circuit_breaker_cache_size: i64,
+    /// `hedge`, which Dapr does not know.
+    pub hedge: String,
+    /// `methods`, which Dapr does not know: what some methods or verbs of an app have in place of that.
+    pub methods: BTreeMap<String, TargetPolicies>,
 }
 
 impl Resiliency {
@@ -84,7 +123,8 @@ impl Resiliency {
     pub const KIND: &'static str = "Resiliency";
 
     /// A document as such a resource; an error names the field.
-    fn of(document: Value) -> Result<Self, String> {
+    fn of(mut document: Value) -> Result<Self, String> {
+        overlay::apply(&mut document)?;
         let document = Fields::of("", document)?;
         let metadata = document.section("metadata")?;
         let spec = document.section("spec")?;
@@ -106,6 +146,7 @@ impl Resiliency {
             timeouts: policies.section("timeouts")?.all_texts()?,
             retries: named(&policies.section("retries")?, retry)?,
             circuit_breakers: named(&policies.section("circuitBreakers")?, circuit_breaker)?,
+            hedges: named(&policies.section("hedges")?, hedge)?,
             apps: named(&targets.section("apps")?, target)?,
             actors: named(&targets.section("actors")?, target)?,
         })
@@ -129,6 +170,33 @@ fn retry(fields: &Fields) -> Result<RetryPolicy, String> {
         max_retries: fields.integer("maxRetries")?,
         http_codes: matching.text("httpStatusCodes")?,
         grpc_codes: matching.text("gRPCStatusCodes")?,
+        jitter: fields.text("jitter")?,
+        total_timeout: fields.text("totalTimeout")?,
+        max_retry_after: fields.text("maxRetryAfter")?,
+        budget: fields
+            .optional("budget")?
+            .map(|fields| budget(&fields))
+            .transpose()?,
+    })
+}
+
+fn budget(fields: &Fields) -> Result<RetryBudget, String> {
+    Ok(RetryBudget {
+        percent: fields.integer("percent")?,
+        minimum: fields.integer("minimum")?,
+        window: fields.text("window")?,
+    })
+}
+
+fn hedge(fields: &Fields) -> Result<HedgePolicy, String> {
+    Ok(HedgePolicy {
+        delay: fields.text("delay")?,
+        quantile: fields.text("quantile")?,
+        verbs: fields.text("verbs")?,
+        budget: fields
+            .optional("budget")?
+            .map(|fields| budget(&fields))
+            .transpose()?,
     })
 }
 
@@ -141,12 +209,22 @@ fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, String> {
     })
 }
 
+/// An entry with what it has for methods, which have nothing of the kind.
 fn target(fields: &Fields) -> Result<TargetPolicies, String> {
+    Ok(TargetPolicies {
+        methods: named(&fields.section("methods")?, parts)?,
+        ..parts(fields)?
+    })
+}
+
+fn parts(fields: &Fields) -> Result<TargetPolicies, String> {
     Ok(TargetPolicies {
         timeout: fields.text("timeout")?,
         retry: fields.text("retry")?,
         circuit_breaker: fields.text("circuitBreaker")?,
         circuit_breaker_scope: fields.text("circuitBreakerScope")?,
         circuit_breaker_cache_size: fields.integer("circuitBreakerCacheSize")?.unwrap_or_default(),
+        hedge: fields.text("hedge")?,
+        methods: BTreeMap::new(),
     })
 }

@@ -23,6 +23,16 @@ impl Seen {
         bodies.len()
     }
 
+    /// Counts one more call without a body; which one it is.
+    pub(super) fn note(&self, key: &str) -> usize {
+        self.add(key, Vec::new())
+    }
+
+    /// How many calls came.
+    pub(super) fn total(&self) -> usize {
+        self.0.lock().unwrap().values().map(Vec::len).sum()
+    }
+
     pub(super) fn count(&self, key: &str) -> usize {
         self.bodies(key).len()
     }
@@ -35,7 +45,8 @@ impl Seen {
 /// An HTTP app; it stops when dropped, connections included.
 ///
 /// `/ok/KEY`, `/status/CODE/KEY`, `/fail/COUNT/CODE/KEY` (so often, then 200), `/sleep/MILLIS/KEY`, `/close/KEY`,
-/// `/reset/KEY`, `/garbage/KEY`, `/bighdr/BYTES/KEY`, `/slowbody/PIECES/KEY` (300 ms each).
+/// `/reset/KEY`, `/garbage/KEY`, `/bighdr/BYTES/KEY`, `/slowbody/PIECES/KEY` (300 ms each), `/wish/SECONDS/CODE/KEY` (once,
+/// with `Retry-After`), `/header/NAME/KEY` (its value).
 pub(super) struct App {
     pub(super) port: u16,
     server: JoinHandle<()>,
@@ -49,20 +60,29 @@ impl Drop for App {
 
 impl App {
     pub(super) async fn start(seen: Seen) -> Self {
+        Self::start_with(seen, false).await
+    }
+
+    /// One that takes calls and answers none, apart from what its sidecar asks when it starts.
+    pub(super) async fn stalled(seen: Seen) -> Self {
+        Self::start_with(seen, true).await
+    }
+
+    async fn start_with(seen: Seen, is_stalled: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 let _ = socket.set_nodelay(true);
-                connections.spawn(serve(RawClient::over(socket), seen.clone()));
+                connections.spawn(serve(RawClient::over(socket), seen.clone(), is_stalled));
             }
         });
         Self { port, server }
     }
 }
 
-async fn serve(mut connection: RawClient, seen: Seen) {
+async fn serve(mut connection: RawClient, seen: Seen, is_stalled: bool) {
     while let Some(request) = connection.receive_head().await {
         let path = request
             .status_line
@@ -93,7 +113,13 @@ async fn serve(mut connection: RawClient, seen: Seen) {
             .split('/')
             .skip(1)
             .collect();
-        let count = seen.add(parts.last().unwrap_or(&""), body);
+        let count = match &parts[..] {
+            ["dapr", "config"] => 0,
+            _ => seen.add(parts.last().unwrap_or(&""), body),
+        };
+        if is_stalled && count > 0 {
+            std::future::pending::<()>().await;
+        }
         let status = |code: &str, text: &str| {
             let length = if code == "204" {
                 String::new()
@@ -107,6 +133,10 @@ async fn serve(mut connection: RawClient, seen: Seen) {
             ["status", code, _] => status(code, &format!("body {code}")),
             ["fail", times, code, _] if count <= times.parse().unwrap() => {
                 status(code, &format!("body {code}"))
+            }
+            ["header", name, _] => status("200", request.header(name).unwrap_or_default()),
+            ["wish", seconds, code, _] if count == 1 => {
+                format!("HTTP/1.1 {code} x\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n")
             }
             ["sleep", millis, _] => {
                 tokio::time::sleep(Duration::from_millis(millis.parse().unwrap())).await;

@@ -96,6 +96,7 @@ async fn mistakes_are_told_and_end_nothing() {
         ),
         named("broken", "  policies: {retries: {r: {maxRetries: '3'}}}"),
         named("actors", "  targets: {actors: {x: {circuitBreaker: c}}}"),
+        named("beyond", "  policies: {retries: {r: {jitter: 2}}}"),
         named("foreign", "  policies: {}\nscopes: [somebody]"),
         named("good", "  policies: {}"),
     ];
@@ -113,7 +114,7 @@ async fn mistakes_are_told_and_end_nothing() {
         .iter()
         .map(|one| &one["name"])
         .collect();
-    assert_eq!(names, ["good", "bad", "actors"]);
+    assert_eq!(names, ["good", "bad", "actors", "beyond"]);
     let log = daprd.log();
     for line in [
         "level=info msg=\"Loading Resiliency configuration: good\"",
@@ -123,6 +124,8 @@ async fn mistakes_are_told_and_end_nothing() {
         "level=error msg=\"Could not parse resiliency file r2.yaml: spec.policies.retries.r.maxRetries is a text, where a \
          whole number is expected\"",
         "level=error msg=\"Could not read resiliency policy actors: actor circuit breakers must include scope\"",
+        "level=error msg=\"Could not read resiliency policy beyond: spec.policies.retries.r.jitter: \\\"2\\\" is no number from 0 \
+         to 1\"",
     ] {
         assert!(log.contains(line), "{line}\n{log}");
     }

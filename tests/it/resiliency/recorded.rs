@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use integration_tests::grpc::{GrpcApp, GrpcClient, InvokeServiceRequest};
-use integration_tests::{Daprd, DaprdBuilder};
+use integration_tests::{Daprd, DaprdBuilder, Mesh};
 use tokio::task::JoinSet;
 
 use super::app::{App, Seen, grpc_app};
@@ -85,6 +85,15 @@ struct Row {
     body: String,
 }
 
+impl Row {
+    /// Whether what comes of it in Dapr depends on which of both sidecars, or of their parts, was first to see that the
+    /// time is over.
+    fn is_raced_by_time(&self) -> bool {
+        let waits = ["sleep", "slowbody", "body takes"];
+        self.policy.starts_with("timeout") && waits.iter().any(|case| self.case.starts_with(case))
+    }
+}
+
 fn rows() -> Vec<Row> {
     let lines = include_str!("../data/retries.tsv").lines().skip(1);
     let row = |line: &str| {
@@ -119,15 +128,13 @@ impl Callees {
         let app = App::start(seen.clone()).await;
         let (grpc, cut) = (grpc_app(seen.clone()).await, grpc_app(seen.clone()).await);
         let deny = format!("{}/deny.yaml", stage.mesh.folder().display());
-        let names = stage.mesh.folder().join("names.db");
         let text = format!(
             "apiVersion: dapr.io/v1alpha1\nkind: Configuration\nmetadata: {{name: deny}}\nspec:\n  accessControl: \
-             {{defaultAction: deny, trustDomain: public}}\n  nameResolution:\n    component: sqlite\n    \
-             configuration: {{connectionString: {}}}\n",
-            names.display()
+             {{defaultAction: deny, trustDomain: public}}\n{}",
+            Mesh::names(stage.mesh.folder())
         );
         std::fs::write(&deny, text).unwrap();
-        let denied = |id: &str| DaprdBuilder::new(id).arg(format!("--config={deny}"));
+        let denied = |id: &str| Mesh::at_home(DaprdBuilder::new(id).arg(format!("--config={deny}")));
         let mut sidecars = vec![
             stage.mesh.sidecar("s").app_port(app.port).start().await,
             denied("den").app_port(app.port).start().await,
@@ -140,7 +147,9 @@ impl Callees {
         sidecars.push(stage.mesh.sidecar("hdown").app_port(gone.port).start().await);
         let gone = grpc_app(seen.clone()).await;
         sidecars.push(grpc_sidecar(stage.mesh.sidecar("gdown"), gone.port).await);
-        stage.register("killed", integration_tests::free_port());
+        if !Mesh::is_by_mdns() {
+            stage.register("killed", integration_tests::free_port());
+        }
         Self {
             seen,
             stage,
@@ -281,11 +290,16 @@ async fn every_policy_does_what_it_did_for_dapr() {
 /// Makes the calls of one policy, and says what was not as it should be.
 async fn of_policy(callees: &Callees, index: usize, caller: &Daprd, rows: Vec<Row>) -> Vec<String> {
     let client = GrpcClient::connect(caller.grpc_port).await;
+    let is_peer = std::env::var_os("DAPRD_PEER").is_some();
     let mut wrong = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         let Some(asked) = Asked::of(row, index) else {
             continue;
         };
+        // Nobody announces a sidecar that is gone.
+        if Mesh::is_by_mdns() && asked.target == "killed" {
+            continue;
+        }
         let key = match &asked.key {
             Some(key) => format!("{key}p{index}"),
             None => format!("k{index}x{number}"),
@@ -302,8 +316,9 @@ async fn of_policy(callees: &Callees, index: usize, caller: &Daprd, rows: Vec<Ro
         let elapsed = begun.elapsed().as_secs_f64();
         let saw = callees.seen.count(&key) - before;
         let found = normal(&body, &key).replace(&format!("me{index}"), "me");
+        // Another program is held to what was recorded of it.
         let differs = DIFFERENCES.iter().find(|(policy, entry, case, ..)| {
-            (*policy, *entry, *case) == (&row.policy, &row.entry, &row.case)
+            !is_peer && (*policy, *entry, *case) == (&row.policy, &row.entry, &row.case)
         });
         let (wanted_saw, wanted) = match differs {
             Some((.., saw, Some(text))) => (*saw, (*text).to_owned()),
@@ -314,10 +329,15 @@ async fn of_policy(callees: &Callees, index: usize, caller: &Daprd, rows: Vec<Ro
         let wanted = normal(wanted.trim_start_matches("\n\u{2}"), "@");
         let is_race = RACES.iter().any(|race| wanted.contains(race));
         let is_same = found == wanted || (is_race && !found.is_empty());
+        if is_peer && row.is_raced_by_time() && elapsed >= 0.2 {
+            continue;
+        }
         // Pauses are there, whatever else takes time.
         let is_slow_enough = differs.is_some() || row.seconds < 0.5 || elapsed >= row.seconds - 0.3;
-        // A stream may be refused before or after its first message went on.
-        let is_count = saw == wanted_saw || (saw < wanted_saw && row.case == "3 messages");
+        // A stream may be refused before or after its first message went on, and a limit of time may end before an app that
+        // is short of time sees the call.
+        let may_miss = row.case == "3 messages" || row.is_raced_by_time();
+        let is_count = saw == wanted_saw || (saw < wanted_saw && may_miss);
         if !is_count || status != row.status || !is_same || !is_slow_enough {
             wrong.push(format!(
                 "{} | {} | {}\n   wanted {wanted_saw} {} {wanted:?} in {} s\n   found  {saw} {status} {found:?} in {elapsed:.1} s",

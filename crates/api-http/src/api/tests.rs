@@ -73,6 +73,7 @@ fn settings() -> ApiSettings {
         cors: None,
         tracing: true,
         pipeline: None,
+        deadline_header: None,
     }
 }
 

@@ -18,6 +18,7 @@ async fn listen() -> (TcpListener, HttpChannel, String) {
         proxy: None,
         token: Some(HeaderValue::from_static("secret")),
         max_header_bytes: 4096,
+        deadline_header: None,
     };
     (listener, HttpChannel::new(settings, Tasks::new()).unwrap(), base)
 }

@@ -84,6 +84,7 @@ pub(super) fn api_settings(
         cors: Cors::parse(flags.text("allowed-origins")),
         tracing: is_traced(configuration),
         pipeline,
+        deadline_header: environment.deadline_header.clone(),
     }
 }
 

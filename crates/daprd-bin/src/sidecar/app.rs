@@ -52,6 +52,7 @@ pub(super) fn app_channel(
         proxy: None,
         token,
         max_header_bytes: app_header_limit(options),
+        deadline_header: environment.deadline_header.clone(),
     };
     let http = HttpChannel::new(settings, parts.connections.clone())?;
     Ok(Some(
@@ -167,6 +168,7 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
         proxy: None,
         token: None,
         max_header_bytes: app_header_limit(options),
+        deadline_header: None,
     };
     let channel = HttpChannel::new(settings, parts.connections.clone())?;
     Ok(Probe::http(channel, path))

@@ -19,7 +19,8 @@ use invoke_core::balance::Endpoint;
 use invoke_core::headers::TRACEPARENT;
 use invoke_core::trace::TraceContext;
 use invoke_core::{
-    AppRef, Body, Cause, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, RpcStatus, Seen, error::code,
+    AppRef, Body, Cause, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, RpcStatus, Seen, Unseen,
+    error::code,
 };
 use lifecycle::Tasks;
 use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
@@ -104,13 +105,14 @@ impl Client {
         key: &PeerKey,
         endpoint: &Endpoint,
         head: &Head,
+        until: Option<Instant>,
         body: Body,
     ) -> Result<Reply, InvokeError> {
         let mut first = BytesMut::with_capacity(first_frame(512, &body));
         begin_message(&mut first);
         encode_request_stream(head, &mut first).map_err(unmarshallable)?;
         let (frames, slot) = Frames::of_client(first, body, MessageLimit::of(endpoint));
-        let request = self.request(CALL_LOCAL_STREAM, head, frames);
+        let request = self.request(CALL_LOCAL_STREAM, head, until, frames);
         let reply = async {
             let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
             let limit = MessageLimit::told(answer.headers());
@@ -125,7 +127,13 @@ impl Client {
     }
 
     /// The same call in one message, for peers that do not know streams.
-    async fn unary(&self, key: &PeerKey, head: &Head, body: Body) -> Result<Reply, InvokeError> {
+    async fn unary(
+        &self,
+        key: &PeerKey,
+        head: &Head,
+        until: Option<Instant>,
+        body: Body,
+    ) -> Result<Reply, InvokeError> {
         let max = self.max_message;
         let data = old::collect(body, max).await?;
         let mut message = BytesMut::with_capacity(512 + data.len());
@@ -134,7 +142,7 @@ impl Client {
         old::within(message.len() - MESSAGE_HEAD, max)?;
         finish_message(&mut message, 0, 0);
         let (frames, _) = Frames::of_client(message, Body::empty(), MessageLimit::UNTOLD);
-        let request = self.request(CALL_LOCAL, head, frames);
+        let request = self.request(CALL_LOCAL, head, until, frames);
         let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
         reply::of_unary(checked(answer)?, max).await
     }
@@ -145,11 +153,12 @@ impl Client {
         app: &AppRef,
         endpoint: &Endpoint,
         head: &Head,
+        until: Option<Instant>,
         mut body: Body,
     ) -> Result<Reply, InvokeError> {
         let key = self.key(app, endpoint);
         let again = Again::of(&mut body, endpoint);
-        match self.stream(&key, endpoint, head, body).await {
+        match self.stream(&key, endpoint, head, until, body).await {
             Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => {}
             other => {
                 again.let_go();
@@ -161,12 +170,18 @@ impl Client {
             return Err(old::refused(app));
         };
         old::warn(app);
-        Box::pin(self.unary(&key, head, body)).await
+        Box::pin(self.unary(&key, head, until, body)).await
     }
 
-    fn request(&self, path: &'static str, head: &Head, frames: Frames) -> Request<Outgoing> {
+    fn request(
+        &self,
+        path: &'static str,
+        head: &Head,
+        until: Option<Instant>,
+        frames: Frames,
+    ) -> Request<Outgoing> {
         let path = PathAndQuery::from_static(path);
-        let mut headers = hop_headers(head);
+        let mut headers = hop_headers(head, until);
         self.telling.put(&mut headers);
         post(path, headers, Either::Left(frames))
     }
@@ -178,10 +193,11 @@ impl Peers for Client {
         app: &AppRef,
         endpoint: &Endpoint,
         head: &Head,
+        until: Option<Instant>,
         body: Body,
     ) -> Result<Reply, InvokeError> {
         // Pinned here: to hand such a large future on would be to copy it.
-        let call = pin!(self.stream_or_unary(app, endpoint, head, body));
+        let call = pin!(self.stream_or_unary(app, endpoint, head, until, body));
         let Some(deadline) = head.deadline else {
             return call.await;
         };
@@ -199,11 +215,13 @@ impl Peers for Client {
         app: &AppRef,
         endpoint: &Endpoint,
         head: &ProxiedHead,
+        until: Option<Instant>,
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
         let key = self.key(app, endpoint);
         let (relay, mut body) = Relay::new(body, self.max_message, head.deadline);
-        let mut headers = proxied_headers(head);
+        let mut headers = proxied_headers(head, until);
+        unseen::ask(&mut headers);
         // Every sidecar takes gzip, but those of Dapr take nothing else.
         if let Some(encoding @ Encoding::Deflate) = Encoding::packed(&headers) {
             Encoding::remove(&mut headers);
@@ -212,7 +230,12 @@ impl Peers for Client {
         let request = post(head.path.clone(), headers, Either::Right(body));
         // Pinned here: to hand such a large future on would be to copy it.
         let answer = relay.answer(pin!(self.pool.send(&key, request))).await;
-        Ok(answer.map_err(errors::relayed)?.map(Body::stream))
+        let mut answer = answer.map_err(errors::relayed)?.map(Body::stream);
+        // Only a head that is all of the answer can say that there was no app.
+        if unseen::take(answer.headers_mut()) && GrpcStatus::from_headers(answer.headers()).is_some() {
+            answer.extensions_mut().insert(Unseen);
+        }
+        Ok(answer)
     }
 }
 
@@ -230,24 +253,24 @@ fn post(path: PathAndQuery, headers: HeaderMap, body: Outgoing) -> Request<Outgo
 }
 
 /// The metadata of the hop itself: trace context and deadline. The caller's own metadata is in the message.
-fn hop_headers(head: &Head) -> HeaderMap {
+fn hop_headers(head: &Head, until: Option<Instant>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     put_trace(&mut headers, head.trace);
-    put_timeout(&mut headers, head.deadline);
+    put_timeout(&mut headers, earlier(head.deadline, until));
     headers
 }
 
 /// The metadata of a proxied call on the next hop: the caller's own, the trace context where it sent none, and the
 /// time that is left.
-fn proxied_headers(head: &ProxiedHead) -> HeaderMap {
+fn proxied_headers(head: &ProxiedHead, until: Option<Instant>) -> HeaderMap {
     let mut headers = head.headers.clone();
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     if !headers.contains_key(TRACEPARENT) && !headers.contains_key(GRPC_TRACE_BIN) {
         put_trace(&mut headers, head.trace);
     }
-    put_timeout(&mut headers, head.deadline);
+    put_timeout(&mut headers, earlier(head.deadline, until));
     headers
 }
 
@@ -258,6 +281,14 @@ fn put_trace(headers: &mut HeaderMap, trace: Option<TraceContext>) {
     }
     if let Ok(binary) = HeaderValue::try_from(STANDARD_NO_PAD.encode(trace.to_binary())) {
         headers.insert(GRPC_TRACE_BIN, binary);
+    }
+}
+
+/// When nobody waits any more: the caller, or the attempt.
+fn earlier(caller: Option<Instant>, attempt: Option<Instant>) -> Option<Instant> {
+    match (caller, attempt) {
+        (Some(caller), Some(attempt)) => Some(caller.min(attempt)),
+        (one, other) => one.or(other),
     }
 }
 

@@ -138,7 +138,7 @@ fn head(method: &str) -> Head {
 impl Pair {
     async fn call(&self, head: &Head, body: Body) -> Result<Reply, InvokeError> {
         self.client
-            .invoke(&AppRef::new("you", "default"), &self.endpoint, head, body)
+            .invoke(&AppRef::new("you", "default"), &self.endpoint, head, None, body)
             .await
     }
 }
@@ -250,7 +250,13 @@ async fn nobody_there() {
     drop(listener);
     let app = AppRef::new("you", "default");
     let error = client
-        .invoke(&app, &Endpoint::new(&*address), &head("echo"), Body::empty())
+        .invoke(
+            &app,
+            &Endpoint::new(&*address),
+            &head("echo"),
+            None,
+            Body::empty(),
+        )
         .await
         .unwrap_err();
     assert_eq!(error.seen, Seen::No);
@@ -329,7 +335,7 @@ async fn a_proxied_call_passes_in_both_directions() {
     let app = AppRef::new("you", "default");
     let answer = pair
         .client
-        .proxy(&app, &pair.endpoint, &head, Body::stream(body))
+        .proxy(&app, &pair.endpoint, &head, None, Body::stream(body))
         .await;
     let answer = answer.unwrap();
     for (name, value) in [
@@ -372,7 +378,7 @@ async fn a_proxied_call_that_is_dropped_is_cancelled_at_the_other_side() {
     let (client, endpoint) = (pair.client.clone(), pair.endpoint.clone());
     let call = tokio::spawn(async move {
         client
-            .proxy(&app, &endpoint, &head, Body::full("x"))
+            .proxy(&app, &endpoint, &head, None, Body::full("x"))
             .await
             .map(|_| ())
     });
@@ -401,7 +407,7 @@ async fn a_proxied_call_without_a_target_is_refused() {
         let head = proxied(path, &[]);
         let answer = pair
             .client
-            .proxy(&app, &pair.endpoint, &head, Body::full("x"))
+            .proxy(&app, &pair.endpoint, &head, None, Body::full("x"))
             .await
             .unwrap();
         let status = GrpcStatus::from_headers(answer.headers()).unwrap();

@@ -97,10 +97,23 @@ impl<R: Receive, O: Observe> Server<R, O> {
             Ok(head) => head,
             Err(refusal) => return refusal.to_response(),
         };
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let is_asked = unseen::is_asked(&mut parts.headers);
         match self.pass_on(parts, body, &head).await {
-            Ok(answer) => answer.map(|body| Answer(Kind::Relayed(body))),
-            Err(status) => trailers_only(&status, head.content_type),
+            Ok(mut answer) => {
+                if is_asked {
+                    // An app saw the call, whatever it says.
+                    unseen::take(answer.headers_mut());
+                }
+                answer.map(|body| Answer(Kind::Relayed(body)))
+            }
+            Err(failed) => {
+                let mut response = trailers_only(&failed.status, head.content_type);
+                if is_asked && failed.is_unseen {
+                    unseen::put(response.headers_mut());
+                }
+                response
+            }
         }
     }
 
@@ -109,7 +122,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
         parts: http::request::Parts,
         body: RequestBody,
         head: &CallHead,
-    ) -> Result<Response<Body>, GrpcStatus> {
+    ) -> Result<Response<Body>, Failed> {
         let caller = caller_of(&parts.extensions);
         let mut headers = metadata::of_proxied(parts.headers)
             .map_err(|error| GrpcStatus::new(code::INTERNAL, error.to_string()))?;
@@ -131,7 +144,10 @@ impl<R: Receive, O: Observe> Server<R, O> {
             body: Body::take_in(body).await,
         };
         let answer = self.inbound.receive_proxied(&caller, &target, call).await;
-        answer.map_err(refusals::proxied)
+        answer.map_err(|error| Failed {
+            is_unseen: error.fault == Fault::App && error.seen == Seen::No,
+            status: refusals::proxied(error),
+        })
     }
 
     async fn answer(&self, request: Request<RequestBody>, head: &CallHead) -> Result<Answered, Failed> {

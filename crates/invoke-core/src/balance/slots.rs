@@ -152,6 +152,11 @@ impl Picked {
         &self.0.slot.endpoint
     }
 
+    /// The same endpoint, to tell what not to pick while this is in use elsewhere.
+    pub(crate) fn noted(&self) -> Self {
+        Self::only(&self.0.slot)
+    }
+
     /// The attempt was answered; the count goes on with what is returned. How long it took is taken note of if the answer
     /// is a success: an instance that fails at once must not be taken for a fast one.
     pub fn succeeded(mut self, is_success: bool) -> InFlight {

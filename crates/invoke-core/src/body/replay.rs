@@ -64,6 +64,11 @@ impl Replay {
         }
     }
 
+    /// Whether two attempts could send it at once.
+    pub fn is_at_hand(&self) -> bool {
+        matches!(self.0, Source::AtHand(_))
+    }
+
     /// The body for one attempt, from its first byte.
     pub fn attempt(&self) -> Body {
         match &self.0 {

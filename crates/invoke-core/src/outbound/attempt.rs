@@ -9,30 +9,35 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::messages::{Followed, Messages};
+use super::search::{Search, hedged};
 use crate::attempts::{Named, Outcome, Run, Verdict};
-use crate::balance::{Endpoint, InFlight, Picked};
+use crate::balance::{Endpoint, Picked};
 use crate::body::{Body, End, Replay};
 use crate::error::{Cause, Fault, InvokeError, Seen, code};
 use crate::id::AppId;
 use crate::inbound::Inbound;
 use crate::observe::{Call, Exchange, Observe, OpenExchange, status_in};
 use crate::ports::{AppChannel, Authorize, Peers, Resolver};
+use crate::pushback::Pushback;
 use crate::reply::Reply;
 use crate::targets::Peer;
-use crate::{Head, ProxiedHead};
+use crate::{Head, ProxiedHead, Unseen};
 
-/// How many endpoints of an app one attempt tries that cannot be reached.
-const MOST_TRIED: usize = 32;
-/// So long after the first failure no further one is tried. Each may take as long as a connection may take to be made.
-const LONGEST_SEARCH: Duration = Duration::from_secs(30);
+/// By so much the other side may be early when the time of an attempt ends.
+const CLOCKS: Duration = Duration::from_millis(5);
 
 /// Sends a call along one way.
 pub(super) trait Way: Sync {
     /// What comes back.
     type Answer: Answer;
 
-    /// One attempt.
-    fn attempt(&self, replay: &Replay) -> impl Future<Output = Result<Self::Answer, InvokeError>> + Send;
+    /// One attempt, whose time ends at `until`. `run` is the policy that it is made under, if there is one.
+    fn attempt<R: Run>(
+        &self,
+        replay: &Replay,
+        until: Option<Instant>,
+        run: Option<&R>,
+    ) -> impl Future<Output = Result<Self::Answer, InvokeError>> + Send;
 }
 
 /// What comes back on both roads.
@@ -43,8 +48,12 @@ pub(super) trait Answer: Sized + Send {
     /// Whether its head says nothing of a failure of the other side.
     fn is_success(&self) -> bool;
 
-    /// The answer with its status, once that or a first message is there.
-    fn with_status(self) -> impl Future<Output = (Self, Option<i32>)> + Send;
+    /// The answer with its status, once that or a first message is there, and what it says of another attempt if
+    /// somebody wants to know.
+    fn with_status(
+        self,
+        wants_pushback: bool,
+    ) -> impl Future<Output = (Self, Option<i32>, Option<Pushback>)> + Send;
 
     /// The answer that the caller gets: its body must end in time, and the policy is told how it ended.
     fn last<R: Run>(self, deadline: Option<Instant>, run: R, messages: Option<Messages>) -> Self;
@@ -66,7 +75,7 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
         messages,
     } = call;
     let Some(mut run) = run else {
-        let answer = way.attempt(&replay).await?;
+        let answer = way.attempt::<R>(&replay, None, None).await?;
         replay.commit();
         return Ok(answer);
     };
@@ -79,14 +88,29 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
         let deadline = run.admit()?;
         // Where it lies it stays: a call must not carry room for it twice.
         let made = {
-            let attempt = pin!(way.attempt(&replay));
+            let attempt = pin!(way.attempt(&replay, deadline, Some(&run)));
             within(deadline, attempt).await
         };
         let outcome = match made {
             Ok(answer) if run.wants_status() => {
-                within(deadline, pin!(async { Ok(answer.with_status().await) })).await
+                let wants_pushback = run.wants_pushback();
+                let status = pin!(async { Ok(answer.with_status(wants_pushback).await) });
+                match within(deadline, status).await {
+                    // The other side knows when the time of the attempt ends, and was first to tell.
+                    Ok((_, Some(code::DEADLINE_EXCEEDED), _)) if is_over(deadline) => Err(late()),
+                    Ok((answer, status, pushback)) => {
+                        if let Some(pushback) = pushback {
+                            run.pushed_back(pushback);
+                        }
+                        Ok((answer, status))
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Ok(answer) => Ok((answer, None)),
+            Err(error) if error.rpc_code() == Some(code::DEADLINE_EXCEEDED) && is_over(deadline) => {
+                Err(late())
+            }
             Err(_) if are_too_many() => Err(not_unary()),
             Err(error) => Err(error),
         };
@@ -121,7 +145,6 @@ async fn within<T>(
     deadline: Option<Instant>,
     attempt: Pin<&mut impl Future<Output = Result<T, InvokeError>>>,
 ) -> Result<T, InvokeError> {
-    let late = || InvokeError::new(Fault::Peer, Seen::Maybe, Cause::DeadlineExceeded);
     match deadline {
         None => attempt.await,
         // An attempt that begins after its end sends nothing.
@@ -130,6 +153,16 @@ async fn within<T>(
             .await
             .unwrap_or_else(|_| Err(late())),
     }
+}
+
+/// The time of an attempt is over.
+fn late() -> InvokeError {
+    InvokeError::new(Fault::Peer, Seen::Maybe, Cause::DeadlineExceeded)
+}
+
+/// Whether the time of an attempt is over, or as good as over: the clocks of both sides are not the same.
+fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| deadline.saturating_duration_since(Instant::now()) <= CLOCKS)
 }
 
 /// Breaks a body that does not come to its end in time.
@@ -164,15 +197,35 @@ impl<S, H, O: Observe> ToPeer<'_, S, H, O> {
 impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
     type Answer = Reply;
 
-    async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
+    async fn attempt<R: Run>(
+        &self,
+        replay: &Replay,
+        until: Option<Instant>,
+        run: Option<&R>,
+    ) -> Result<Reply, InvokeError> {
+        let until = until.map(Instant::into_std);
         let send = |picked: &Picked, body| {
             let to = picked.endpoint().clone();
             async move {
                 let open = self.begin(&to, Call::Invoked(self.head));
-                open.replied(self.peers.invoke(self.peer.app(), &to, self.head, body).await)
+                let app = self.peer.app();
+                open.replied(self.peers.invoke(app, &to, self.head, until, body).await)
             }
         };
-        let (mut reply, in_flight) = one_after_the_other(self.peer, self.resolver, replay, send).await?;
+        let search = Search {
+            peer: self.peer,
+            resolver: self.resolver,
+            replay,
+        };
+        let first = self.peer.pick(self.resolver).await?;
+        let answered = match run.filter(|_| replay.is_at_hand()) {
+            Some(run) if run.hedges_after().is_some() => {
+                // Rare, and large: a call must not carry room for it.
+                Box::pin(hedged(search, first, send, run)).await
+            }
+            _ => search.from(first, send).await,
+        };
+        let (mut reply, in_flight) = answered?;
         reply.body = reply.body.counting(in_flight);
         Ok(reply)
     }
@@ -181,64 +234,29 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
 impl<S: Peers, O: Observe> Way for ToPeer<'_, S, ProxiedHead, O> {
     type Answer = Response<Body>;
 
-    async fn attempt(&self, replay: &Replay) -> Result<Response<Body>, InvokeError> {
+    async fn attempt<R: Run>(
+        &self,
+        replay: &Replay,
+        until: Option<Instant>,
+        _: Option<&R>,
+    ) -> Result<Response<Body>, InvokeError> {
+        let until = until.map(Instant::into_std);
         let send = |picked: &Picked, body| {
             let to = picked.endpoint().clone();
             async move {
                 let open = self.begin(&to, Call::Proxied(self.head));
-                open.relayed(self.peers.proxy(self.peer.app(), &to, self.head, body).await)
+                let app = self.peer.app();
+                open.relayed(self.peers.proxy(app, &to, self.head, until, body).await)
             }
         };
-        let (answer, in_flight) = one_after_the_other(self.peer, self.resolver, replay, send).await?;
+        let search = Search {
+            peer: self.peer,
+            resolver: self.resolver,
+            replay,
+        };
+        let first = self.peer.pick(self.resolver).await?;
+        let (answer, in_flight) = search.from(first, send).await?;
         Ok(answer.map(|body| body.counting(in_flight)))
-    }
-}
-
-/// One attempt of a policy: a call that certainly nobody saw moves on to the next endpoint at once.
-async fn one_after_the_other<T: Answer, F>(
-    peer: &Peer,
-    resolver: &dyn Resolver,
-    replay: &Replay,
-    send: impl Fn(&Picked, Body) -> F,
-) -> Result<(T, InFlight), InvokeError>
-where
-    F: Future<Output = Result<T, InvokeError>>,
-{
-    let mut picked = peer.pick(resolver).await?;
-    let mut tried: Vec<Picked> = Vec::new();
-    let mut fails_since = None;
-    loop {
-        let sent = send(&picked, replay.attempt()).await;
-        match &sent {
-            Ok(answer) if answer.unseen().is_some() => {}
-            Err(error) if error.is_unseen_by_peer() => {
-                // A sidecar that has enough to do, or whose app is gone, is there: only this call goes elsewhere.
-                if !error.is_refusal {
-                    peer.unreachable(resolver, &picked);
-                }
-            }
-            Ok(answer) => {
-                let in_flight = picked.succeeded(answer.is_success());
-                return sent.map(|answer| (answer, in_flight));
-            }
-            Err(_) => return sent.map(|answer| (answer, picked.succeeded(false))),
-        }
-        tried.push(picked);
-        let since = *fails_since.get_or_insert_with(Instant::now);
-        let is_enough = tried.len() >= MOST_TRIED || since.elapsed() >= LONGEST_SEARCH;
-        let may_go_on = !is_enough && replay.is_possible();
-        let other = may_go_on.then(|| peer.pick_other(&tried)).flatten();
-        picked = match (other, sent) {
-            (Some(other), _) => other,
-            (None, Err(error)) => return Err(error),
-            (None, Ok(answer)) => {
-                let last = tried.pop().map(|last| last.succeeded(false));
-                // There is a last one: it has just been put there.
-                return last
-                    .map(|in_flight| (answer, in_flight))
-                    .ok_or_else(|| InvokeError::unsent(Fault::Us, Cause::NoResolver));
-            }
-        };
     }
 }
 
@@ -271,7 +289,12 @@ pub(super) struct ToChannelAgain<'a, C, O: Observe> {
 impl<C: AppChannel, O: Observe> Way for ToChannelAgain<'_, C, O> {
     type Answer = Reply;
 
-    async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
+    async fn attempt<R: Run>(
+        &self,
+        replay: &Replay,
+        _: Option<Instant>,
+        _: Option<&R>,
+    ) -> Result<Reply, InvokeError> {
         self.way.invoke(Cow::Borrowed(self.head), replay.attempt()).await
     }
 }
@@ -314,7 +337,12 @@ pub(super) struct ProxyToSelfAgain<'a, A, P, O: Observe> {
 impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O> {
     type Answer = Reply;
 
-    async fn attempt(&self, replay: &Replay) -> Result<Reply, InvokeError> {
+    async fn attempt<R: Run>(
+        &self,
+        replay: &Replay,
+        _: Option<Instant>,
+        _: Option<&R>,
+    ) -> Result<Reply, InvokeError> {
         self.inbound
             .invoke_for_self(Cow::Borrowed(self.head), replay.attempt())
             .await
@@ -324,7 +352,12 @@ impl<A: AppChannel, P: Authorize, O: Observe> Way for ToSelf<'_, A, P, O> {
 impl<A: AppChannel, P: Authorize, O: Observe> Way for ProxyToSelfAgain<'_, A, P, O> {
     type Answer = Response<Body>;
 
-    async fn attempt(&self, replay: &Replay) -> Result<Response<Body>, InvokeError> {
+    async fn attempt<R: Run>(
+        &self,
+        replay: &Replay,
+        _: Option<Instant>,
+        _: Option<&R>,
+    ) -> Result<Response<Body>, InvokeError> {
         self.way.proxy(Cow::Borrowed(self.head), replay.attempt()).await
     }
 }
@@ -338,9 +371,11 @@ impl Answer for Reply {
         matches!(self.status.code, code::OK | 100..=499)
     }
 
-    async fn with_status(self) -> (Self, Option<i32>) {
+    async fn with_status(self, wants_pushback: bool) -> (Self, Option<i32>, Option<Pushback>) {
         let status = self.status.code;
-        (self, Some(status))
+        let said = || Pushback::of(&self.trailers).or_else(|| Pushback::of(&self.headers));
+        let pushback = wants_pushback.then(said).flatten();
+        (self, Some(status), pushback)
     }
 
     fn last<R: Run>(mut self, deadline: Option<Instant>, run: R, _: Option<Messages>) -> Self {
@@ -354,24 +389,27 @@ impl Answer for Reply {
 
 impl Answer for Response<Body> {
     fn unseen(&self) -> Option<i32> {
-        None
+        let is_unseen = self.extensions().get::<Unseen>().is_some();
+        is_unseen.then(|| status_in(self.headers())).flatten()
     }
 
     fn is_success(&self) -> bool {
         status_in(self.headers()).is_none_or(|status| status == code::OK)
     }
 
-    async fn with_status(mut self) -> (Self, Option<i32>) {
+    async fn with_status(mut self, wants_pushback: bool) -> (Self, Option<i32>, Option<Pushback>) {
+        let pushback = |headers| wants_pushback.then(|| Pushback::of(headers)).flatten();
         if let Some(status) = status_in(self.headers()) {
-            return (self, Some(status));
+            let pushback = pushback(self.headers());
+            return (self, Some(status), pushback);
         }
         let Some(frame) = poll_fn(|cx| Pin::new(self.body_mut()).poll_frame(cx)).await else {
-            return (self, None);
+            return (self, None, None);
         };
         let trailers = frame.as_ref().ok().and_then(Frame::trailers_ref);
-        let status = trailers.and_then(status_in);
+        let (status, pushback) = (trailers.and_then(status_in), trailers.and_then(pushback));
         let answer = self.map(|body| body.preceded_by(frame));
-        (answer, status)
+        (answer, status, pushback)
     }
 
     fn last<R: Run>(self, deadline: Option<Instant>, run: R, messages: Option<Messages>) -> Self {

@@ -13,6 +13,7 @@ use crate::{
     Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, WireStatus,
 };
 
+mod hedges;
 mod observers;
 mod policies;
 
@@ -39,7 +40,14 @@ struct Script {
 }
 
 impl Peers for Arc<Script> {
-    async fn invoke(&self, _: &AppRef, to: &Endpoint, head: &Head, body: Body) -> Result<Reply, InvokeError> {
+    async fn invoke(
+        &self,
+        _: &AppRef,
+        to: &Endpoint,
+        head: &Head,
+        _: Option<std::time::Instant>,
+        body: Body,
+    ) -> Result<Reply, InvokeError> {
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()));
         // A call that nobody saw had none of its body read.
         let unsent = matches!(&answer, Err(error) if error.seen == Seen::No);
@@ -61,6 +69,7 @@ impl Peers for Arc<Script> {
         _: &AppRef,
         to: &Endpoint,
         head: &ProxiedHead,
+        _: Option<std::time::Instant>,
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()));

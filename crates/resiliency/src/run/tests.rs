@@ -1,5 +1,7 @@
 //! Calls under policies: attempts, pauses, last words.
 
+mod beyond;
+
 use std::time::Duration;
 
 use invoke_core::RpcStatus;
@@ -412,11 +414,11 @@ fn what_is_kept_of_a_body() {
         (TWICE, facts(HTTP, false), 1 << 20),
         (TWICE, facts(HTTP, true), 0),
         (TWICE, facts(PROXIED, true), 1 << 20),
-        (TWICE, facts(LONG, true), 0),
+        (TWICE, facts(LONG, true), BUILT_IN_KEEPS),
         (once, facts(HTTP, false), 0),
         ("", facts(HTTP, false), BUILT_IN_KEEPS),
         ("", facts(HTTP, true), 0),
-        ("", facts(PROXIED, true), 0),
+        ("", facts(PROXIED, true), BUILT_IN_KEEPS),
     ] {
         let (policies, _) = observed(&[spec]);
         let policy = policy_of(&policies, "a").unwrap();

@@ -4,7 +4,9 @@
 //! operators between literals, and what is made of them, can be wrong.
 
 use cel::IdedExpr;
-use cel::common::ast::{CallExpr, Expr, LiteralValue, operators as op};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators as op};
+
+use super::pattern;
 
 /// How deep an expression may be, which is evaluated by recursion. A row of `+` is as deep as it is long.
 const DEEPEST_PART: u32 = 48;
@@ -12,7 +14,7 @@ const DEEPEST_PART: u32 = 48;
 const MOST_NESTED: u32 = 2;
 
 /// The functions of the standard library that this sidecar has.
-const FUNCTIONS: [&str; 13] = [
+const FUNCTIONS: [&str; 14] = [
     "bool",
     "bytes",
     "contains",
@@ -21,11 +23,27 @@ const FUNCTIONS: [&str; 13] = [
     "dyn",
     "endsWith",
     "int",
+    "matches",
     "size",
     "startsWith",
     "string",
     "type",
     "uint",
+];
+
+/// What the standard library has for timestamps, and for parts of a duration.
+const TIMES: [&str; 11] = [
+    "getDate",
+    "getDayOfMonth",
+    "getDayOfWeek",
+    "getDayOfYear",
+    "getFullYear",
+    "getHours",
+    "getMilliseconds",
+    "getMinutes",
+    "getMonth",
+    "getSeconds",
+    "timestamp",
 ];
 
 /// The type of a part.
@@ -115,8 +133,19 @@ fn of(expression: &IdedExpr, place: Place) -> Result<Type, String> {
                 .try_for_each(|part| of(part, inside).map(|_| ()))?;
             Ok(Type::Any)
         }
-        // Nothing that a breaker counts is one.
-        Expr::Map(_) => Err("maps are not there".to_owned()),
+        Expr::Map(map) => {
+            for entry in &map.entries {
+                let EntryExpr::MapEntry(entry) = &entry.expr else {
+                    return Err("a map has entries only".to_owned());
+                };
+                if entry.optional {
+                    return Err("optional entries are not there".to_owned());
+                }
+                of(&entry.key, place)?;
+                of(&entry.value, place)?;
+            }
+            Ok(Type::Other)
+        }
         Expr::Struct(_) => Err("undeclared reference to a message".to_owned()),
     }
 }
@@ -183,6 +212,14 @@ fn of_call(call: &CallExpr, place: Place) -> Result<Type, String> {
         }
         (op::IN, [..]) => Ok(Type::Bool),
         (op::INDEX | op::NOT_STRICTLY_FALSE, [..]) => Ok(Type::Any),
+        ("matches", [.., _]) => {
+            if let Some(Expr::Literal(LiteralValue::String(pattern))) =
+                call.args.last().map(|last| &last.expr)
+            {
+                pattern::check(pattern.inner())?;
+            }
+            of_function(name)
+        }
         _ => of_function(name),
     }
 }
@@ -196,6 +233,11 @@ fn agree(left: Type, right: Type) -> Option<Type> {
 }
 
 fn of_function(name: &str) -> Result<Type, String> {
+    if TIMES.contains(&name) {
+        return Err(format!(
+            "there are no timestamps here, and so no '{name}': a breaker counts calls"
+        ));
+    }
     if !FUNCTIONS.contains(&name) {
         return Err(format!("undeclared reference to '{name}'"));
     }
@@ -204,7 +246,7 @@ fn of_function(name: &str) -> Result<Type, String> {
         "int" | "size" => Type::Int,
         "uint" => Type::Uint,
         "string" => Type::String,
-        "bool" | "contains" | "startsWith" | "endsWith" => Type::Bool,
+        "bool" | "contains" | "matches" | "startsWith" | "endsWith" => Type::Bool,
         "bytes" => Type::Bytes,
         _ => Type::Any,
     })

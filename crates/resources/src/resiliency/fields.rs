@@ -47,6 +47,13 @@ impl Fields {
         Self::of(&self.place(name), self.get(name).cloned().unwrap_or_default())
     }
 
+    /// A section that means something even when it is empty.
+    pub(super) fn optional(&self, name: &str) -> Result<Option<Self>, String> {
+        self.get(name)
+            .map(|value| Self::of(&self.place(name), value.clone()))
+            .transpose()
+    }
+
     pub(super) fn text(&self, name: &str) -> Result<String, String> {
         self.get(name)
             .map_or_else(|| Ok(String::new()), |value| text(&self.place(name), value))

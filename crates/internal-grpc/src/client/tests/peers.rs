@@ -190,7 +190,10 @@ async fn an_old_peer_is_called_again_in_one_message() {
         (Declared::of(100_000, 10_000), "100000"),
         (Declared::of(3_000_000, 16_384), "3000000"),
     ] {
-        let reply = client.invoke(&app, &endpoint, &head("m"), body).await.unwrap();
+        let reply = client
+            .invoke(&app, &endpoint, &head("m"), None, body)
+            .await
+            .unwrap();
         assert_eq!(reply.status.code, 200);
         assert_eq!(text(reply).await, wanted);
         assert_eq!(peer.seen(), ["CallLocalStream", "CallLocal"], "{wanted}");
@@ -205,7 +208,7 @@ async fn an_old_peer_cannot_be_called_with_a_body_of_unknown_length() {
     let (mut sender, body) = channel();
     sender.send_data("x".into()).await.unwrap();
     let error = client
-        .invoke(&app, &endpoint, &head("m"), body)
+        .invoke(&app, &endpoint, &head("m"), None, body)
         .await
         .unwrap_err();
     assert_eq!(
@@ -226,7 +229,7 @@ async fn an_old_peer_gets_no_message_that_is_too_long() {
     let app = AppRef::new("you", "default");
     for body in [Body::full(vec![0; 100_000]), Declared::of(200_000, 10_000)] {
         let error = client
-            .invoke(&app, &endpoint, &head("m"), body)
+            .invoke(&app, &endpoint, &head("m"), None, body)
             .await
             .unwrap_err();
         assert_eq!(error.rpc_code(), Some(code::RESOURCE_EXHAUSTED), "{error}");
@@ -242,7 +245,10 @@ async fn a_peer_that_says_nothing_gets_short_messages() {
     for _ in 0..2 {
         for length in [0, 1, 1500, 2048, 16_384, 100_000, 1_000_000] {
             for body in [Body::full(vec![0; length]), Declared::of(length, 30_000)] {
-                let reply = client.invoke(&app, &endpoint, &head("m"), body).await.unwrap();
+                let reply = client
+                    .invoke(&app, &endpoint, &head("m"), None, body)
+                    .await
+                    .unwrap();
                 assert_eq!(text(reply).await, length.to_string());
             }
         }
@@ -261,7 +267,7 @@ async fn a_caller_that_says_nothing_gets_short_messages() {
         let body = Body::full(vec![7; length]);
         let (frames, _) = Frames::of_client(first, body, MessageLimit::UNTOLD);
         let path = PathAndQuery::from_static(CALL_LOCAL_STREAM);
-        let request = post(path, hop_headers(&head("echo")), Either::Left(frames));
+        let request = post(path, hop_headers(&head("echo"), None), Either::Left(frames));
         let key = pair.client.key(&app, &pair.endpoint);
         let answer = pair.client.pool.send(&key, request).await.unwrap();
         let reply = reply::of_stream(answer, 2048).await.unwrap();
@@ -282,7 +288,9 @@ async fn bodies_pass_whatever_the_limits_are() {
             let client = Client::new(config, Tasks::new());
             for length in [70_000, 100_000, 1_000_000] {
                 let body = Declared::of(length, 50_000);
-                let reply = client.invoke(&app, &pair.endpoint, &head("echo"), body).await;
+                let reply = client
+                    .invoke(&app, &pair.endpoint, &head("echo"), None, body)
+                    .await;
                 let body = reply.unwrap().body.collect().await;
                 let got = body.unwrap().to_bytes().len();
                 assert_eq!(got, length, "{server} {max_message}");
@@ -298,7 +306,9 @@ async fn an_answer_that_breaks_in_the_middle_never_looks_whole() {
         let (_, endpoint, _trigger) = Scripted::start(Kind::Breaking(code)).await;
         let client = Client::new(ClientConfig::default(), Tasks::new());
         let app = AppRef::new("you", "default");
-        let reply = client.invoke(&app, &endpoint, &head("m"), Body::empty()).await;
+        let reply = client
+            .invoke(&app, &endpoint, &head("m"), None, Body::empty())
+            .await;
         let mut body = reply.unwrap().body;
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
         let error = body.frame().await.unwrap().unwrap_err();

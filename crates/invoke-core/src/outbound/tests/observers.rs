@@ -126,7 +126,14 @@ async fn calls_of_the_app_and_of_others_are_seen() {
 struct Silence;
 
 impl Peers for Silence {
-    async fn invoke(&self, _: &AppRef, _: &Endpoint, _: &Head, _: Body) -> Result<Reply, InvokeError> {
+    async fn invoke(
+        &self,
+        _: &AppRef,
+        _: &Endpoint,
+        _: &Head,
+        _: Option<std::time::Instant>,
+        _: Body,
+    ) -> Result<Reply, InvokeError> {
         std::future::pending().await
     }
 
@@ -135,6 +142,7 @@ impl Peers for Silence {
         _: &AppRef,
         _: &Endpoint,
         _: &ProxiedHead,
+        _: Option<std::time::Instant>,
         _: Body,
     ) -> Result<Response<Body>, InvokeError> {
         std::future::pending().await
