@@ -17,7 +17,7 @@ use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
-use resources::{Component, Configuration, HttpEndpoint, Resiliency};
+use resources::{AccessLogging, Component, Configuration, HttpEndpoint, Resiliency, Template};
 use telemetry::metrics::AccessCounters;
 use telemetry::traces::{Exporters, Plan};
 
@@ -29,6 +29,7 @@ use super::given::Given;
 use super::metrics::Measuring;
 use super::middleware::Pipelines;
 use super::policies::policies;
+use crate::access_log::{AccessLog, Accesses};
 use crate::environment::Environment;
 use crate::fatal::Fatal;
 use crate::limits::max_message;
@@ -76,15 +77,19 @@ pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
     traces: Plan,
+    /// What the access log says of a call, if there is one.
+    accesses: Option<Template>,
 }
 
 impl Rules {
     pub(super) fn compile(
         given: &Given<'_>,
         configuration: &Configuration,
+        environment: &Environment,
         counters: &AccessCounters,
     ) -> Result<Self, Fatal> {
         Ok(Self {
+            accesses: accesses(&configuration.daprd.access_log, environment)?,
             policy: access::policy(given.flags, given.settings, configuration, counters)?,
             apis: access::api_lists(configuration),
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
@@ -94,6 +99,19 @@ impl Rules {
     /// Says in the log how traces are sampled.
     pub(super) fn say_sampler(&self) {
         say_sampler(&self.traces);
+    }
+}
+
+/// The template of the access log; what the configuration says comes before the environment.
+fn accesses(log: &AccessLogging, environment: &Environment) -> Result<Option<Template>, Fatal> {
+    if log.enabled.is_some() || log.template.is_some() {
+        let is_on = log.enabled.unwrap_or(true);
+        return Ok(is_on.then(|| log.template.clone().unwrap_or_default()));
+    }
+    match environment.access_log.as_deref() {
+        None | Some("false") => Ok(None),
+        Some("true") => Ok(Some(Template::default())),
+        Some(text) => Ok(Some(text.parse()?)),
     }
 }
 
@@ -142,7 +160,13 @@ impl Generation {
         } = *given;
         let Read {
             configuration,
-            rules: Rules { policy, apis, traces },
+            rules:
+                Rules {
+                    policy,
+                    apis,
+                    traces,
+                    accesses,
+                },
             components,
             middleware,
             endpoints,
@@ -171,7 +195,9 @@ impl Generation {
             say_sampler(&traces);
         }
         let traces = traces.begin(&lasting.exporters);
-        let observer = Arc::new(((log, measuring.calls.clone()), traces));
+        let accesses = accesses.map(|template| AccessLog::new(given.log.clone(), &settings.app_id, template));
+        let seen = (traces, accesses.map(Accesses));
+        let observer = Arc::new(((log, measuring.calls.clone()), seen));
         let external = match before {
             None => endpoints::external(settings, options, &lasting.watched, &lasting.connections),
             Some(before) => before.external.clone(),

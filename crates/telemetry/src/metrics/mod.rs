@@ -7,14 +7,17 @@
 
 mod access;
 mod app;
+mod attempts;
 mod buckets;
 mod calls;
 mod errors;
 mod family;
 mod grpc;
 mod http;
+mod in_flight;
 mod invocation;
 mod labels;
+mod own;
 mod paths;
 mod process;
 mod resiliency;
@@ -30,6 +33,7 @@ pub use app::{AppMetrics, HttpCall};
 pub use buckets::{Buckets, Counter, Histogram};
 pub use calls::{CallMetrics, CallTicket, TargetMeters};
 pub use family::{Distribution, Family, Kind, Sample, Value};
+pub use own::{peers, single, sockets};
 pub use paths::{PathLabels, PatternError};
 pub use resiliency::{BreakerState, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics};
 pub use rules::{Rule, RuleError, Rules};
