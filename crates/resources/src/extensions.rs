@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use crate::configuration::OtelHeader;
 use crate::lenient;
 use crate::template::{self, Template};
 
@@ -41,6 +42,36 @@ pub struct OwnMetrics {
     /// Whether each instance of an app that is called has series of its own; off by default.
     #[serde(deserialize_with = "lenient::boolean")]
     pub endpoints: Option<bool>,
+    /// A collector that all metrics are pushed to, those of Dapr included.
+    #[serde(deserialize_with = "lenient::section")]
+    pub otlp: OtlpMetrics,
+}
+
+/// A collector that metrics are pushed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct OtlpMetrics {
+    /// Whether metrics are pushed; unless this says so, they are if there is an address.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+    /// `host:port`, or a URL.
+    #[serde(deserialize_with = "lenient::text")]
+    pub endpoint_address: String,
+    /// `grpc` or `http`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub protocol: String,
+    /// Whether the connection is secured; it is, unless this says no.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub is_secure: Option<bool>,
+    /// What goes along with each export.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub headers: Vec<OtelHeader>,
+    /// How long an export may take, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub timeout: String,
+    /// How often metrics go out, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub interval: String,
 }
 
 #[cfg(test)]
@@ -60,7 +91,11 @@ mod tests {
                 Some(true),
             ),
         ] {
-            let wanted = OwnMetrics { enabled, endpoints };
+            let wanted = OwnMetrics {
+                enabled,
+                endpoints,
+                ..OwnMetrics::default()
+            };
             assert_eq!(load(&[text]).unwrap().daprd.metrics, wanted, "{text:?}");
         }
         let layers = [
@@ -82,6 +117,14 @@ mod tests {
             ),
             ("spec: {daprd: {metrics: {endpoint: true}}}\n", "endpoint"),
             ("spec: {daprd: {metric: {}}}\n", "metric"),
+            (
+                "spec: {daprd: {metrics: {otlp: {endpoint: x}}}}\n",
+                "endpointAddress",
+            ),
+            (
+                "spec: {daprd: {metrics: {otlp: {isSecure: maybe}}}}\n",
+                "spec.daprd.metrics.otlp.isSecure",
+            ),
             (
                 "spec: {daprd: {accessLog: {template: '{verb} {token}'}}}\n",
                 "there is no field {token}",

@@ -37,7 +37,7 @@ pub use configuration::{
     Pipeline, Tracing, Zipkin, load_configuration,
 };
 pub use expand::expand_environment;
-pub use extensions::{AccessLogging, Extensions, OwnMetrics};
+pub use extensions::{AccessLogging, Extensions, OtlpMetrics, OwnMetrics};
 pub use folders::Folders;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
 pub use item::{Item, SecretRef};

@@ -3,6 +3,7 @@
 mod modes;
 mod monitoring;
 mod own;
+mod push;
 mod stage;
 
 use std::fmt::Write as _;

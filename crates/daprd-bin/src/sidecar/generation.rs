@@ -18,7 +18,8 @@ use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
 use resources::{AccessLogging, Component, Configuration, HttpEndpoint, Resiliency, Template};
-use telemetry::metrics::AccessCounters;
+use telemetry::metrics::{AccessCounters, Metrics};
+use telemetry::push::{PushPlan, Pushing};
 use telemetry::traces::{Exporters, Plan};
 
 use super::access;
@@ -65,6 +66,8 @@ pub(super) struct Lasting {
     pub(super) of_internal: Reflection,
     /// Those who export spans: each generation has its own, and those of the one before send what is left.
     pub(super) exporters: Exporters,
+    /// What the metrics port shows.
+    pub(super) registry: Metrics,
     /// Whoever measures. Counters go on from one generation to the next, unless what is measured changes.
     pub(super) measuring: Current<Measuring>,
     /// Whoever is told of the calls of the app and of external endpoints.
@@ -77,6 +80,8 @@ pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
     traces: Plan,
+    /// Where metrics are pushed to, if they are.
+    push: Option<PushPlan>,
     /// What the access log says of a call, if there is one.
     accesses: Option<Template>,
 }
@@ -92,6 +97,11 @@ impl Rules {
             accesses: accesses(&configuration.daprd.access_log, environment)?,
             policy: access::policy(given.flags, given.settings, configuration, counters)?,
             apis: access::api_lists(configuration),
+            push: if given.flags.is_on("enable-metrics") {
+                super::traces::push_plan(&given.settings.app_id, configuration)?
+            } else {
+                None
+            },
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
         })
     }
@@ -146,6 +156,8 @@ pub(super) struct Generation {
     /// What the next generation goes on with.
     external: External,
     policies: Policies,
+    /// Where metrics are pushed to, and who does it.
+    push: Option<(PushPlan, Option<Arc<Pushing>>)>,
 }
 
 impl Generation {
@@ -165,6 +177,7 @@ impl Generation {
                     policy,
                     apis,
                     traces,
+                    push,
                     accesses,
                 },
             components,
@@ -198,6 +211,13 @@ impl Generation {
         let accesses = accesses.map(|template| AccessLog::new(given.log.clone(), &settings.app_id, template));
         let seen = (traces, accesses.map(Accesses));
         let observer = Arc::new(((log, measuring.calls.clone()), seen));
+        let push = push.map(|plan| match before.and_then(|before| before.push.as_ref()) {
+            Some((known, pushing)) if *known == plan => (plan, pushing.clone()),
+            _ => {
+                let pushing = plan.begin(&lasting.registry, &lasting.exporters);
+                (plan, pushing.map(Arc::new))
+            }
+        });
         let external = match before {
             None => endpoints::external(settings, options, &lasting.watched, &lasting.connections),
             Some(before) => before.external.clone(),
@@ -227,6 +247,7 @@ impl Generation {
         Self {
             external,
             policies,
+            push,
             enabled: Enabled::new(is_traced(&configuration), measuring.calls.is_some(), &apis),
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),

@@ -116,6 +116,7 @@ pub(super) async fn start(
         of_internal: reflection(internal_grpc::SERVICES)?,
         environment: place.environment,
         exporters,
+        registry: registry.clone(),
         measuring,
         watched,
     };

@@ -61,6 +61,10 @@ impl Exporters {
         }))
     }
 
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
     pub(super) fn connections(&self) -> &Tasks {
         &self.0.connections
     }
@@ -171,8 +175,8 @@ pub(super) enum Destination {
 
 /// Spans that were not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) why: String,
+pub(crate) struct Refused {
+    pub(crate) why: String,
     /// They may be taken later, but not before this has passed.
     pub(super) again: Option<Duration>,
 }

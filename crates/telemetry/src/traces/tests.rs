@@ -423,7 +423,7 @@ fn answers_of_collectors() {
     let refused = grpc::whole(&answer(2)).unwrap_err();
     assert_eq!(
         (&*refused.why, refused.again),
-        ("the collector refused 2 spans: too old", None)
+        ("the collector refused 2 of them: too old", None)
     );
     assert!(grpc::whole(b"\xff\xff").is_err());
 }
