@@ -4,6 +4,7 @@ mod modes;
 mod monitoring;
 mod own;
 mod push;
+mod scrapers;
 mod stage;
 
 use std::fmt::Write as _;
