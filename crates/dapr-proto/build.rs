@@ -20,7 +20,10 @@ const FILES: &[&str] = &[
 ];
 
 /// The messages of OTLP. They are not ours to describe, so that reflection does not know them.
-const OTLP: &[&str] = &["opentelemetry/proto/collector/trace/v1/trace_service.proto"];
+const OTLP: &[&str] = &[
+    "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
+    "opentelemetry/proto/collector/trace/v1/trace_service.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");

@@ -117,6 +117,7 @@ fn measuring(app_id: &str) -> (CallMetrics, Watched) {
         latencies: Vec::new(),
         rules: Rules::default(),
         records_error_codes: true,
+        has_own: true,
     };
     let paths = Arc::new(PathLabels::new(true, &[]).0);
     let app = Watched::by(Arc::new(Measured(AppMetrics::new(&settings, &paths))));

@@ -7,8 +7,8 @@
 use bolero::check;
 use fuzz::{Near, seeds};
 use resources::{
-    Component, Filter, HttpEndpoint, decode_configuration, decode_resources, expand_environment,
-    first_document, load_configuration, load_resources,
+    Component, Filter, HttpEndpoint, Piece, Template, decode_configuration, decode_resources,
+    expand_environment, first_document, load_configuration, load_resources,
 };
 
 const YAML: [&str; 24] = [
@@ -107,5 +107,30 @@ fn variables() {
             assert_eq!(expanded, text);
         }
         assert!(expanded.len() <= text.len() * 2);
+    });
+}
+
+/// What a template says as text is what stands between its fields, braces once.
+#[test]
+fn templates_of_the_access_log() {
+    let seeds = ["{verb} {path} {{x}}", "a{status}", "{{{end}}}"];
+    check!().with_type::<Near>().for_each(|near| {
+        let bytes = near.to_bytes(&seeds, &["{", "}", "{{", "}}", "{bytes}", "{nothing}", "é"]);
+        let text = String::from_utf8_lossy(&bytes);
+        let Ok(template) = text.parse::<Template>() else {
+            return;
+        };
+        let literal: String = template
+            .pieces()
+            .iter()
+            .filter_map(|piece| match piece {
+                Piece::Text(literal) => Some(&**literal),
+                Piece::Field(_) => None,
+            })
+            .collect();
+        assert!(literal.len() <= text.len());
+        if !text.contains(['{', '}']) {
+            assert_eq!(literal, text);
+        }
     });
 }

@@ -10,6 +10,7 @@
 )]
 
 mod access_control;
+mod access_log;
 mod api;
 mod app_faults;
 mod command_line;

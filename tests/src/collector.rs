@@ -1,4 +1,4 @@
-//! A collector of spans: OTLP over gRPC and HTTP, and Zipkin's JSON, each on a port of its own.
+//! A collector of spans and metrics: OTLP over gRPC and HTTP, and Zipkin's JSON, each on a port of its own.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -61,6 +61,21 @@ impl SeenSpan {
     }
 }
 
+/// A series of a metric as a collector sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenMetric {
+    /// What it is of, `service.name` among it.
+    pub resource: BTreeMap<String, String>,
+    /// Its name.
+    pub name: String,
+    /// `gauge`, `counter` or `histogram`.
+    pub kind: &'static str,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// Its value; of a histogram how many values it has.
+    pub value: f64,
+}
+
 /// One export.
 #[derive(Clone, Debug)]
 pub struct Export {
@@ -70,6 +85,8 @@ pub struct Export {
     pub headers: HeaderMap,
     /// Its spans.
     pub spans: Vec<SeenSpan>,
+    /// Its metrics.
+    pub metrics: Vec<SeenMetric>,
     /// The JSON of Zipkin as it came.
     pub json: serde_json::Value,
 }
@@ -141,6 +158,23 @@ impl Collector {
             .collect()
     }
 
+    /// All series so far, as the last export that has them says.
+    pub fn metrics(&self) -> Vec<SeenMetric> {
+        let mut all: Vec<SeenMetric> = Vec::new();
+        for metric in self.exports().into_iter().flat_map(|export| export.metrics) {
+            let is_same = |known: &&mut SeenMetric| {
+                known.name == metric.name
+                    && known.attributes == metric.attributes
+                    && known.resource == metric.resource
+            };
+            match all.iter_mut().find(is_same) {
+                Some(known) => *known = metric,
+                None => all.push(metric),
+            }
+        }
+        all
+    }
+
     /// Waits until there are so many spans.
     ///
     /// # Panics
@@ -179,7 +213,14 @@ async fn read(spoken: Spoken, request: Request) -> Export {
             .expect("gzip");
         body = unpacked.into();
     }
+    let is_of_metrics = parts.uri.path().contains("etrics");
+    let metrics = if is_of_metrics {
+        metrics_of(&body)
+    } else {
+        Vec::new()
+    };
     let (spans, json) = match spoken {
+        _ if is_of_metrics => (Vec::new(), serde_json::Value::Null),
         Spoken::Zipkin => {
             let json = serde_json::from_slice(&body).unwrap_or_default();
             (of_zipkin(&json), json)
@@ -190,8 +231,50 @@ async fn read(spoken: Spoken, request: Request) -> Export {
         path: parts.uri.path().to_owned(),
         headers: parts.headers,
         spans,
+        metrics,
         json,
     }
+}
+
+fn metrics_of(message: &Bytes) -> Vec<SeenMetric> {
+    const CUMULATIVE: i32 = 2;
+    let request = otlp::MetricsRequest::decode(message.clone()).expect("a message of OTLP");
+    let mut seen = Vec::new();
+    for of_resource in request.resource_metrics {
+        let resource = attributes(of_resource.resource.unwrap_or_default().attributes);
+        let scopes = of_resource.scope_metrics.into_iter();
+        for metric in scopes.flat_map(|scope| scope.metrics) {
+            let mut put = |kind, pairs, value| {
+                seen.push(SeenMetric {
+                    resource: resource.clone(),
+                    name: metric.name.clone(),
+                    kind,
+                    attributes: attributes(pairs),
+                    value,
+                });
+            };
+            if let Some(sum) = metric.sum {
+                assert!(sum.is_monotonic && sum.temporality == CUMULATIVE);
+                for point in sum.points {
+                    assert!(point.start > 0 && point.start <= point.time);
+                    put("counter", point.attributes, point.value);
+                }
+            }
+            for point in metric.gauge.into_iter().flat_map(|gauge| gauge.points) {
+                put("gauge", point.attributes, point.value);
+            }
+            if let Some(histogram) = metric.histogram {
+                assert_eq!(histogram.temporality, CUMULATIVE);
+                for point in histogram.points {
+                    assert!(point.start > 0 && point.start <= point.time);
+                    assert_eq!(point.counts.len(), point.bounds.len() + 1);
+                    assert_eq!(point.counts.iter().sum::<u64>(), point.count);
+                    put("histogram", point.attributes, point.count as f64);
+                }
+            }
+        }
+    }
+    seen
 }
 
 fn of_otlp(message: &Bytes) -> Vec<SeenSpan> {

@@ -84,3 +84,82 @@ pub(crate) struct AnyValue {
     #[prost(string, tag = "1")]
     pub(crate) text: String,
 }
+
+/// An export of metrics.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct MetricsRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) resource_metrics: Vec<ResourceMetrics>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ResourceMetrics {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) scope_metrics: Vec<ScopeMetrics>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ScopeMetrics {
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) metrics: Vec<Metric>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Metric {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) gauge: Option<Numbers>,
+    #[prost(message, optional, tag = "7")]
+    pub(crate) sum: Option<Numbers>,
+    #[prost(message, optional, tag = "9")]
+    pub(crate) histogram: Option<Distributions>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Numbers {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) points: Vec<Number>,
+    #[prost(int32, tag = "2")]
+    pub(crate) temporality: i32,
+    #[prost(bool, tag = "3")]
+    pub(crate) is_monotonic: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Number {
+    #[prost(fixed64, tag = "2")]
+    pub(crate) start: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(crate) time: u64,
+    #[prost(double, tag = "4")]
+    pub(crate) value: f64,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Distributions {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) points: Vec<Distribution>,
+    #[prost(int32, tag = "2")]
+    pub(crate) temporality: i32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Distribution {
+    #[prost(fixed64, tag = "2")]
+    pub(crate) start: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(crate) time: u64,
+    #[prost(fixed64, tag = "4")]
+    pub(crate) count: u64,
+    #[prost(fixed64, repeated, tag = "6")]
+    pub(crate) counts: Vec<u64>,
+    #[prost(double, repeated, tag = "7")]
+    pub(crate) bounds: Vec<f64>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) attributes: Vec<KeyValue>,
+}

@@ -14,6 +14,7 @@ mod demo;
 mod dist;
 mod docs;
 mod interop;
+mod observe;
 mod pgo;
 mod run;
 mod sdk;
@@ -33,6 +34,7 @@ cargo xtask COMMAND
   it --peer NAME=PATH           what is recorded of retries, timeouts and breakers, live with another daprd
   sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
   interop [--peer NAME=PATH]    h2spec, gRPC for Go, nghttp2 against sidecars; Go builds the first two
+  observe [--peer NAME=PATH]    Prometheus, Zipkin, a collector of OpenTelemetry look at sidecars; fetches them
   fuzz [FILTER] [--seconds N]   fuzz targets: 1,000 inputs each, or N seconds each
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, fuzz, it, interop
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         "fuzz" => test::fuzz(rest),
         "sdk" => sdk::run(rest),
         "interop" => interop::run(rest),
+        "observe" => observe::run(rest),
         "ci" => ci::run(),
         "tidy" => tidy::run(),
         "docs" => docs::run(rest),

@@ -223,6 +223,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                     .then(|| grpc_metadata::context_of(&headers)),
                 headers,
                 deadline: head.deadline,
+                trail: open.trail(),
             },
             body: Body::take_in(body).await,
         };

@@ -76,6 +76,7 @@ pub(crate) async fn handle<I: Invoke, T: Ticket>(
     head.headers = context.headers;
     head.authority = context.authority;
     head.trace = trace;
+    head.trail = open.trail();
     head.deadline = context.deadline;
     let body = if data.is_empty() {
         Body::empty()

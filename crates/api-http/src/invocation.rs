@@ -65,6 +65,7 @@ where
     head.content_type = head.headers.get(header::CONTENT_TYPE).cloned();
     head.trace = trace;
     head.deadline = deadline;
+    head.trail = seen.open.trail();
     let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
     let is_connect = parts.method == Method::CONNECT;
     let asked = Asked {

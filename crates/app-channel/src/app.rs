@@ -75,6 +75,11 @@ impl App {
         }
     }
 
+    /// What limits how many invocations it gets at once.
+    pub fn limit(&self) -> Option<&Limit> {
+        self.limit.as_ref()
+    }
+
     /// Whoever is told of calls.
     pub(crate) fn watch(&self) -> &Watched {
         &self.watched

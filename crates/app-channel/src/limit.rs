@@ -31,6 +31,7 @@ pub struct Limit(Arc<Mutex<Queue>>);
 
 #[derive(Debug)]
 struct Queue {
+    places: usize,
     free: usize,
     most_waiting: usize,
     waiting: VecDeque<Arc<Ticket>>,
@@ -84,6 +85,17 @@ impl From<NoPlace> for InvokeError {
     }
 }
 
+/// How a limit is made use of at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitUsage {
+    /// How many calls the app gets at once.
+    pub places: usize,
+    /// How many it has.
+    pub taken: usize,
+    /// How many wait.
+    pub waiting: usize,
+}
+
 /// A place among the calls that an app has; dropping it lets the next one in.
 #[derive(Debug)]
 pub struct Place(Limit);
@@ -102,11 +114,22 @@ impl Limit {
     /// A limit of `places` calls.
     pub fn new(places: usize) -> Self {
         Self(Arc::new(Mutex::new(Queue {
+            places,
             free: places,
             most_waiting: MOST_WAITING,
             waiting: VecDeque::new(),
             busy_since: Instant::now(),
         })))
+    }
+
+    /// How many places there are, how many of them are taken, and how many calls wait for one.
+    pub fn usage(&self) -> LimitUsage {
+        let queue = self.queue();
+        LimitUsage {
+            places: queue.places,
+            taken: queue.places.saturating_sub(queue.free),
+            waiting: queue.waiting.len(),
+        }
     }
 
     /// Waits for a place.
@@ -272,6 +295,12 @@ mod tests {
         let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 4, &order).await;
         assert!(lock(&order).is_empty());
+        let wanted = LimitUsage {
+            places: 1,
+            taken: 1,
+            waiting: 4,
+        };
+        assert_eq!(limit.usage(), wanted);
         drop(place);
         for call in calls {
             call.await.unwrap();

@@ -63,7 +63,20 @@ mod opentelemetry {
             include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.trace.v1.rs"));
         }
     }
+    pub mod metrics {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/opentelemetry.proto.metrics.v1.rs"));
+        }
+    }
     pub mod collector {
+        pub mod metrics {
+            pub mod v1 {
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/opentelemetry.proto.collector.metrics.v1.rs"
+                ));
+            }
+        }
         pub mod trace {
             pub mod v1 {
                 include!(concat!(
@@ -75,9 +88,15 @@ mod opentelemetry {
     }
 }
 
-/// OTLP, the protocol of OpenTelemetry, as far as it gives spans to a collector
+/// OTLP, the protocol of OpenTelemetry, as far as it gives spans and metrics to a collector
 /// (<https://opentelemetry.io/docs/specs/otlp/>).
 pub mod otlp {
+    /// The part of it that is about metrics.
+    pub mod metrics {
+        pub use super::super::opentelemetry::collector::metrics::v1::*;
+        pub use super::super::opentelemetry::metrics::v1::*;
+    }
+
     pub use super::opentelemetry::collector::trace::v1::*;
     pub use super::opentelemetry::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
     pub use super::opentelemetry::resource::v1::Resource;

@@ -25,6 +25,8 @@ pub struct Environment {
     pub app_token: String,
     /// `DAPR_HTTP_DISABLE_H2C`.
     pub disables_h2c: bool,
+    /// `DAPRD_ACCESS_LOG`: the template of the access log, or `true` for the usual one. Dapr's daprd does not know it.
+    pub access_log: Option<String>,
     /// `DAPR_GRPC_MAX_CONN_IDLE` and `DAPR_GRPC_CONN_COLLECTOR_INTERVAL`.
     pub purge: internal_grpc::PurgeConfig,
     /// `DAPRD_DEADLINE_HEADER`: by which header HTTP apps say and are told how much time is left. Dapr's daprd does not
@@ -78,6 +80,7 @@ impl Environment {
             api_token: text("DAPR_API_TOKEN").unwrap_or_default(),
             app_token: text("APP_API_TOKEN").unwrap_or_default(),
             disables_h2c: is_truthy(&text("DAPR_HTTP_DISABLE_H2C").unwrap_or_default()),
+            access_log: text("DAPRD_ACCESS_LOG").filter(|text| !text.is_empty()),
             purge: internal_grpc::PurgeConfig {
                 max_idle: duration("DAPR_GRPC_MAX_CONN_IDLE", defaults.max_idle),
                 interval: duration("DAPR_GRPC_CONN_COLLECTOR_INTERVAL", defaults.interval),

@@ -7,7 +7,8 @@ use access_control::BrokenPolicies;
 use identity::{IdentityError, SpiffeError};
 use name_resolution::host;
 use operator::OperatorError;
-use resources::{ConfigurationError, DecodeError, LoadError};
+use resources::{ConfigurationError, DecodeError, LoadError, TemplateError};
+use telemetry::push::PushError;
 use telemetry::server::MetricsError;
 use telemetry::traces::TraceError;
 use thiserror::Error;
@@ -55,6 +56,12 @@ pub enum Fatal {
     /// The access control policies of the configuration cannot be used.
     #[error(transparent)]
     Policies(#[from] BrokenPolicies),
+    /// Metrics cannot be pushed as the configuration or the environment wants.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// The template of the access log that the environment has cannot be used.
+    #[error("DAPRD_ACCESS_LOG: {0}")]
+    AccessLog(#[from] TemplateError),
     /// The address of the host is not known.
     #[error("failed to determine host address: {0}")]
     HostAddress(#[from] host::NoAddress),

@@ -12,6 +12,7 @@
     reason = "the modules of a program have no reader outside of it"
 )]
 
+mod access_log;
 mod environment;
 mod fatal;
 mod flags;

@@ -12,8 +12,10 @@ use telemetry::log::{ApiCall, Log};
 use telemetry::metrics::CallMetrics;
 use telemetry::traces::Traces;
 
+use crate::access_log::Accesses;
+
 /// Everybody who sees calls. Another observer joins as a pair.
-pub type Observers = ((ApiLog, Option<CallMetrics>), Option<Traces>);
+pub type Observers = ((ApiLog, Option<CallMetrics>), (Option<Traces>, Option<Accesses>));
 
 /// Logs calls of the API, if that is wanted.
 pub struct ApiLog {

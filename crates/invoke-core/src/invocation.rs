@@ -1,5 +1,6 @@
 //! An invocation: what a caller wants an app to do.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::body::Body;
 use crate::method::MethodPath;
+use crate::observe::Trail;
 use crate::trace::TraceContext;
 use crate::verb::Verb;
 
@@ -44,6 +46,8 @@ pub struct Head {
     pub trace: Option<TraceContext>,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
+    /// Where attempts leave behind what they know, for whoever watches the whole call.
+    pub trail: Option<Arc<Trail>>,
 }
 
 impl Head {
@@ -60,6 +64,7 @@ impl Head {
             type_url: None,
             trace: None,
             deadline: None,
+            trail: None,
         }
     }
 

@@ -6,9 +6,13 @@
 
 mod relayed;
 mod traced;
+mod trail;
 
 pub(crate) use relayed::{GRPC_STATUS, status_in};
 pub use traced::{Entry, Traced};
+pub use trail::{LastAttempt, Trail};
+
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response};
 
@@ -69,6 +73,11 @@ pub trait Ticket: Send + Unpin + 'static {
     /// A door has found out which app is called, in the words of the caller, and with which method.
     fn invokes(&mut self, target: &str, method: &MethodPath) {
         let _ = (target, method);
+    }
+
+    /// Where it wants to find what attempts leave behind, if it watches the whole call.
+    fn trail(&self) -> Option<Arc<Trail>> {
+        None
     }
 
     /// The other side has the call: a connection was there, or access control let it in.
@@ -250,6 +259,10 @@ impl<T: Ticket> Ticket for Option<T> {
         }
     }
 
+    fn trail(&self) -> Option<Arc<Trail>> {
+        self.as_ref()?.trail()
+    }
+
     fn taken(&mut self) {
         if let Some(ticket) = self {
             ticket.taken();
@@ -327,6 +340,10 @@ impl<A: Ticket, B: Ticket> Ticket for (A, B) {
         self.1.invokes(target, method);
     }
 
+    fn trail(&self) -> Option<Arc<Trail>> {
+        self.0.trail().or_else(|| self.1.trail())
+    }
+
     fn taken(&mut self) {
         self.0.taken();
         self.1.taken();
@@ -392,6 +409,11 @@ impl<T: Ticket> OpenExchange<T> {
         if let Some(ticket) = &mut self.0 {
             ticket.invokes(target, method);
         }
+    }
+
+    /// See [`Ticket::trail`].
+    pub fn trail(&self) -> Option<Arc<Trail>> {
+        self.0.as_ref()?.trail()
     }
 
     /// See [`Ticket::reason`].

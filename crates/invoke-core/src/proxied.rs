@@ -1,5 +1,6 @@
 //! A gRPC call of a service that is not Dapr's.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -8,6 +9,7 @@ use http::uri::PathAndQuery;
 
 use crate::body::Body;
 use crate::headers::{TRACEPARENT, TRACESTATE};
+use crate::observe::Trail;
 use crate::trace::TraceContext;
 
 /// Everything of such a call but its body.
@@ -21,6 +23,8 @@ pub struct ProxiedHead {
     pub trace: Option<TraceContext>,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
+    /// Where attempts leave behind what they know, for whoever watches the whole call.
+    pub trail: Option<Arc<Trail>>,
 }
 
 const GRPC_TRACE_BIN: HeaderName = HeaderName::from_static("grpc-trace-bin");
@@ -71,6 +75,7 @@ mod tests {
                 headers: HeaderMap::new(),
                 trace: None,
                 deadline: None,
+                trail: None,
             };
             for (name, value) in [
                 ("traceparent", PARENT),

@@ -174,6 +174,12 @@ impl<C, P, M> Targets<C, P, M> {
         peer
     }
 
+    /// The apps of other sidecars that are called. For whoever shows them: it holds up who looks for a new target.
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.peers.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Lets go of targets that nobody has called for the idle time.
     pub fn sweep(&self) {
         let now = self.now();
@@ -292,7 +298,9 @@ mod tests {
         let app = AppRef::new("a", "default");
         let peer = targets.peer(&app);
         assert!(Arc::ptr_eq(&peer, &targets.peer(&app)));
+        assert_eq!(targets.peers().len(), 1);
         drop(peer);
+        assert!(targets.peers().is_empty());
         targets.peer(&AppRef::new("b", "default"));
         let known = targets.known.read().unwrap();
         assert_eq!(known.peers.len(), 1, "what nobody holds is forgotten");

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::access::{AccessControl, Api, without_empty_scalars};
 use crate::expand::expand_environment;
+use crate::extensions::Extensions;
 use crate::lenient;
 use crate::metric::Metric;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
@@ -99,6 +100,9 @@ pub struct Configuration {
     /// `spec.features`, with those that are on unless they are named.
     #[serde(deserialize_with = "lenient::or_default")]
     features: Vec<Feature>,
+    /// `spec.daprd`, which Dapr's `daprd` does not know.
+    #[serde(deserialize_with = "lenient::section")]
+    pub daprd: Extensions,
     #[serde(deserialize_with = "lenient::section")]
     logging: Logging,
     #[serde(deserialize_with = "lenient::section")]

@@ -15,6 +15,7 @@ mod component;
 mod configuration;
 mod document;
 mod expand;
+mod extensions;
 mod folders;
 mod http_endpoint;
 mod item;
@@ -24,6 +25,7 @@ mod metric;
 mod received;
 mod resiliency;
 mod secrets;
+mod template;
 #[cfg(test)]
 mod testing;
 mod yaml;
@@ -35,6 +37,7 @@ pub use configuration::{
     Pipeline, Tracing, Zipkin, load_configuration,
 };
 pub use expand::expand_environment;
+pub use extensions::{AccessLogging, Extensions, OtlpMetrics, OwnMetrics};
 pub use folders::Folders;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
 pub use item::{Item, SecretRef};
@@ -46,4 +49,5 @@ pub use resiliency::{
     TargetPolicies, Trouble, decode_resiliency, load_resiliency,
 };
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
+pub use template::{AccessField, Piece, Template, TemplateError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

@@ -1,5 +1,7 @@
 //! The metrics port.
 
+mod answers;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -8,12 +10,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use lifecycle::Shutdown;
 use thiserror::Error;
 use transport::Descriptors;
 use transport::listen::{BindError, Listener, Patience};
 use transport::server::{Handler, HttpServerConfig, RequestBody, serve_http};
+
+use answers::{Answers, Exposed};
 
 use crate::metrics::Metrics;
 
@@ -63,18 +66,19 @@ impl MetricsServer {
             h2c: None,
             descriptors: Descriptors::default(),
         };
-        serve_http(self.listener, config, Exposition(self.metrics), shutdown).await;
+        let exposition = Exposition(self.metrics, Answers::default());
+        serve_http(self.listener, config, exposition, shutdown).await;
     }
 }
 
 /// Every path and every method answers the same.
 #[derive(Clone)]
-struct Exposition(Metrics);
+struct Exposition(Metrics, Answers);
 
 impl Handler for Exposition {
-    type Body = Full<Bytes>;
+    type Body = Exposed;
 
-    async fn call(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+    async fn call(&self, request: Request<RequestBody>) -> Response<Exposed> {
         let wants_gzip = request
             .headers()
             .get(header::ACCEPT_ENCODING)
@@ -91,11 +95,11 @@ impl Handler for Exposition {
             }
         });
         let Ok(text) = text.await else {
-            let mut response = Response::new(Full::default());
+            let mut response = Response::new(self.1.begin(Bytes::new()));
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             return response;
         };
-        let mut response = Response::new(Full::new(Bytes::from(text)));
+        let mut response = Response::new(self.1.begin(Bytes::from(text)));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(escaping));
         if wants_gzip {

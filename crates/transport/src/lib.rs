@@ -12,6 +12,7 @@
 //! without a bound.
 
 pub mod client;
+mod counted;
 mod descriptors;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
@@ -26,6 +27,7 @@ pub mod tls;
 mod words;
 mod writes;
 
+pub use counted::{Counted, Side, SocketCounts};
 pub use descriptors::Descriptors;
 pub use socket::Socket;
 

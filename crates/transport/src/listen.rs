@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{Instant, sleep};
 
+use crate::counted::{Counted, Side};
 use crate::descriptors::is_want_of_descriptors;
 use crate::socket::keep_alive;
 use crate::words::system_words;
@@ -169,9 +170,12 @@ impl Listener {
                 if !peer.ip().to_canonical().is_loopback() {
                     keep_alive(&stream);
                 }
-                Ok(Socket::Tcp(stream))
+                Ok(Socket::Tcp(Counted::new(stream, Side::Server)))
             }
-            Kind::Unix { listener, .. } => Ok(Socket::Unix(listener.accept().await?.0)),
+            Kind::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Socket::Unix(Counted::new(stream, Side::Server)))
+            }
         }
     }
 }

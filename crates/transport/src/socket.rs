@@ -10,6 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::counted::Counted;
 use crate::tls::Session;
 
 /// A connection on which nothing comes for so long is asked whether the other side is still there, this often, and so
@@ -33,9 +34,9 @@ pub(crate) fn keep_alive(tcp: &TcpStream) {
 #[non_exhaustive]
 pub enum Socket {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(Counted<TcpStream>),
     /// A Unix domain socket.
-    Unix(UnixStream),
+    Unix(Counted<UnixStream>),
     /// TLS on another socket. Boxed once, since a session is large.
     Tls(Box<Session>),
 }

@@ -1,6 +1,10 @@
 //! The metrics: after the same calls they are those of Dapr, family by family, in every mode.
 
 mod modes;
+mod monitoring;
+mod own;
+mod push;
+mod scrapers;
 mod stage;
 
 use std::fmt::Write as _;

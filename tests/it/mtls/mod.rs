@@ -58,7 +58,10 @@ async fn two_sidecars_call_each_other() {
     let metrics = format!("http://127.0.0.1:{}/metrics", one.metrics_port);
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     assert!(
-        metrics.contains("dapr_runtime_mtls_init_total{app_id=\"M1-one\"} 1"),
+        metrics.contains("dapr_runtime_mtls_init_total{app_id=\"M1-one\"} 1")
+            && metrics.contains("daprd_certificate_expiry_timestamp_seconds{app_id=\"M1-one\"} ")
+            && metrics
+                .contains("daprd_tls_handshakes_total{app_id=\"M1-one\",result=\"ok\",side=\"client\"} "),
         "{metrics}"
     );
 }

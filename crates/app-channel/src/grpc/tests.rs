@@ -325,6 +325,7 @@ async fn a_proxied_call_has_the_token_of_the_app_and_no_other() {
         headers,
         trace: None,
         deadline: Some(Instant::now() + Duration::from_secs(60)),
+        trail: None,
     };
     let proxied = Proxied {
         head,

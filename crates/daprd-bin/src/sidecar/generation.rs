@@ -17,8 +17,9 @@ use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
-use resources::{Component, Configuration, HttpEndpoint, Resiliency};
-use telemetry::metrics::AccessCounters;
+use resources::{AccessLogging, Component, Configuration, HttpEndpoint, Resiliency, Template};
+use telemetry::metrics::{AccessCounters, Metrics};
+use telemetry::push::{PushPlan, Pushing};
 use telemetry::traces::{Exporters, Plan};
 
 use super::access;
@@ -29,6 +30,7 @@ use super::given::Given;
 use super::metrics::Measuring;
 use super::middleware::Pipelines;
 use super::policies::policies;
+use crate::access_log::{AccessLog, Accesses};
 use crate::environment::Environment;
 use crate::fatal::Fatal;
 use crate::limits::max_message;
@@ -64,6 +66,8 @@ pub(super) struct Lasting {
     pub(super) of_internal: Reflection,
     /// Those who export spans: each generation has its own, and those of the one before send what is left.
     pub(super) exporters: Exporters,
+    /// What the metrics port shows.
+    pub(super) registry: Metrics,
     /// Whoever measures. Counters go on from one generation to the next, unless what is measured changes.
     pub(super) measuring: Current<Measuring>,
     /// Whoever is told of the calls of the app and of external endpoints.
@@ -76,17 +80,28 @@ pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
     traces: Plan,
+    /// Where metrics are pushed to, if they are.
+    push: Option<PushPlan>,
+    /// What the access log says of a call, if there is one.
+    accesses: Option<Template>,
 }
 
 impl Rules {
     pub(super) fn compile(
         given: &Given<'_>,
         configuration: &Configuration,
+        environment: &Environment,
         counters: &AccessCounters,
     ) -> Result<Self, Fatal> {
         Ok(Self {
+            accesses: accesses(&configuration.daprd.access_log, environment)?,
             policy: access::policy(given.flags, given.settings, configuration, counters)?,
             apis: access::api_lists(configuration),
+            push: if given.flags.is_on("enable-metrics") {
+                super::traces::push_plan(&given.settings.app_id, configuration)?
+            } else {
+                None
+            },
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
         })
     }
@@ -94,6 +109,19 @@ impl Rules {
     /// Says in the log how traces are sampled.
     pub(super) fn say_sampler(&self) {
         say_sampler(&self.traces);
+    }
+}
+
+/// The template of the access log; what the configuration says comes before the environment.
+fn accesses(log: &AccessLogging, environment: &Environment) -> Result<Option<Template>, Fatal> {
+    if log.enabled.is_some() || log.template.is_some() {
+        let is_on = log.enabled.unwrap_or(true);
+        return Ok(is_on.then(|| log.template.clone().unwrap_or_default()));
+    }
+    match environment.access_log.as_deref() {
+        None | Some("false") => Ok(None),
+        Some("true") => Ok(Some(Template::default())),
+        Some(text) => Ok(Some(text.parse()?)),
     }
 }
 
@@ -128,6 +156,8 @@ pub(super) struct Generation {
     /// What the next generation goes on with.
     external: External,
     policies: Policies,
+    /// Where metrics are pushed to, and who does it.
+    push: Option<(PushPlan, Option<Arc<Pushing>>)>,
 }
 
 impl Generation {
@@ -142,7 +172,14 @@ impl Generation {
         } = *given;
         let Read {
             configuration,
-            rules: Rules { policy, apis, traces },
+            rules:
+                Rules {
+                    policy,
+                    apis,
+                    traces,
+                    push,
+                    accesses,
+                },
             components,
             middleware,
             endpoints,
@@ -171,7 +208,16 @@ impl Generation {
             say_sampler(&traces);
         }
         let traces = traces.begin(&lasting.exporters);
-        let observer = Arc::new(((log, measuring.calls.clone()), traces));
+        let accesses = accesses.map(|template| AccessLog::new(given.log.clone(), &settings.app_id, template));
+        let seen = (traces, accesses.map(Accesses));
+        let observer = Arc::new(((log, measuring.calls.clone()), seen));
+        let push = push.map(|plan| match before.and_then(|before| before.push.as_ref()) {
+            Some((known, pushing)) if *known == plan => (plan, pushing.clone()),
+            _ => {
+                let pushing = plan.begin(&lasting.registry, &lasting.exporters);
+                (plan, pushing.map(Arc::new))
+            }
+        });
         let external = match before {
             None => endpoints::external(settings, options, &lasting.watched, &lasting.connections),
             Some(before) => before.external.clone(),
@@ -201,6 +247,7 @@ impl Generation {
         Self {
             external,
             policies,
+            push,
             enabled: Enabled::new(is_traced(&configuration), measuring.calls.is_some(), &apis),
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),

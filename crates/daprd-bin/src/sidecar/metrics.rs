@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app_channel::{GrpcCall, HttpCall, Observer, Watched};
+use app_channel::{GrpcCall, HttpCall, Limit, Observer, Watched};
 use lifecycle::Current;
 use resiliency::{Name, Part, State, Told, Unobserved};
 use resources::{Configuration, Metric};
+use telemetry::log::Log;
 use telemetry::metrics::{
-    self, AccessCounters, AppMetrics, BreakerState, CallMetrics, HttpMode, Metrics, MetricsSettings,
+    self, AccessCounters, AppMetrics, BreakerState, CallMetrics, HttpMode, Kind, Metrics, MetricsSettings,
     PathLabels, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics, Rule, Rules, StartMetrics,
 };
 use telemetry::server::{MetricsError, MetricsServer};
+use telemetry::traces::Exporters;
 
+use super::generation::Known;
 use super::parts::Parts;
 use crate::fatal::Fatal;
 use crate::flags::{Flags, go};
@@ -37,6 +40,16 @@ pub(super) struct Measuring {
     pub(super) access: AccessCounters,
     /// What policies of resiliency do.
     pub(super) policies: Option<ResiliencyMetrics>,
+    /// The families that Dapr does not have.
+    own: Own,
+}
+
+/// Which families there are that Dapr does not have.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    is_on: bool,
+    /// Whether instances of apps have series of their own.
+    has_endpoints: bool,
 }
 
 impl Measuring {
@@ -54,7 +67,12 @@ impl Measuring {
         if !flags.is_on("enable-metrics") {
             return Self::default();
         }
-        let settings = settings(app_id, &metric);
+        let own = &configuration.daprd.metrics;
+        let own = Own {
+            is_on: own.enabled.unwrap_or(true),
+            has_endpoints: own.endpoints.unwrap_or(false),
+        };
+        let settings = settings(app_id, &metric, own.is_on);
         let (paths, errors) = PathLabels::new(settings.http.is_increased, &settings.http.patterns);
         for error in errors {
             tracing::error!(target: SCOPE, "spec.metrics.http.{error}");
@@ -71,6 +89,7 @@ impl Measuring {
             start: Some(start),
             access,
             policies: Some(policies),
+            own,
         }
     }
 
@@ -97,6 +116,71 @@ impl Measuring {
 pub(super) fn register(measuring: &Current<Measuring>, registry: &Metrics) {
     let measuring = measuring.clone();
     registry.register(Box::new(move || measuring.take().families()));
+}
+
+/// What the families that Dapr does not have are read from.
+pub(super) struct Sources {
+    pub(super) app_id: String,
+    pub(super) log: Log,
+    pub(super) exporters: Exporters,
+    pub(super) targets: Arc<Known>,
+    pub(super) limit: Option<Limit>,
+    /// When the certificate expires, for a sidecar that has one.
+    pub(super) expiry: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
+}
+
+impl Sources {
+    /// Shows them at the metrics port, as long as they are wanted.
+    pub(super) fn register(self, measuring: &Current<Measuring>, registry: &Metrics) {
+        let measuring = measuring.clone();
+        registry.register(Box::new(move || {
+            let own = measuring.take().own;
+            if own.is_on { self.families(own) } else { Vec::new() }
+        }));
+    }
+
+    fn families(&self, own: Own) -> Vec<metrics::Family> {
+        let app_id = &self.app_id;
+        let gauge = |name, help, value| metrics::single(app_id, name, help, Kind::Gauge, value);
+        let mut families = metrics::sockets(app_id);
+        families.extend(metrics::peers(app_id, &self.targets.peers(), own.has_endpoints));
+        families.extend(self.exporters.families());
+        families.push(metrics::single(
+            app_id,
+            "daprd_log_lines_lost_total",
+            "The number of lines that went without being written to the log.",
+            Kind::Counter,
+            self.log.lost(),
+        ));
+        if let Some(limit) = &self.limit {
+            let usage = limit.usage();
+            families.extend([
+                gauge(
+                    "daprd_app_concurrency_limit",
+                    "How many calls the app gets at once.",
+                    usage.places as u64,
+                ),
+                gauge(
+                    "daprd_app_calls_in_flight",
+                    "How many calls the app has, where there is a limit.",
+                    usage.taken as u64,
+                ),
+                gauge(
+                    "daprd_app_calls_waiting",
+                    "How many calls wait for the app, where there is a limit.",
+                    usage.waiting as u64,
+                ),
+            ]);
+        }
+        families.extend(self.expiry.iter().map(|expiry| {
+            gauge(
+                "daprd_certificate_expiry_timestamp_seconds",
+                "When the certificate of this sidecar expires, in seconds since 1970.",
+                expiry(),
+            )
+        }));
+        families
+    }
 }
 
 /// Whoever is told of the calls of the app and of external endpoints; nobody where nothing is ever measured.
@@ -135,7 +219,7 @@ fn has_default_cardinality(metric: &Metric) -> bool {
     http.and_then(|http| http.increased_cardinality).is_none()
 }
 
-fn settings(app_id: &str, metric: &Metric) -> MetricsSettings {
+fn settings(app_id: &str, metric: &Metric, has_own: bool) -> MetricsSettings {
     let rules = metric.rules.iter().flat_map(|rule| {
         let labels = rule.labels.iter().map(move |label| (rule, label));
         labels.flat_map(|(rule, label)| {
@@ -176,6 +260,7 @@ fn settings(app_id: &str, metric: &Metric) -> MetricsSettings {
         latencies: latencies.collect(),
         rules,
         records_error_codes: metric.record_error_codes.unwrap_or(false),
+        has_own,
     }
 }
 

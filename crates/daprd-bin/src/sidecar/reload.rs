@@ -375,6 +375,7 @@ impl Reloader {
             match Rules::compile(
                 &given,
                 &found.configuration,
+                &self.lasting.environment,
                 &next.as_ref().unwrap_or(&measuring).access,
             ) {
                 Ok(_) if is_restart_needed(&was.configuration, &found.configuration) => {
@@ -460,7 +461,8 @@ impl Reloader {
     /// What is measured from now on, if that changed.
     fn next_measuring(&self, configuration: &Configuration, is_forced: bool) -> Option<Measuring> {
         let (flags, app_id) = (&self.owned.flags, &self.owned.settings.app_id);
-        if configuration.metric() != self.found.configuration.metric() {
+        let was = &self.found.configuration;
+        if configuration.metric() != was.metric() || configuration.daprd.metrics != was.daprd.metrics {
             return Some(Measuring::begin(flags, app_id, configuration));
         }
         if is_forced {

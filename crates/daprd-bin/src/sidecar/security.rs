@@ -133,6 +133,15 @@ impl Security {
         self.identity.as_ref().filter(|_| self.is_mutual)
     }
 
+    /// When the certificate expires, in seconds since 1970, if there is one.
+    pub(super) fn expiry(&self) -> Option<Box<dyn Fn() -> u64 + Send + Sync>> {
+        self.identity.as_ref()?;
+        let counters = Arc::clone(&self.counters);
+        Some(Box::new(move || {
+            u64::try_from(counters.expiry()).unwrap_or_default()
+        }))
+    }
+
     /// Shows what happens to the certificate.
     pub(super) fn register(&self, metrics: &Metrics, app_id: &str) {
         if self.identity.is_none() {
@@ -166,10 +175,10 @@ fn identity_settings(
 }
 
 fn families(counters: &Counters, app_id: &str) -> Vec<Family> {
-    let family = |name, help, kind, value: f64| Family {
+    let family = |name, help, value: f64| Family {
         name,
         help,
-        kind,
+        kind: Kind::Counter,
         samples: vec![Sample::number(app_id, value)],
     };
     let failed = Failed::ALL.into_iter().map(|why| (why, counters.failed(why)));
@@ -180,13 +189,11 @@ fn families(counters: &Counters, app_id: &str) -> Vec<Family> {
         family(
             "dapr_runtime_mtls_init_total",
             "The number of successful mTLS authenticator initialization.",
-            Kind::Counter,
             1.0,
         ),
         family(
             "dapr_runtime_mtls_workload_cert_rotated_total",
             "The number of the successful workload certificate rotations.",
-            Kind::Counter,
             counters.rotated() as f64,
         ),
         Family {
@@ -195,11 +202,5 @@ fn families(counters: &Counters, app_id: &str) -> Vec<Family> {
             kind: Kind::Counter,
             samples: failed.collect(),
         },
-        family(
-            "dapr_runtime_mtls_workload_cert_expiry_timestamp_seconds",
-            "When the workload certificate expires, in seconds since 1970.",
-            Kind::Gauge,
-            counters.expiry() as f64,
-        ),
     ]
 }

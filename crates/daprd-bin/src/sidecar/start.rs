@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ::middleware::{Store, Web};
 use api_http::Health;
+use app_channel::App;
 use internal_grpc::{Client, ClientConfig, purge_idle};
 use invoke_core::headers::Identity;
 use lifecycle::{Current, Latch, ShutdownRequests};
@@ -22,7 +23,7 @@ use super::components::{self, Accepted, has_message_bus};
 use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Given;
-use super::metrics::{self, Measuring};
+use super::metrics::{self, Measuring, Sources};
 use super::middleware;
 use super::names::{advertised, reserve_internal, resolver, sweep};
 use super::notices::say_what_is_not_there;
@@ -61,16 +62,12 @@ pub(super) async fn start(
         place.security.register(&registry, &given.settings.app_id);
     }
     let exporters = exporters(&given.settings.app_id, parts);
-    if measuring.calls.is_some() {
-        let exporters = exporters.clone();
-        registry.register(Box::new(move || exporters.families()));
-    }
-    let rules = Rules::compile(&given, &configuration, &measuring.access)?;
+    let rules = Rules::compile(&given, &configuration, &place.environment, &measuring.access)?;
     let start_metrics = measuring.start.clone();
     let measuring = Current::new(measuring);
     metrics::register(&measuring, &registry);
     let watched = metrics::watched(given.flags, &measuring);
-    metrics::serve(given.flags, registry, parts).await?;
+    metrics::serve(given.flags, registry.clone(), parts).await?;
     tracing::info!(target: SCOPE, "{} mode configured", given.flags.text("mode"));
     tracing::info!(target: SCOPE, "app id: {}", given.settings.app_id);
     say_what_is_not_there(given.flags);
@@ -119,9 +116,19 @@ pub(super) async fn start(
         of_internal: reflection(internal_grpc::SERVICES)?,
         environment: place.environment,
         exporters,
+        registry: registry.clone(),
         measuring,
         watched,
     };
+    let own = Sources {
+        app_id: given.settings.app_id.clone(),
+        log: given.log.clone(),
+        exporters: lasting.exporters.clone(),
+        targets: Arc::clone(&lasting.targets),
+        limit: lasting.app.as_ref().and_then(App::limit).cloned(),
+        expiry: security.expiry(),
+    };
+    own.register(&lasting.measuring, &registry);
     let lasting = Arc::new(lasting);
     sweep(&lasting.targets, parts);
     let read = Read {

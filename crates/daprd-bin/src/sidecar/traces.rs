@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use resources::{Configuration, OtelHeader};
+use telemetry::push::{OtlpSpec, PushError, PushPlan};
 use telemetry::traces::{OtelSpec, Plan, TraceError, TraceSpec};
 
 use crate::flags::go;
@@ -11,7 +12,6 @@ use crate::flags::go;
 pub(super) fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, TraceError> {
     let tracing = &configuration.tracing;
     let otel = &tracing.otel;
-    let pair = |header: &OtelHeader| (header.name.clone(), header.value.clone());
     let spec = TraceSpec {
         sampling_rate: tracing.sampling_rate.clone(),
         stdout: tracing.stdout.unwrap_or(false),
@@ -25,6 +25,31 @@ pub(super) fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, 
         },
     };
     Plan::of(spec, app_id, |name| std::env::var(name).ok())
+}
+
+/// Where metrics are pushed to, if they are.
+pub(super) fn push_plan(app_id: &str, configuration: &Configuration) -> Result<Option<PushPlan>, PushError> {
+    let otlp = &configuration.daprd.metrics.otlp;
+    let duration = |field: &str, text: &str| {
+        timeout(text).map_err(|_| {
+            let field = format!("spec.daprd.metrics.otlp.{field}");
+            PushError::Variable(format!("{field}: {text:?} is no duration"))
+        })
+    };
+    let spec = OtlpSpec {
+        enabled: otlp.enabled,
+        endpoint: otlp.endpoint_address.clone(),
+        protocol: otlp.protocol.clone(),
+        is_secure: otlp.is_secure,
+        headers: otlp.headers.iter().map(pair).collect(),
+        timeout: duration("timeout", &otlp.timeout)?,
+        interval: duration("interval", &otlp.interval)?,
+    };
+    PushPlan::of(&spec, app_id, |name| std::env::var(name).ok())
+}
+
+fn pair(header: &OtelHeader) -> (String, String) {
+    (header.name.clone(), header.value.clone())
 }
 
 /// A duration as Go writes it; nothing and what is not above zero leave the usual one.

@@ -317,6 +317,7 @@ fn proxied(path: &'static str, headers: &[(&'static str, &'static str)]) -> Prox
         headers: map,
         trace: Some(TraceContext::default()),
         deadline: None,
+        trail: None,
     }
 }
 

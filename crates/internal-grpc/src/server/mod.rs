@@ -140,6 +140,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
                 trace: self.config.tracing.then(|| metadata::context_of(&headers)),
                 headers,
                 deadline: head.deadline,
+                trail: None,
             },
             body: Body::take_in(body).await,
         };

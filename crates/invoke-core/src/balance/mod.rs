@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use learnt::Learnt;
 
-pub use slots::{InFlight, Picked};
+pub use slots::{EndpointState, InFlight, Picked};
 pub use watch::{EndpointWatch, Endpoints, Publisher, Resolution, watched};
 
 /// The internal gRPC address of one sidecar, with what its resolver knows of it.

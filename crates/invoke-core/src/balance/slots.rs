@@ -35,6 +35,21 @@ pub(super) struct State {
     pace: Pace,
     failures: AtomicU32,
     epoch: Instant,
+    /// How often it was picked.
+    picks: AtomicU64,
+}
+
+/// An endpoint as the balancer sees it at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Its address, `host:port`.
+    pub address: Arc<str>,
+    /// How many calls are in flight to it.
+    pub in_flight: usize,
+    /// How often it was picked.
+    pub picks: u64,
+    /// Whether it is left out since it could not be reached lately.
+    pub is_out: bool,
 }
 
 impl Slot {
@@ -56,6 +71,7 @@ impl Slot {
             pace: Pace::default(),
             failures: AtomicU32::new(0),
             epoch,
+            picks: AtomicU64::new(0),
         };
         Arc::new(Self {
             first,
@@ -67,6 +83,16 @@ impl Slot {
     /// What is known of the address.
     pub(super) fn state(&self) -> &State {
         self.first.as_deref().map_or(&self.state, |first| &first.state)
+    }
+
+    /// How it is at the moment.
+    pub(super) fn now(&self) -> EndpointState {
+        EndpointState {
+            address: Arc::clone(self.endpoint.address()),
+            in_flight: self.load(),
+            picks: self.state().picks.load(Ordering::Relaxed),
+            is_out: self.is_out(),
+        }
     }
 
     pub(super) fn load(&self) -> usize {
@@ -140,7 +166,9 @@ impl Picked {
     }
 
     fn with(slot: &Arc<Slot>, awaited_since: Option<Instant>) -> Self {
-        slot.state().in_flight.fetch_add(1, Ordering::Relaxed);
+        let state = slot.state();
+        state.in_flight.fetch_add(1, Ordering::Relaxed);
+        state.picks.fetch_add(1, Ordering::Relaxed);
         Self(InFlight {
             slot: Arc::clone(slot),
             awaited_since,
@@ -221,6 +249,13 @@ mod tests {
         assert!(first.is_out() && third.is_out());
         drop(held);
         assert_eq!(third.load(), 0);
+        let wanted = EndpointState {
+            address: "127.0.0.1:1".into(),
+            in_flight: 0,
+            picks: 1,
+            is_out: true,
+        };
+        assert_eq!(third.now(), wanted);
         // One that is gone is kept for its state alone, and no chain of them grows.
         assert!(Arc::ptr_eq(third.first.as_ref().unwrap(), &first));
     }

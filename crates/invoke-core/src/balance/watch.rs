@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Endpoint;
 use super::pick::Set;
-use super::slots::{Picked, Slot};
+use super::slots::{EndpointState, Picked, Slot};
 use crate::error::ResolveError;
 
 /// What a resolver knows of an app at the moment.
@@ -33,6 +33,11 @@ impl Endpoints {
     /// One after the other, as the resolver gave them.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         self.0.slots.iter().map(|slot| &slot.endpoint)
+    }
+
+    /// How each of them is at the moment.
+    pub fn states(&self) -> impl Iterator<Item = EndpointState> {
+        self.0.slots.iter().map(|slot| slot.now())
     }
 
     /// How many there are.

@@ -297,6 +297,7 @@ fn proxied(path: &'static str, body: &'static str) -> Proxied {
             headers,
             trace: None,
             deadline: None,
+            trail: None,
         },
         body: Body::full(body),
     }

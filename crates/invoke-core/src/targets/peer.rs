@@ -1,12 +1,13 @@
 //! The sidecars of another app.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
 use tokio::time::{Duration, timeout};
 
-use crate::balance::{EndpointWatch, Picked, Resolution};
+use crate::balance::{EndpointWatch, Endpoints, Picked, Resolution};
 use crate::error::{Fault, InvokeError, ResolveError};
 use crate::headers::Callee;
 use crate::id::AppRef;
@@ -21,6 +22,8 @@ pub struct Peer {
     watch: ArcSwapOption<EndpointWatch>,
     /// Held while the resolver is asked, so that calls that come at once share its answer.
     asking: Mutex<()>,
+    /// How often one of them was left out.
+    ejections: AtomicU64,
 }
 
 impl Peer {
@@ -30,7 +33,21 @@ impl Peer {
             app,
             watch: ArcSwapOption::empty(),
             asking: Mutex::default(),
+            ejections: AtomicU64::new(0),
         }
+    }
+
+    /// Where its sidecars are, as far as somebody called them and that is known.
+    pub fn endpoints(&self) -> Option<Endpoints> {
+        match self.watch.load().as_ref()?.now() {
+            Resolution::Endpoints(endpoints) => Some(endpoints),
+            Resolution::Pending | Resolution::Failed(_) => None,
+        }
+    }
+
+    /// How often one of its sidecars was left out for a while since it could not be reached.
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
     }
 
     /// Which app it is.
@@ -93,6 +110,7 @@ impl Peer {
 
     /// Takes an endpoint that could not be reached out of the choice for a while, and tells the resolver.
     pub(crate) fn unreachable(&self, resolver: &dyn Resolver, picked: &Picked) {
+        self.ejections.fetch_add(1, Ordering::Relaxed);
         picked.failed();
         resolver.unreachable(&self.app, picked.endpoint());
     }

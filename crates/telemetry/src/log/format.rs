@@ -148,7 +148,7 @@ fn put_json(line: &mut String, text: &str) {
 }
 
 /// RFC 3339 in UTC, with as many digits of a second as are not zero.
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seconds = since.as_secs();
     let (year, month, day) = civil(seconds / 86_400);

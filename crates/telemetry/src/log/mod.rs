@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 pub(crate) use format::go_time;
+pub use format::rfc3339 as utc;
 pub use writer::{ApiCall, Log};
 
 use format::{Constant, Format};

@@ -44,6 +44,8 @@ struct Lines {
     bytes: usize,
     /// How many went without being written since the last batch.
     lost: u64,
+    /// The same since the beginning.
+    all_lost: u64,
     /// How many batches were written.
     batches: u64,
     /// The thread waits for lines.
@@ -127,6 +129,11 @@ impl Queue {
         }
     }
 
+    /// How many lines went without being written.
+    pub(super) fn all_lost(&self) -> u64 {
+        self.lock().all_lost
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,6 +163,7 @@ impl Lines {
         };
         self.bytes -= line.len();
         self.lost += 1;
+        self.all_lost += 1;
         true
     }
 
@@ -228,6 +236,7 @@ mod tests {
         };
         assert_eq!(batch(&queue), wanted);
         assert_eq!(queue.lock().lost, 0, "it is told once");
+        assert_eq!(queue.all_lost(), 4);
     }
 
     #[test]

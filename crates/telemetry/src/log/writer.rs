@@ -90,6 +90,24 @@ impl Log {
         });
     }
 
+    /// Prints the line of a call, whatever the level is. If not all lines can be written, these go first: there is one for
+    /// each call.
+    pub fn access(&self, message: &str) {
+        let line = self.form.line(Record {
+            time: SystemTime::now(),
+            level: "info",
+            scope: "daprd.access",
+            message,
+            fields: Vec::new(),
+        });
+        self.queue.push(Worth::Debug, line);
+    }
+
+    /// How many lines went without being written, because whoever reads the log is too slow.
+    pub fn lost(&self) -> u64 {
+        self.queue.all_lost()
+    }
+
     /// Waits until everything logged so far is written. A reader who reads nothing for five seconds is not waited for:
     /// the process must be able to end.
     pub fn flush(&self) {

@@ -12,6 +12,7 @@ use super::errors::ErrorCodes;
 use super::family::Family;
 use super::grpc::{self, GrpcServer};
 use super::http::{self, HttpServer};
+use super::in_flight::InFlight;
 use super::invocation::{self, Invocations};
 use super::paths::PathLabels;
 use super::settings::MetricsSettings;
@@ -25,6 +26,8 @@ struct Inner {
     grpc: GrpcServer,
     invocations: Invocations,
     errors: Option<ErrorCodes>,
+    /// Where there are families of our own: how many requests each API has.
+    in_flight: Option<InFlight>,
 }
 
 /// What is counted for a target.
@@ -40,6 +43,8 @@ pub struct TargetMeters {
 pub struct CallTicket {
     of: CallMetrics,
     kind: Kind,
+    /// The API whose request counts as in flight.
+    at: Option<Api>,
 }
 
 enum Kind {
@@ -59,6 +64,7 @@ impl CallMetrics {
             grpc: GrpcServer::new(settings),
             invocations: Invocations::new(settings),
             errors: settings.records_error_codes.then(|| ErrorCodes::new(settings)),
+            in_flight: settings.has_own.then(|| InFlight::new(&settings.app_id)),
         }))
     }
 
@@ -69,6 +75,7 @@ impl CallMetrics {
         families.extend(inner.grpc.families());
         families.extend(inner.invocations.families());
         families.extend(inner.errors.iter().flat_map(ErrorCodes::families));
+        families.extend(inner.in_flight.iter().map(InFlight::family));
         families
     }
 }
@@ -84,7 +91,12 @@ impl Observe for CallMetrics {
     type Meters = TargetMeters;
 
     fn meters(&self, target: Named<'_>, text: &str) -> TargetMeters {
-        let named = |name| Arc::new(self.0.invocations.target(name));
+        // Families of our own name the app in both cases.
+        let app = match target {
+            Named::Peer(app) => app.id.as_str(),
+            _ => text,
+        };
+        let named = |name| Arc::new(self.0.invocations.target(name, app));
         let proxied = named(text);
         let invoked = match target {
             Named::Peer(app) if app.id.as_str() != text => named(app.id.as_str()),
@@ -95,11 +107,19 @@ impl Observe for CallMetrics {
 
     fn begin(&self, exchange: Exchange<'_>, meters: Option<&TargetMeters>) -> Option<CallTicket> {
         let inner = &self.0;
+        let mut at = None;
         let kind = match exchange {
-            Exchange::Door(request) => match request.api {
-                Api::Http | Api::Public => Kind::Http(inner.http.begin(request)),
-                Api::Grpc | Api::Internal => Kind::Grpc(grpc::Measured::begin()),
-            },
+            Exchange::Door(request) => {
+                // A call of another sidecar has no door unless it is old; it counts where it is received.
+                if let Some(in_flight) = inner.in_flight.as_ref().filter(|_| request.api != Api::Internal) {
+                    in_flight.begin(request.api);
+                    at = Some(request.api);
+                }
+                match request.api {
+                    Api::Http | Api::Public => Kind::Http(inner.http.begin(request)),
+                    Api::Grpc | Api::Internal => Kind::Grpc(grpc::Measured::begin()),
+                }
+            }
             Exchange::Attempt { call, .. } => {
                 let target = match call {
                     Call::Invoked(_) => &meters?.invoked,
@@ -107,19 +127,38 @@ impl Observe for CallMetrics {
                 };
                 Kind::Attempt(inner.invocations.attempt(target, call))
             }
-            Exchange::Received { call, .. } => Kind::Received(inner.invocations.received(call)?),
+            Exchange::Received { call, .. } => {
+                let received = inner.invocations.received(call).map(Kind::Received);
+                if let Some(in_flight) = &inner.in_flight {
+                    in_flight.begin(Api::Internal);
+                    at = Some(Api::Internal);
+                    received.unwrap_or(Kind::Done)
+                } else {
+                    received?
+                }
+            }
             // Whoever calls the app measures that.
             _ => return None,
         };
         Some(CallTicket {
             of: self.clone(),
             kind,
+            at,
         })
     }
 
     fn error_code(&self, code: &str) {
         if let Some(errors) = &self.0.errors {
             errors.count(code);
+        }
+    }
+}
+
+impl CallTicket {
+    /// The request is no longer in flight.
+    fn left(&mut self) {
+        if let (Some(api), Some(in_flight)) = (self.at.take(), &self.of.0.in_flight) {
+            in_flight.end(api);
         }
     }
 }
@@ -131,6 +170,7 @@ impl Ticket for CallTicket {
 
     fn turned_away(&mut self, at: Gate) {
         if at == Gate::Outer {
+            self.left();
             self.kind = Kind::Done;
         }
     }
@@ -171,6 +211,7 @@ impl Ticket for CallTicket {
         };
         if is_done {
             self.kind = Kind::Done;
+            self.left();
         }
     }
 
@@ -181,14 +222,16 @@ impl Ticket for CallTicket {
             Kind::Received(received) => {
                 invocations.returned(received, code::INTERNAL);
                 self.kind = Kind::Done;
+                self.left();
             }
             _ => {}
         }
     }
 
-    fn end(self, _: End<'_>, bytes: u64) {
+    fn end(mut self, _: End<'_>, bytes: u64) {
+        self.left();
         let inner = &self.of.0;
-        match &self.kind {
+        match &mut self.kind {
             Kind::Done => {}
             Kind::Http(request) => inner.http.end(request, bytes),
             Kind::Grpc(call) => inner.grpc.end(call, bytes),

@@ -68,6 +68,28 @@ impl Sample {
     }
 }
 
+/// Families by name, samples by the values of their labels; what has the same labels is added up.
+pub(super) fn merged(mut families: Vec<Family>) -> Vec<Family> {
+    families.sort_by_key(|family| family.name);
+    let mut merged = Vec::with_capacity(families.len());
+    let mut families = families.into_iter().peekable();
+    while let Some(mut family) = families.next() {
+        while let Some(more) = families.next_if(|next| next.name == family.name) {
+            family.samples.extend(more.samples);
+        }
+        family.samples.sort_by(Sample::order);
+        family.samples.dedup_by(|next, kept| {
+            let is_same = next.labels == kept.labels;
+            if is_same {
+                kept.value.add(&next.value);
+            }
+            is_same
+        });
+        merged.push(family);
+    }
+    merged
+}
+
 /// The value of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {

@@ -8,6 +8,7 @@ use invoke_core::error::{Cause, InvokeError, code};
 use invoke_core::headers::CALLER_APP_ID;
 use invoke_core::observe::Call;
 
+use super::attempts::{Attempts, Outcome, Outcomes};
 use super::buckets::{Counter, Histogram};
 use super::family::{Family, Kind};
 use super::labels::{Column, Entry, NO_CODE, Names, Part, Table, TableSettings};
@@ -102,6 +103,8 @@ pub(super) struct Invocations {
     streams: Table<Counter>,
     received: Table<Counter>,
     returned: Table<Counter>,
+    /// Dapr has no such family.
+    attempts: Option<Attempts>,
 }
 
 /// What is counted for a target, found once.
@@ -111,6 +114,7 @@ pub(super) struct Target {
     streaming: Arc<Entry<Counter>>,
     answered: Arc<Entry<Histogram>>,
     streams: Arc<Entry<Counter>>,
+    attempts: Option<Arc<Entry<Outcomes>>>,
 }
 
 /// An attempt towards a target.
@@ -120,6 +124,8 @@ pub(super) struct Attempt {
     is_streaming: bool,
     is_proxied: bool,
     status: Option<i32>,
+    /// How it ended, once that is known.
+    outcome: Option<Outcome>,
 }
 
 /// A call of another sidecar.
@@ -156,15 +162,18 @@ impl Invocations {
             streams: counters(&STREAMS, "apps that are called"),
             received: counters(&RECEIVED, "apps that call"),
             returned: counters(&RETURNED, "apps that call"),
+            attempts: settings.has_own.then(|| Attempts::new(settings)),
         }
     }
 
-    pub(super) fn target(&self, name: &str) -> Target {
+    /// What is counted for a target that Dapr's families call by `name` and our own by `app`.
+    pub(super) fn target(&self, name: &str, app: &str) -> Target {
         Target {
             unary: self.sent.entry([name, UNARY]),
             streaming: self.sent.entry([name, STREAMING]),
             answered: self.answered.entry([name, ""]),
             streams: self.streams.entry([name, ""]),
+            attempts: self.attempts.as_ref().map(|attempts| attempts.target(app)),
         }
     }
 
@@ -186,11 +195,22 @@ impl Invocations {
             is_streaming,
             is_proxied,
             status: None,
+            outcome: None,
+        }
+    }
+
+    /// Counts how an attempt ended, once.
+    fn ended(&self, attempt: &mut Attempt, outcome: Outcome) {
+        if attempt.outcome.replace(outcome).is_none()
+            && let (Some(attempts), Some(target)) = (&self.attempts, &attempt.target.attempts)
+        {
+            attempts.count(target, outcome);
         }
     }
 
     /// Whether that was all there is to measure.
     pub(super) fn status(&self, attempt: &mut Attempt, status: i32) -> bool {
+        self.ended(attempt, Outcome::of_status(status));
         if attempt.is_proxied {
             attempt.status = Some(status);
             return attempt.is_streaming;
@@ -200,6 +220,7 @@ impl Invocations {
     }
 
     pub(super) fn failed(&self, attempt: &mut Attempt, error: &InvokeError) {
+        self.ended(attempt, Outcome::of_error(error));
         if !attempt.is_proxied {
             return;
         }
@@ -217,7 +238,8 @@ impl Invocations {
         }
     }
 
-    pub(super) fn end(&self, attempt: &Attempt) {
+    pub(super) fn end(&self, attempt: &mut Attempt) {
+        self.ended(attempt, Outcome::Cancelled);
         if attempt.is_proxied && !attempt.is_streaming {
             self.answer(attempt, attempt.status.unwrap_or(code::CANCELLED));
         }
@@ -256,6 +278,7 @@ impl Invocations {
 
     pub(super) fn families(&self) -> Vec<Family> {
         let mut families = self.answered.families();
+        families.extend(self.attempts.iter().flat_map(Attempts::families));
         for table in [&self.sent, &self.streams, &self.received, &self.returned] {
             families.extend(table.families());
         }

@@ -393,7 +393,8 @@ mod tests {
             table.count([path, ""], 0, Counter::add_one);
         }
         assert_eq!(shown(&table, 0).len(), 3);
-        let text = super::super::text::Exposition::of(table.families()).into_text();
+        let text =
+            super::super::text::Exposition::of(&crate::metrics::family::merged(table.families())).into_text();
         assert!(
             text.contains("dapr_rpcs{kind=\"unary\",path=\"/{x}\",status=\"OK\"} 2\n"),
             "{text}"

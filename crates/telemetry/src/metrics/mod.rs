@@ -7,14 +7,17 @@
 
 mod access;
 mod app;
+mod attempts;
 mod buckets;
 mod calls;
 mod errors;
 mod family;
 mod grpc;
 mod http;
+mod in_flight;
 mod invocation;
 mod labels;
+mod own;
 mod paths;
 mod process;
 mod resiliency;
@@ -24,12 +27,14 @@ mod startup;
 mod text;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 pub use access::{AccessCounters, Decided};
 pub use app::{AppMetrics, HttpCall};
 pub use buckets::{Buckets, Counter, Histogram};
 pub use calls::{CallMetrics, CallTicket, TargetMeters};
 pub use family::{Distribution, Family, Kind, Sample, Value};
+pub use own::{peers, single, sockets};
 pub use paths::{PathLabels, PatternError};
 pub use resiliency::{BreakerState, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics};
 pub use rules::{Rule, RuleError, Rules};
@@ -44,7 +49,21 @@ pub type Source = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 
 /// The registry behind the metrics port. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct Metrics(Arc<Mutex<Vec<Source>>>);
+pub struct Metrics(Arc<Registry>);
+
+struct Registry {
+    sources: Mutex<Vec<Source>>,
+    began: SystemTime,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            sources: Mutex::default(),
+            began: SystemTime::now(),
+        }
+    }
+}
 
 impl Metrics {
     /// A registry with what the process itself has to show.
@@ -56,15 +75,27 @@ impl Metrics {
 
     /// Adds a source. Families of the same name from several sources are shown as one.
     pub fn register(&self, source: Source) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+        let mut sources = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.push(source);
     }
 
-    /// The text exposition, version 0.0.4. Reads `/proc`: not for a worker thread.
-    pub fn expose(&self) -> String {
-        let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// When counting began.
+    pub fn began(&self) -> SystemTime {
+        self.0.began
+    }
+
+    /// Families by name, samples by the values of their labels; what has the same labels is added up. Reads `/proc`: not
+    /// for a worker thread.
+    pub fn gather(&self) -> Vec<Family> {
+        let sources = self.0.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let families: Vec<Family> = sources.iter().flat_map(|source| source()).collect();
         drop(sources);
-        Exposition::of(families).into_text()
+        family::merged(families)
+    }
+
+    /// The text exposition, version 0.0.4.
+    pub fn expose(&self) -> String {
+        Exposition::of(&self.gather()).into_text()
     }
 }
 

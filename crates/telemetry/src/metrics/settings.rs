@@ -29,6 +29,8 @@ pub struct MetricsSettings {
     pub rules: Rules,
     /// Whether error codes are counted.
     pub records_error_codes: bool,
+    /// Whether there are families that Dapr does not have.
+    pub has_own: bool,
 }
 
 impl MetricsSettings {

@@ -9,24 +9,11 @@ use super::family::{Distribution, Family, Sample, Value};
 pub(super) struct Exposition(String);
 
 impl Exposition {
-    /// Families by name, samples by the values of their labels; what has the same labels is added up.
-    pub(super) fn of(mut families: Vec<Family>) -> Self {
-        families.sort_by_key(|family| family.name);
+    /// In the order in which they come.
+    pub(super) fn of(families: &[Family]) -> Self {
         let mut text = Self(String::with_capacity(16 * 1024));
-        let mut families = families.into_iter().peekable();
-        while let Some(mut family) = families.next() {
-            while let Some(more) = families.next_if(|next| next.name == family.name) {
-                family.samples.extend(more.samples);
-            }
-            family.samples.sort_by(Sample::order);
-            family.samples.dedup_by(|next, kept| {
-                let is_same = next.labels == kept.labels;
-                if is_same {
-                    kept.value.add(&next.value);
-                }
-                is_same
-            });
-            text.family(&family);
+        for family in families {
+            text.family(family);
         }
         text
     }
@@ -129,6 +116,7 @@ pub(super) fn number(text: &mut String, value: f64) {
 mod tests {
     use super::*;
     use crate::metrics::Kind;
+    use crate::metrics::family::merged;
 
     #[test]
     fn numbers() {
@@ -180,7 +168,7 @@ mod tests {
             ],
         };
         assert_eq!(
-            Exposition::of(vec![family]).into_text(),
+            Exposition::of(&merged(vec![family])).into_text(),
             "# HELP h H.\n# TYPE h histogram\n\
              h_bucket{le=\"1\"} 0\nh_bucket{le=\"2.5\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 2\nh_count 1\n\
              h_bucket{a=\"b\",le=\"1\"} 1\nh_bucket{a=\"b\",le=\"2.5\"} 2\nh_bucket{a=\"b\",le=\"+Inf\"} 4\n\

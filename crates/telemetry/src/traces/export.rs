@@ -1,8 +1,8 @@
 //! Handing spans to whoever wants them: a queue and a task for each exporter.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lifecycle::Tasks;
@@ -39,7 +39,8 @@ struct Inner {
     tasks: Tasks,
     connections: Tasks,
     proxies: Proxies,
-    dropped: [AtomicU64; NAMES.len()],
+    /// How many spans each of them lost; nothing for those that never were at work.
+    dropped: [OnceLock<AtomicU64>; NAMES.len()],
 }
 
 impl fmt::Debug for Exporters {
@@ -60,6 +61,10 @@ impl Exporters {
         }))
     }
 
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.tasks
+    }
+
     pub(super) fn connections(&self) -> &Tasks {
         &self.0.connections
     }
@@ -71,9 +76,11 @@ impl Exporters {
     /// An exporter at work. It ends when the queue is gone and empty.
     pub(super) fn begin(&self, name: &'static str, destination: Destination, batching: Batching) -> Queue {
         let (sender, receiver) = mpsc::channel(batching.queue);
+        let index = NAMES.iter().position(|known| *known == name).unwrap_or(0);
+        self.0.dropped[index].get_or_init(AtomicU64::default);
         let shared = Arc::new(Shared {
             of: self.clone(),
-            index: NAMES.iter().position(|known| *known == name).unwrap_or(0),
+            index,
             held: AtomicUsize::new(0),
         });
         let worker = Worker {
@@ -91,8 +98,8 @@ impl Exporters {
     /// How many spans were dropped, as a family.
     pub fn families(&self) -> Vec<Family> {
         let dropped = NAMES.iter().zip(&self.0.dropped);
-        let dropped = dropped.map(|(name, count)| (name, count.load(Ordering::Relaxed)));
-        let samples = dropped.filter(|(_, count)| *count > 0).map(|(name, count)| {
+        let dropped = dropped.filter_map(|(name, count)| Some((name, count.get()?.load(Ordering::Relaxed))));
+        let samples = dropped.map(|(name, count)| {
             let mut labels = String::new();
             label(&mut labels, "app_id", &self.0.app_id);
             label(&mut labels, "exporter", name);
@@ -117,7 +124,8 @@ struct Shared {
 
 impl Shared {
     fn dropped(&self, spans: usize) {
-        self.of.0.dropped[self.index].fetch_add(spans as u64, Ordering::Relaxed);
+        let dropped = self.of.0.dropped[self.index].get_or_init(AtomicU64::default);
+        dropped.fetch_add(spans as u64, Ordering::Relaxed);
     }
 }
 
@@ -167,8 +175,8 @@ pub(super) enum Destination {
 
 /// Spans that were not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) why: String,
+pub(crate) struct Refused {
+    pub(crate) why: String,
     /// They may be taken later, but not before this has passed.
     pub(super) again: Option<Duration>,
 }

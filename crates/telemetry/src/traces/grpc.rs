@@ -17,11 +17,12 @@ use super::export::{Exporters, Refused};
 use super::otlp::packed;
 use super::settings::Collector;
 
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// Where a collector takes spans.
+pub(super) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// The connection to a collector.
-pub(super) struct OtlpGrpc {
+pub(crate) struct OtlpGrpc {
     pool: H2Pool,
     peer: PeerKey,
     uri: Uri,
@@ -31,8 +32,12 @@ pub(super) struct OtlpGrpc {
 }
 
 impl OtlpGrpc {
-    /// No connection; the first export makes one.
-    pub(super) fn new(collector: &Collector, exporters: &Exporters) -> Result<Self, String> {
+    /// No connection; the first export makes one, to this method.
+    pub(crate) fn new(
+        collector: &Collector,
+        export: &'static str,
+        exporters: &Exporters,
+    ) -> Result<Self, String> {
         let tls = if collector.is_secure {
             let trust = collector.roots.as_deref().map_or(Trust::System, Trust::Only);
             Some(OriginTls::http2(trust).map_err(|error| error.to_string())?)
@@ -43,7 +48,7 @@ impl OtlpGrpc {
         let uri = Uri::builder()
             .scheme(if collector.is_secure { "https" } else { "http" })
             .authority(address.as_str())
-            .path_and_query(EXPORT)
+            .path_and_query(export)
             .build()
             .map_err(|error| format!("{:?} is no address: {error}", collector.authority))?;
         let config = H2PoolConfig {
@@ -69,7 +74,7 @@ impl OtlpGrpc {
         })
     }
 
-    pub(super) async fn send(&self, message: Bytes) -> Result<(), Refused> {
+    pub(crate) async fn send(&self, message: Bytes) -> Result<(), Refused> {
         let message = if self.is_packed {
             packed(&message).map_err(|error| Refused::for_good(error.to_string()))?
         } else {
@@ -99,13 +104,13 @@ impl OtlpGrpc {
     }
 }
 
-/// Whether all was taken. What a collector refused of it is refused for good.
+/// Whether all was taken: the answer has the same form for spans and for metrics. What a collector refused of it is refused for good.
 pub(super) fn whole(answer: &[u8]) -> Result<(), Refused> {
     let answer = ExportTraceServiceResponse::decode(answer)
         .map_err(|_| Refused::for_good("the answer of the collector cannot be read"))?;
     match answer.partial_success {
         Some(part) if part.rejected_spans > 0 => Err(Refused::for_good(format!(
-            "the collector refused {} spans: {}",
+            "the collector refused {} of them: {}",
             part.rejected_spans, part.error_message
         ))),
         _ => Ok(()),

@@ -25,9 +25,16 @@ mod zipkin;
 
 pub use error::TraceError;
 pub use export::Exporters;
+pub(crate) use export::Refused;
+pub(crate) use grpc::OtlpGrpc;
 pub use observer::{TraceTicket, Traces};
+pub(crate) use otlp::{Resource, attribute};
 pub use plan::Plan;
+pub(crate) use plan::{roots, split};
+pub(crate) use post::HttpPost;
+pub(crate) use settings::{Collector, Protocol};
 pub use settings::{OtelSpec, TraceSpec};
+pub(crate) use variables::Variables;
 
 #[cfg(test)]
 mod tests;

@@ -23,10 +23,15 @@ const PARENT_IS_REMOTE: u32 = 0x300;
 
 /// What the spans are of.
 #[derive(Clone, Debug)]
-pub(super) struct Resource(dapr_proto::otlp::Resource);
+pub(crate) struct Resource(dapr_proto::otlp::Resource);
 
 impl Resource {
-    pub(super) fn new(attributes: &[(String, String)]) -> Self {
+    /// The same as a message.
+    pub(crate) fn message(&self) -> dapr_proto::otlp::Resource {
+        self.0.clone()
+    }
+
+    pub(crate) fn new(attributes: &[(String, String)]) -> Self {
         let attributes = attributes.iter().map(|(key, value)| attribute(key, value));
         Self(dapr_proto::otlp::Resource {
             attributes: attributes.collect(),
@@ -92,7 +97,8 @@ fn message(span: &Span) -> dapr_proto::otlp::Span {
     }
 }
 
-fn attribute(key: &str, value: &str) -> KeyValue {
+/// A pair of texts.
+pub(crate) fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue {

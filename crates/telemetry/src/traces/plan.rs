@@ -8,7 +8,7 @@ use http::Uri;
 
 use super::error::TraceError;
 use super::export::{Destination, Exporters};
-use super::grpc::OtlpGrpc;
+use super::grpc::{EXPORT, OtlpGrpc};
 use super::observer::Traces;
 use super::otlp::Resource;
 use super::post::HttpPost;
@@ -51,7 +51,7 @@ impl Plan {
         app_id: &str,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, TraceError> {
-        let variables = Variables(variable);
+        let variables = Variables(variable, "TRACES");
         let is_of_file = !spec.otel.endpoint.is_empty();
         let path = if is_of_file {
             None
@@ -111,7 +111,7 @@ impl Plan {
             let resource = Resource::new(&self.resource);
             let destination = match &collector.protocol {
                 Protocol::Grpc => {
-                    OtlpGrpc::new(collector, exporters).map(|grpc| Destination::Grpc(grpc, resource))
+                    OtlpGrpc::new(collector, EXPORT, exporters).map(|grpc| Destination::Grpc(grpc, resource))
                 }
                 Protocol::Http(path) => HttpPost::to_collector(collector, path, exporters)
                     .map(|post| Destination::Http(post, resource)),
@@ -164,7 +164,7 @@ fn of_variables<F: Fn(&str) -> Option<String>>(
 const TRACES: &str = "/v1/traces";
 
 /// Address and path of an endpoint; the scheme is nobody's business here.
-fn split(endpoint: &str) -> (&str, &str) {
+pub(crate) fn split(endpoint: &str) -> (&str, &str) {
     let rest = ["http://", "https://"]
         .iter()
         .find_map(|scheme| endpoint.strip_prefix(scheme))
@@ -219,7 +219,8 @@ fn collector<F: Fn(&str) -> Option<String>>(
     }))
 }
 
-fn roots(file: Option<String>) -> Result<Option<Vec<u8>>, TraceError> {
+/// The authorities in a file.
+pub(crate) fn roots(file: Option<String>) -> Result<Option<Vec<u8>>, TraceError> {
     let Some(file) = file else { return Ok(None) };
     match std::fs::read(Path::new(&file)) {
         Ok(pem) => Ok(Some(pem)),

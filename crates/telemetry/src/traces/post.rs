@@ -21,7 +21,7 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One address that spans are posted to.
-pub(super) struct HttpPost {
+pub(crate) struct HttpPost {
     pool: H1Pool<Full<Bytes>>,
     target: PathAndQuery,
     host: HeaderValue,
@@ -63,7 +63,7 @@ impl HttpPost {
     }
 
     /// The same for a collector of OpenTelemetry.
-    pub(super) fn to_collector(
+    pub(crate) fn to_collector(
         collector: &Collector,
         path: &str,
         exporters: &Exporters,
@@ -83,7 +83,7 @@ impl HttpPost {
     }
 
     /// Gives a message to a collector of OpenTelemetry.
-    pub(super) async fn send(&self, message: Bytes) -> Result<(), Refused> {
+    pub(crate) async fn send(&self, message: Bytes) -> Result<(), Refused> {
         let mut given = HeaderMap::new();
         given.insert(
             header::CONTENT_TYPE,

@@ -70,21 +70,21 @@ impl Default for Batching {
 
 /// A collector of OpenTelemetry.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Collector {
+pub(crate) struct Collector {
     /// `host:port`.
-    pub(super) authority: String,
-    pub(super) protocol: Protocol,
-    pub(super) is_secure: bool,
+    pub(crate) authority: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) is_secure: bool,
     /// Certificates, in PEM, of those who vouch for it; `None` for those that the system trusts.
-    pub(super) roots: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) timeout: Duration,
-    pub(super) is_packed: bool,
+    pub(crate) roots: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) timeout: Duration,
+    pub(crate) is_packed: bool,
 }
 
 /// How a collector is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Grpc,
     /// HTTP, with the path of the collector.
     Http(String),

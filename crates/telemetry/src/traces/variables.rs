@@ -8,31 +8,37 @@ use percent_encoding::percent_decode_str;
 use super::error::TraceError;
 use super::settings::Batching;
 
-/// Finds variables; those that are empty are as good as none.
-pub(super) struct Variables<F>(pub(super) F);
+/// Finds variables, those that are empty being as good as none; and what they are asked about: `TRACES` or `METRICS`.
+pub(crate) struct Variables<F>(pub(crate) F, pub(crate) &'static str);
 
 impl<F: Fn(&str) -> Option<String>> Variables<F> {
-    fn get(&self, name: &str) -> Option<String> {
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
-    /// A variable of the exporter: what is said of traces comes before what is said of everything.
-    pub(super) fn of_exporter(&self, name: &str) -> Option<String> {
-        self.get(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"))
+    /// A variable of the exporter: what is said of the signal comes before what is said of everything.
+    pub(crate) fn of_exporter(&self, name: &str) -> Option<String> {
+        self.get(&format!("OTEL_EXPORTER_OTLP_{}_{name}", self.1))
             .or_else(|| self.get(&format!("OTEL_EXPORTER_OTLP_{name}")))
     }
 
-    /// Where spans go, and whether the variable is about nothing but traces.
-    pub(super) fn endpoint(&self) -> Option<(String, bool)> {
-        let of_traces = self.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        of_traces.map(|endpoint| (endpoint, true)).or_else(|| {
+    /// A number of milliseconds above zero.
+    pub(crate) fn millis(&self, name: &str) -> Option<Duration> {
+        let millis = self.get(name)?.parse::<u64>().ok();
+        millis.filter(|millis| *millis > 0).map(Duration::from_millis)
+    }
+
+    /// Where what is exported goes, and whether the variable is about nothing but this signal.
+    pub(crate) fn endpoint(&self) -> Option<(String, bool)> {
+        let of_signal = self.get(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", self.1));
+        of_signal.map(|endpoint| (endpoint, true)).or_else(|| {
             self.get("OTEL_EXPORTER_OTLP_ENDPOINT")
                 .map(|endpoint| (endpoint, false))
         })
     }
 
     /// Headers by a variable, each of which must be one.
-    pub(super) fn headers(&self) -> Result<Vec<(String, String)>, TraceError> {
+    pub(crate) fn headers(&self) -> Result<Vec<(String, String)>, TraceError> {
         let Some(text) = self.of_exporter("HEADERS") else {
             return Ok(Vec::new());
         };
@@ -46,7 +52,7 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 
     /// How long an export may take, in milliseconds.
-    pub(super) fn timeout(&self) -> Result<Option<Duration>, TraceError> {
+    pub(crate) fn timeout(&self) -> Result<Option<Duration>, TraceError> {
         let Some(text) = self.of_exporter("TIMEOUT") else {
             return Ok(None);
         };
@@ -95,7 +101,7 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 
     /// What the spans are of: the id of the app, unless a variable has another name, and what else a variable tells.
-    pub(super) fn resource(&self, app_id: &str) -> Vec<(String, String)> {
+    pub(crate) fn resource(&self, app_id: &str) -> Vec<(String, String)> {
         const NAME: &str = "service.name";
         let mut attributes = vec![(NAME.to_owned(), app_id.to_owned())];
         let mut put =
@@ -148,10 +154,11 @@ mod tests {
     use super::*;
 
     fn variables<'a>(known: &'a [(&'a str, &'a str)]) -> Variables<impl Fn(&str) -> Option<String> + 'a> {
-        Variables(move |name: &str| {
+        let find = move |name: &str| {
             let found = known.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
-        })
+        };
+        Variables(find, "TRACES")
     }
 
     fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::proxy::{self, Proxy};
 use super::race::{in_order, race};
+use crate::counted::{Counted, Side};
 use crate::descriptors::is_want_of_descriptors;
 use crate::socket::keep_alive;
 use crate::tls::{self, ClientTls, OriginTls};
@@ -134,7 +135,7 @@ async fn straight(address: SocketAddr) -> io::Result<Socket> {
     };
     stream.set_nodelay(true)?;
     keep_alive(&stream);
-    Ok(Socket::Tcp(stream))
+    Ok(Socket::Tcp(Counted::new(stream, Side::Client)))
 }
 
 /// The same, and a handshake in which the peer must prove `identity`; the limit bounds both. Without a way to

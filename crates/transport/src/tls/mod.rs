@@ -27,6 +27,7 @@ use rustls_pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::Socket;
+use crate::counted::{Handshake, Side};
 
 pub use crypto::provider;
 pub use origin::{OriginTls, OriginTlsError, Trust};
@@ -81,6 +82,7 @@ impl ServerTls {
 
     /// The handshake. The caller bounds its time.
     pub(crate) async fn accept(&self, socket: Socket) -> io::Result<(Socket, PeerIdentity)> {
+        let handshake = Handshake::begin(Side::Server);
         let stream = TlsAcceptor::from(Arc::clone(&self.config))
             .accept(Records::new(socket))
             .await?;
@@ -90,10 +92,11 @@ impl ServerTls {
         }
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         match leaf.and_then(|leaf| (self.identify)(leaf)) {
-            Some(identity) => Ok((
-                Socket::Tls(Box::new(Session::new(stream))),
-                PeerIdentity(identity),
-            )),
+            Some(identity) => {
+                handshake.succeeded();
+                let socket = Socket::Tls(Box::new(Session::new(stream)));
+                Ok((socket, PeerIdentity(identity)))
+            }
             None => Err(io::Error::other("the client has no identity")),
         }
     }
@@ -135,6 +138,7 @@ impl ClientTls {
 
     /// The handshake. The caller bounds its time. `host` is sent to the server if it is a name.
     pub(crate) async fn connect(&self, socket: Socket, host: &str, identity: &str) -> io::Result<Socket> {
+        let handshake = Handshake::begin(Side::Client);
         let connector = TlsConnector::from((self.config_for)(identity));
         let stream = connector.connect(server_name(host), Records::new(socket)).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
@@ -142,6 +146,7 @@ impl ClientTls {
                 "credentials: cannot check peer: missing selected ALPN property",
             ));
         }
+        handshake.succeeded();
         Ok(Socket::Tls(Box::new(Session::new(stream))))
     }
 }

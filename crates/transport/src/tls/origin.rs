@@ -16,6 +16,7 @@ use super::roots::Roots;
 use super::verify::Verifier;
 use super::{ALPN_H2, Records, Session, crypto, server_name, system, words};
 use crate::Socket;
+use crate::counted::{Handshake, Side};
 
 /// Whose certificate is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +138,12 @@ impl OriginTls {
             Err(_) => server_name(host),
         };
         let connector = TlsConnector::from(Arc::clone(&self.config));
+        let handshake = Handshake::begin(Side::Client);
         let stream = connector
             .connect(name, Records::new(socket))
             .await
             .map_err(words::explained)?;
+        handshake.succeeded();
         Ok(Socket::Tls(Box::new(Session::new(stream))))
     }
 }

@@ -152,11 +152,12 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+    use crate::counted::{Counted, Side};
 
     #[tokio::test]
     async fn where_records_end() {
         let (socket, _other) = UnixStream::pair().unwrap();
-        let mut records = Records::new(Socket::Unix(socket));
+        let mut records = Records::new(Socket::Unix(Counted::new(socket, Side::Client)));
         // Two records, one of them empty, and one of 258 bytes.
         let mut bytes = vec![23, 3, 3, 0, 2, 9, 9, 23, 3, 3, 0, 0, 23, 3, 3, 1, 2];
         bytes.extend([7; 258]);
@@ -168,7 +169,7 @@ mod tests {
         assert!(records.is_between());
         for cut in 1..=bytes.len() {
             let (socket, _other) = UnixStream::pair().unwrap();
-            let mut records = Records::new(Socket::Unix(socket));
+            let mut records = Records::new(Socket::Unix(Counted::new(socket, Side::Client)));
             records.follow(&bytes[..cut]);
             assert_eq!(records.is_between(), ends.contains(&cut), "{cut}");
         }

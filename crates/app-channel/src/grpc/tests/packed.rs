@@ -107,6 +107,7 @@ impl PackedFixture {
             headers: map,
             trace: None,
             deadline: None,
+            trail: None,
         };
         let body = Body::full(messages);
         let answer = self.channel.proxy(Cow::Owned(head), body).await;
@@ -232,6 +233,7 @@ async fn what_is_no_packed_message_is_refused() {
             headers: map,
             trace: None,
             deadline: None,
+            trail: None,
         };
         let refused = fixture.channel.proxy(Cow::Owned(head), body).await.unwrap_err();
         assert_eq!(refused.rpc_code(), Some(wanted), "{bad:?} {refused}");

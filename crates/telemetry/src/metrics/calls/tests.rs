@@ -16,6 +16,7 @@ fn metrics() -> CallMetrics {
         latencies: vec![1],
         rules: Rules::default(),
         records_error_codes: false,
+        has_own: true,
     };
     CallMetrics::new(&settings, &Arc::new(PathLabels::new(false, &[]).0))
 }
@@ -47,6 +48,7 @@ fn proxied(stream: Option<&'static str>) -> ProxiedHead {
         headers,
         trace: None,
         deadline: None,
+        trail: None,
     }
 }
 
@@ -220,4 +222,79 @@ fn what_is_measured_at_an_end_is_not_followed() {
     assert!(!open.is_silent());
     open.status(200);
     assert!(open.is_silent(), "to follow the body would be to allocate");
+}
+
+/// What families of our own show.
+fn own(calls: &CallMetrics) -> Vec<String> {
+    let (registry, calls) = (Metrics::default(), calls.clone());
+    registry.register(Box::new(move || calls.families()));
+    let text = registry.expose();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("daprd_"));
+    lines.map(|line| line.replace("app_id=\"me\",", "")).collect()
+}
+
+#[test]
+fn attempts_by_how_they_ended() {
+    let calls = metrics();
+    let app = AppRef::new("you", "ns");
+    let meters = calls.meters(Named::Peer(&app), "you.ns");
+    let (invoked, relayed) = (head(), proxied(Some("no")));
+    for call in [Call::Invoked(&invoked), Call::Proxied(&relayed)] {
+        for fate in [
+            Fate::Answered(0),
+            Fate::Answered(503),
+            Fate::Failed,
+            Fate::Dropped,
+        ] {
+            let attempt = Exchange::Attempt {
+                target: Named::Peer(&app),
+                endpoint: None,
+                call,
+            };
+            end(OpenExchange::new(calls.begin(attempt, Some(&meters))), fate);
+        }
+    }
+    let shown = own(&calls);
+    let attempts = shown.iter().filter(|line| line.starts_with("attempts_total"));
+    let attempts: Vec<&str> = attempts.map(String::as_str).collect();
+    assert_eq!(
+        attempts,
+        [
+            "attempts_total{outcome=\"cancelled\",target=\"you\"} 2",
+            "attempts_total{outcome=\"error\",target=\"you\"} 2",
+            "attempts_total{outcome=\"ok\",target=\"you\"} 2",
+            "attempts_total{outcome=\"unreachable\",target=\"you\"} 2",
+        ]
+    );
+}
+
+#[test]
+fn requests_in_flight() {
+    let calls = metrics();
+    let door = |api| {
+        let request = invoke_core::observe::Request {
+            api,
+            method: &::http::Method::GET,
+            path: "/",
+            user_agent: None,
+            content_length: None,
+        };
+        OpenExchange::new(calls.begin(Exchange::Door(request), None))
+    };
+    let shows = |api: &str, count: u32| {
+        let wanted = format!("requests_in_flight{{api=\"{api}\",app_id=\"me\"}} {count}");
+        let shown = own(&calls);
+        assert!(shown.contains(&wanted), "{wanted} is not among {shown:?}");
+    };
+    let (first, mut second) = (door(Api::Http), door(Api::Http));
+    let mut grpc = door(Api::Grpc);
+    shows("http", 2);
+    second.status(200);
+    second.end(End::Whole, 3);
+    grpc.turned_away(Gate::Outer);
+    shows("http", 1);
+    shows("grpc", 0);
+    drop((first, grpc));
+    shows("http", 0);
+    shows("grpc", 0);
 }

@@ -1,0 +1,145 @@
+//! `spec.daprd` of a configuration: what Dapr's `daprd` does not have, and does not look at.
+//!
+//! Fields that are not known are mistakes here, because nobody else can have meant them.
+
+use serde::Deserialize;
+
+use crate::configuration::OtelHeader;
+use crate::lenient;
+use crate::template::{self, Template};
+
+/// What this sidecar has beyond Dapr.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Extensions {
+    /// Families of metrics of our own.
+    #[serde(deserialize_with = "lenient::section")]
+    pub metrics: OwnMetrics,
+    /// A line of the log for each call.
+    #[serde(deserialize_with = "lenient::section")]
+    pub access_log: AccessLogging,
+}
+
+/// A line of the log for each call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct AccessLogging {
+    /// Whether there is one; unless this says so, there is if it has a template.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+    /// What the line says; `None` for all that can be said.
+    #[serde(deserialize_with = "template::optional")]
+    pub template: Option<Template>,
+}
+
+/// Families of metrics of our own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct OwnMetrics {
+    /// Whether there are any; on by default.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+    /// Whether each instance of an app that is called has series of its own; off by default.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub endpoints: Option<bool>,
+    /// A collector that all metrics are pushed to, those of Dapr included.
+    #[serde(deserialize_with = "lenient::section")]
+    pub otlp: OtlpMetrics,
+}
+
+/// A collector that metrics are pushed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct OtlpMetrics {
+    /// Whether metrics are pushed; unless this says so, they are if there is an address.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub enabled: Option<bool>,
+    /// `host:port`, or a URL.
+    #[serde(deserialize_with = "lenient::text")]
+    pub endpoint_address: String,
+    /// `grpc` or `http`.
+    #[serde(deserialize_with = "lenient::text")]
+    pub protocol: String,
+    /// Whether the connection is secured; it is, unless this says no.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub is_secure: Option<bool>,
+    /// What goes along with each export.
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub headers: Vec<OtelHeader>,
+    /// How long an export may take, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub timeout: String,
+    /// How often metrics go out, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub interval: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::load;
+
+    #[test]
+    fn what_is_written() {
+        for (text, enabled, endpoints) in [
+            ("", None, None),
+            ("spec: {daprd: }\n", None, None),
+            ("spec: {daprd: {metrics: {enabled: no}}}\n", Some(false), None),
+            (
+                "spec: {daprd: {metrics: {enabled: true, endpoints: on}}}\n",
+                Some(true),
+                Some(true),
+            ),
+        ] {
+            let wanted = OwnMetrics {
+                enabled,
+                endpoints,
+                ..OwnMetrics::default()
+            };
+            assert_eq!(load(&[text]).unwrap().daprd.metrics, wanted, "{text:?}");
+        }
+        let layers = [
+            "spec: {daprd: {metrics: {enabled: false, endpoints: true}}}\n",
+            "spec: {daprd: {metrics: {enabled: true}}}\n",
+        ];
+        let metrics = load(&layers).unwrap().daprd.metrics;
+        assert_eq!((metrics.enabled, metrics.endpoints), (Some(true), Some(true)));
+    }
+
+    #[test]
+    fn mistakes_name_file_and_field() {
+        for (text, field) in [
+            ("spec: {daprd: on}\n", "spec.daprd"),
+            ("spec: {daprd: {metrics: true}}\n", "spec.daprd.metrics"),
+            (
+                "spec: {daprd: {metrics: {enabled: 7}}}\n",
+                "spec.daprd.metrics.enabled",
+            ),
+            ("spec: {daprd: {metrics: {endpoint: true}}}\n", "endpoint"),
+            ("spec: {daprd: {metric: {}}}\n", "metric"),
+            (
+                "spec: {daprd: {metrics: {otlp: {endpoint: x}}}}\n",
+                "endpointAddress",
+            ),
+            (
+                "spec: {daprd: {metrics: {otlp: {isSecure: maybe}}}}\n",
+                "spec.daprd.metrics.otlp.isSecure",
+            ),
+            (
+                "spec: {daprd: {accessLog: {template: '{verb} {token}'}}}\n",
+                "there is no field {token}",
+            ),
+            (
+                "spec: {daprd: {accessLog: {template: 'a}'}}}\n",
+                "spec.daprd.accessLog.template",
+            ),
+            ("spec: {daprd: {accessLog: {template: []}}}\n", "template"),
+        ] {
+            let error = load(&[text]).unwrap_err();
+            assert!(
+                error.contains("FILE") && error.contains(field),
+                "{text:?}: {error}"
+            );
+        }
+    }
+}
