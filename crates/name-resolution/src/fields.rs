@@ -31,7 +31,12 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The settings as a whole.
     pub(crate) fn of(value: &'a Value) -> Result<Self, FieldError> {
-        Self::at("configuration".to_owned(), value)
+        Self::named("configuration", value)
+    }
+
+    /// A section of another name.
+    pub(crate) fn named(name: &str, value: &'a Value) -> Result<Self, FieldError> {
+        Self::at(name.to_owned(), value)
     }
 
     fn at(path: String, value: &'a Value) -> Result<Self, FieldError> {

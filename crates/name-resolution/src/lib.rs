@@ -7,11 +7,11 @@
 //!
 //! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
 
+mod balancing;
 #[cfg(feature = "consul")]
 mod consul;
 #[cfg(feature = "dns")]
 mod dns;
-#[cfg(any(feature = "consul", feature = "dns", feature = "static"))]
 mod fields;
 #[cfg(feature = "static")]
 mod fixed;
@@ -36,4 +36,5 @@ mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use balancing::{preferences, preferring};
 pub use registry::{Built, InitError, Instance, Means, build};

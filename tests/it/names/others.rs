@@ -1,6 +1,6 @@
 //! The examples of the other resolvers' pages.
 
-use integration_tests::{DaprdBuilder, HttpApp, Protocol};
+use integration_tests::{DaprdBuilder, HttpApp, Protocol, Request, text};
 
 use super::{Configured, page};
 
@@ -25,6 +25,50 @@ async fn a_list_in_the_configuration() {
                 .to_owned()
         )
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_stay_in_their_zone() {
+    let app = async |says: &'static str| {
+        HttpApp::start(Protocol::Http, move |_: Request| async move { text(200, says) }).await
+    };
+    let (here, there) = (app("here").await, app("there").await);
+    let near = DaprdBuilder::new("app-2").app_port(here.port).start().await;
+    let far = DaprdBuilder::new("app-2").app_port(there.port).start().await;
+    let mesh = Configured::by_example(
+        page!("static"),
+        &[
+            ("127.0.0.1:50002", format!("127.0.0.1:{}", near.internal_port)),
+            ("127.0.0.1:50003", format!("127.0.0.1:{}", far.internal_port)),
+            ("slowStart: 30s", "slowStart: 1m30s".to_owned()),
+        ],
+    );
+    let caller = mesh.sidecar("caller").start().await;
+    let call = async || {
+        reqwest::get(caller.invoke_url("app-2", "m"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
+    for _ in 0..20 {
+        assert_eq!(call().await, "here");
+    }
+    near.kill().await;
+    assert_eq!(call().await, "there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_cannot_be_is_told() {
+    let sidecar =
+        Configured::by("component: static\nconfiguration: {apps: {a: \"h:1\"}}\nbalancing: {slowstart: 1s}")
+            .sidecar("x")
+            .start()
+            .await;
+    let told = "[INIT_COMPONENT_FAILURE]: initialization error occurred for nr (static/v1): \
+                spec.nameResolution.balancing.slowstart: zone or slowStart is wanted";
+    sidecar.await_log(told).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

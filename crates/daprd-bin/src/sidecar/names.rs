@@ -78,6 +78,13 @@ pub(super) async fn resolver(
             "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"
         );
     };
+    let preferences = match name_resolution::preferences(&wanted.balancing) {
+        Ok(preferences) => preferences,
+        Err(error) => {
+            failed(error);
+            return None;
+        }
+    };
     let (proxies, _) = environment::proxies();
     let means = Means::new(parts.connections.clone(), proxies, environment::variable);
     match name_resolution::build(name, version, &wanted.configuration, instance, &means).await {
@@ -86,7 +93,7 @@ pub(super) async fn resolver(
                 None => tracing::info!(target: SCOPE, "Initialized name resolution to {name}"),
                 Some(complaint) => failed(InitError::Init(complaint.clone())),
             }
-            let resolver = Arc::clone(&built.resolver);
+            let resolver = name_resolution::preferring(Arc::clone(&built.resolver), preferences);
             parts.names = Some(built);
             Some(resolver)
         }

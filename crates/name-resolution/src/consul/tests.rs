@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use invoke_core::balance::Resolution;
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -463,4 +463,37 @@ async fn settings_that_cannot_be() {
             .unwrap_err();
         assert_eq!(error, InitError::Init(wanted.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn an_agent_at_a_unix_socket() {
+    let agent = Scripted::start(|_, _| answer(0, &[1])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("consul.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let port = agent.port;
+    let front = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut behind = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut socket, &mut behind).await;
+            });
+        }
+    });
+    let settings = json!({"client": {"address": format!("unix://{}", path.display())}});
+    let means = Means::with_variables(|_| None);
+    let (consul, complaint) = Consul::start(&settings, &instance(), &means).await.unwrap();
+    assert_eq!(complaint, None);
+    await_ports(&consul.watch(&AppRef::new("a", "ns")), &[1]).await;
+    assert_eq!(agent.asked()[0].header("host"), Some("localhost"));
+    front.abort();
+    let settings = json!({"client": {"address": "unix:///nosuch/consul.sock"}});
+    let (_, complaint) = Consul::start(&settings, &instance(), &means).await.unwrap();
+    assert_eq!(
+        complaint.as_deref(),
+        Some(
+            "failed check on consul agent: Get \"http://localhost/v1/agent/self\": dial unix /nosuch/consul.sock: connect: no \
+             such file or directory"
+        )
+    );
 }
