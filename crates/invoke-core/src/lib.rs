@@ -25,6 +25,7 @@ pub mod pipeline;
 pub mod ports;
 mod proxied;
 mod reply;
+pub mod routing;
 pub mod targets;
 pub mod trace;
 mod verb;
@@ -45,5 +46,6 @@ pub use ports::{
 };
 pub use proxied::{Proxied, ProxiedHead};
 pub use reply::{Reply, Route, WireStatus};
+pub use routing::Routes;
 pub use targets::Targets;
 pub use verb::Verb;

@@ -23,6 +23,7 @@ mod manifest;
 mod metric;
 mod received;
 mod resiliency;
+mod routing;
 mod secrets;
 #[cfg(test)]
 mod testing;
@@ -45,5 +46,6 @@ pub use resiliency::{
     CircuitBreakerPolicy, LoadedResiliency, Resiliency, RetryPolicy, TargetPolicies, Trouble,
     decode_resiliency, load_resiliency,
 };
+pub use routing::{RoutingError, StickyBy, Versioned};
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

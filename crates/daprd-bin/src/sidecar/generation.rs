@@ -12,12 +12,13 @@ use api_http::{Api, Health, PublicApi};
 use app_channel::{App, External, Watched};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
-use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
+use invoke_core::routing::{Sticky, Versions};
+use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Routes, Targets};
 use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
-use resources::{Component, Configuration, HttpEndpoint, Resiliency};
+use resources::{Component, Configuration, HttpEndpoint, Resiliency, StickyBy};
 use telemetry::metrics::AccessCounters;
 use telemetry::traces::{Exporters, Plan};
 
@@ -76,6 +77,7 @@ pub(super) struct Rules {
     policy: Policy,
     apis: ApiLists,
     traces: Plan,
+    routes: Routes,
 }
 
 impl Rules {
@@ -88,6 +90,7 @@ impl Rules {
             policy: access::policy(given.flags, given.settings, configuration, counters)?,
             apis: access::api_lists(configuration),
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
+            routes: routes(configuration)?,
         })
     }
 
@@ -95,6 +98,19 @@ impl Rules {
     pub(super) fn say_sampler(&self) {
         say_sampler(&self.traces);
     }
+}
+
+/// How calls are shared out among versions of apps.
+fn routes(configuration: &Configuration) -> Result<Routes, Fatal> {
+    let versioned = configuration.versioned()?;
+    let versions = versioned.into_iter().filter_map(|versioned| {
+        let sticky = versioned.sticky.map(|sticky| match sticky {
+            StickyBy::Header(name) => Sticky::Header(name),
+            StickyBy::Cookie(name) => Sticky::Cookie(name),
+        });
+        Some((versioned.app, Versions::new(versioned.versions, sticky)?))
+    });
+    Ok(Routes::new(versions))
 }
 
 fn say_sampler(traces: &Plan) {
@@ -142,7 +158,13 @@ impl Generation {
         } = *given;
         let Read {
             configuration,
-            rules: Rules { policy, apis, traces },
+            rules:
+                Rules {
+                    policy,
+                    apis,
+                    traces,
+                    routes,
+                },
             components,
             middleware,
             endpoints,
@@ -189,7 +211,7 @@ impl Generation {
             policy,
             Arc::clone(&observer),
         ));
-        let outbound = Arc::new(Outbound::with(
+        let outbound = Outbound::with(
             Arc::clone(&lasting.identity),
             Arc::clone(&inbound),
             lasting.client.clone(),
@@ -197,7 +219,8 @@ impl Generation {
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
             policies.clone(),
-        ));
+        );
+        let outbound = Arc::new(outbound.routed(routes));
         Self {
             external,
             policies,
