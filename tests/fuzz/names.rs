@@ -1,4 +1,5 @@
-//! Name resolution: packets of mDNS, formats of names.
+//! Name resolution: packets of mDNS, formats of names, answers of Consul's agent and of the API
+//! of a cluster, settings.
 #![allow(
     clippy::unwrap_used,
     reason = "a target that cannot go on panics, and shows why"
@@ -6,7 +7,7 @@
 
 use bolero::check;
 use fuzz::{Near, seeds, sentence};
-use name_resolution::fuzz::{name_format, packet};
+use name_resolution::fuzz::{consul_answer, name_format, packet, pods, settings};
 
 #[test]
 fn packets() {
@@ -49,4 +50,96 @@ fn formats() {
             assert_eq!(address.is_some(), is_possible);
             assert!(address.is_none_or(|address| address.contains(&id)));
         });
+}
+
+/// Whatever an agent says, what comes of it are addresses: a host, a colon and a port.
+#[test]
+fn answers_of_an_agent() {
+    let seeds = seeds("consul");
+    for seed in &seeds {
+        assert!(!consul_answer(seed).is_empty(), "a seed without an instance");
+    }
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        "null",
+        "\"Meta\"",
+        "\"Address\"",
+        "DAPR_PORT",
+        "65536",
+        "::1",
+        "\\u0000",
+        "-1",
+    ];
+    check!().with_type::<Near>().for_each(|near| {
+        for address in consul_answer(&near.to_bytes(&seeds, &words)) {
+            let (host, port) = address.rsplit_once(':').unwrap();
+            assert!(
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
+                "{address}"
+            );
+            assert!(!host.contains(['/', ' ', '@']), "{address}");
+        }
+    });
+}
+
+#[test]
+fn settings_of_resolvers() {
+    let words = [
+        "{",
+        "}",
+        "[]",
+        "null",
+        "true",
+        "\"client\"",
+        "1e99",
+        "-1",
+        "\"x\"",
+        "https",
+        "unix",
+        "::",
+    ];
+    for component in ["consul", "static"] {
+        let seeds = seeds(&format!("settings-{component}"));
+        for seed in &seeds {
+            assert!(settings(component, seed), "a seed that is none");
+        }
+        check!().with_type::<Near>().for_each(|near| {
+            settings(component, &near.to_bytes(&seeds, &words));
+        });
+    }
+}
+
+/// Whatever the API of a cluster says, what comes of it are addresses of pods.
+#[test]
+fn slices_of_a_cluster() {
+    let seeds = seeds("slices");
+    for seed in &seeds {
+        assert!(!pods(seed).is_empty(), "a seed without a pod");
+    }
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        "null",
+        "\"endpoints\"",
+        "IPv6",
+        "::1",
+        "65536",
+        "-1",
+        "false",
+    ];
+    check!().with_type::<Near>().for_each(|near| {
+        for address in pods(&near.to_bytes(&seeds, &words)) {
+            assert!(
+                address
+                    .parse::<std::net::SocketAddr>()
+                    .is_ok_and(|address| address.port() > 0),
+                "{address}"
+            );
+        }
+    });
 }

@@ -29,6 +29,7 @@ mod memory;
 mod metrics;
 mod middleware;
 mod mtls;
+mod names;
 mod noise;
 mod odd_apps;
 mod odd_requests;

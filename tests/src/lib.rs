@@ -17,6 +17,7 @@
 mod app;
 mod binary;
 pub mod collector;
+mod consul;
 mod daprd;
 pub mod grpc;
 mod h2;
@@ -34,6 +35,7 @@ mod tls_app;
 
 pub use app::{BodySender, HttpApp, Protocol, Request, Response, stream, text};
 pub use binary::{daprd_binary, example};
+pub use consul::ConsulAgent;
 pub use daprd::{Daprd, DaprdBuilder, Exit, LogReader, run_daprd};
 pub use h2::H2Client;
 pub use instances::Instances;

@@ -58,7 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("invoke-core", &[]),
     ("lifecycle", &[]),
     ("middleware", &["invoke-core", "lifecycle", "transport"]),
-    ("name-resolution", &["invoke-core", "lifecycle"]),
+    ("name-resolution", &["invoke-core", "lifecycle", "transport"]),
     (
         "operator",
         &["dapr-proto", "invoke-core", "lifecycle", "transport"],

@@ -9,7 +9,12 @@ use crate::flags::{Settings, go};
 
 /// What stands between this host and the web (`HTTP_PROXY` and the like), and what of it is of no use, for the log.
 pub fn proxies() -> (Proxies, Vec<String>) {
-    Proxies::of(|name| std::env::var(name).ok())
+    Proxies::of(variable)
+}
+
+/// A variable that is there and is text.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// The environment of a sidecar.

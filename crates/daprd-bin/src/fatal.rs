@@ -7,7 +7,7 @@ use access_control::BrokenPolicies;
 use identity::{IdentityError, SpiffeError};
 use name_resolution::host;
 use operator::OperatorError;
-use resources::{ConfigurationError, DecodeError, LoadError, TemplateError};
+use resources::{ConfigurationError, DecodeError, LoadError, RoutingError, TemplateError};
 use telemetry::push::PushError;
 use telemetry::server::MetricsError;
 use telemetry::traces::TraceError;
@@ -47,6 +47,9 @@ pub enum Fatal {
     /// The configuration cannot be used.
     #[error("error loading configuration: {0}")]
     Configuration(#[from] ConfigurationError),
+    /// Calls cannot be shared out as the configuration has it.
+    #[error("error loading configuration: {0}")]
+    Routing(#[from] RoutingError),
     /// The operator cannot be reached.
     #[error(transparent)]
     Operator(#[from] OperatorError),

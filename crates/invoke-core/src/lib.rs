@@ -26,6 +26,7 @@ pub mod ports;
 mod proxied;
 mod pushback;
 mod reply;
+pub mod routing;
 pub mod targets;
 pub mod trace;
 mod verb;
@@ -47,5 +48,6 @@ pub use ports::{
 pub use proxied::{Proxied, ProxiedHead, Unseen};
 pub use pushback::Pushback;
 pub use reply::{Reply, Route, WireStatus};
+pub use routing::Routes;
 pub use targets::Targets;
 pub use verb::Verb;

@@ -7,7 +7,7 @@ mod search;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderMap, Response};
 
 use crate::attempts::{Attempts, BuiltInRetry, CallFacts, Named, Road, Run};
 use crate::body::{Body, Replay};
@@ -20,6 +20,7 @@ use crate::observe::Observe;
 use crate::ports::{AppChannel, Authorize, ExternalEndpoints, Invoke, Peers, Resolver};
 use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::{Reply, Route};
+use crate::routing::Routes;
 use crate::targets::{App, Bound, Found, Peer, Targets};
 use attempt::{Judged, ProxyToSelf, ProxyToSelfAgain, ToChannel, ToChannelAgain, ToPeer, ToSelf, attempts};
 use messages::Messages;
@@ -40,6 +41,8 @@ pub struct Outbound<A, P, S, X: ExternalEndpoints, T: Attempts = BuiltInRetry, O
     resolver: Option<Arc<dyn Resolver>>,
     targets: Arc<Targets<X::Channel, T::Policy, O::Meters>>,
     policies: T,
+    /// Apps whose calls are shared out among versions.
+    routes: Routes,
     generation: u64,
 }
 
@@ -108,11 +111,27 @@ where
             resolver,
             targets,
             policies,
+            routes: Routes::default(),
         }
     }
 
-    /// What the caller's text names. This is the one look-up of a call.
-    fn find(&self, text: &str) -> Result<Arc<FoundBy<X, T, O>>, InvokeError> {
+    /// Shares the calls to some apps out among versions of them.
+    #[must_use]
+    pub fn routed(self, routes: Routes) -> Self {
+        Self { routes, ..self }
+    }
+
+    /// What the caller's text names. This is the one look-up of a call, unless the app has versions: one of them is
+    /// looked up then, and is taken as it is.
+    fn find(&self, text: &str, headers: &HeaderMap) -> Result<Arc<FoundBy<X, T, O>>, InvokeError> {
+        let found = self.find_one(text)?;
+        match &found.versions {
+            None => Ok(found),
+            Some(versions) => self.find_one(versions.pick(headers)),
+        }
+    }
+
+    fn find_one(&self, text: &str) -> Result<Arc<FoundBy<X, T, O>>, InvokeError> {
         self.targets.find(text, self.generation, || self.bind(text))
     }
 
@@ -126,6 +145,7 @@ where
                     app: None,
                     policy: self.policies.policy(Named::External(url), text),
                     meters: self.inbound.observer().meters(Named::External(url), text),
+                    versions: None,
                 });
             }
         };
@@ -144,10 +164,15 @@ where
             (None, App::Own) => Named::Own(self.identity.app_id()),
             (None, App::Peer(peer)) => Named::Peer(peer.app()),
         };
+        let versions = external
+            .is_none()
+            .then(|| self.routes.of(id, namespace))
+            .flatten();
         Ok(Bound {
             is_url: false,
             policy: self.policies.policy(name, text),
             meters: self.inbound.observer().meters(name, text),
+            versions,
             external,
             app: Some(app),
         })
@@ -270,7 +295,7 @@ where
     O: Observe,
 {
     async fn invoke(&self, target: &str, call: Invocation) -> Result<Reply, InvokeError> {
-        let found = self.find(target)?;
+        let found = self.find(target, &call.head.headers)?;
         match (&found.external, &found.app) {
             // These ways are in boxes: most calls go another way, and need not make room for them.
             (Some(channel), _) => Box::pin(self.to_external(&found, channel, target, call)).await,
@@ -287,7 +312,7 @@ where
                 Cause::App { text, source: None },
             ));
         }
-        let found = self.find(target)?;
+        let found = self.find(target, &call.head.headers)?;
         let Proxied { mut head, body } = call;
         let headers = &mut head.headers;
         match &found.app {

@@ -17,6 +17,7 @@ pub use peer::Peer;
 
 use crate::error::InvokeError;
 use crate::id::AppRef;
+use crate::routing::Versions;
 
 /// The bounds of [`Targets`].
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub struct Found<C, P, M> {
     pub(crate) policy: Option<P>,
     /// What is counted for it.
     pub(crate) meters: M,
+    /// The versions among which its calls are shared out; `None` costs them one comparison.
+    pub(crate) versions: Option<Arc<Versions>>,
 }
 
 /// An app that a caller named.
@@ -72,6 +75,7 @@ pub(crate) struct Bound<C, P, M> {
     pub(crate) app: Option<App>,
     pub(crate) policy: Option<P>,
     pub(crate) meters: M,
+    pub(crate) versions: Option<Arc<Versions>>,
 }
 
 /// All targets that are called. They outlive a change of the configuration: each is then found anew when it is called
@@ -148,6 +152,7 @@ impl<C, P, M> Targets<C, P, M> {
             app: bound.app,
             policy: bound.policy,
             meters: bound.meters,
+            versions: bound.versions,
         });
         let entry = Entry {
             used: AtomicU64::new(now),
@@ -234,6 +239,7 @@ mod tests {
             app: (!is_url).then_some(App::Own),
             policy: None,
             meters: (),
+            versions: None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! Doors for the fuzz targets: what comes from the network, and settings.
 
+use lifecycle::Tasks;
 use serde_json::Value;
+use transport::client::Proxies;
 
-use crate::{Instance, build};
+use crate::{Instance, Means, build};
 
 /// A packet of mDNS: whether it is one.
 ///
@@ -28,9 +30,14 @@ pub async fn name_format(format: &str, app_id: &str) -> Option<String> {
         app_id: "me".to_owned(),
         address: "127.0.0.1".to_owned(),
         internal_port: 1,
+        http_port: 0,
+        app_port: None,
         host_name: "here".to_owned(),
     };
-    let built = build("nameformat", "v1", &settings, &instance).await.ok()?;
+    let means = Means::new(Tasks::new(), Proxies::default(), |_| None);
+    let built = build("nameformat", "v1", &settings, &instance, &means)
+        .await
+        .ok()?;
     let watch = built.resolver.watch(&AppRef::new(app_id, "default"));
     match watch.now() {
         Resolution::Endpoints(endpoints) => endpoints
@@ -39,4 +46,36 @@ pub async fn name_format(format: &str, app_id: &str) -> Option<String> {
             .map(|endpoint| endpoint.address().to_string()),
         _ => None,
     }
+}
+
+/// The addresses in an answer of Consul's agent.
+#[cfg(feature = "consul")]
+pub fn consul_answer(bytes: &[u8]) -> Vec<String> {
+    let found = crate::consul::fuzz::endpoints(bytes).unwrap_or_default();
+    found
+        .iter()
+        .map(|endpoint| endpoint.address().to_string())
+        .collect()
+}
+
+/// Whether these settings, in JSON, are some of `consul` or `static`.
+#[cfg(all(feature = "consul", feature = "static"))]
+pub fn settings(component: &str, text: &[u8]) -> bool {
+    let Ok(settings) = serde_json::from_slice(text) else {
+        return false;
+    };
+    match component {
+        "consul" => crate::consul::fuzz::are_settings(&settings),
+        _ => crate::fixed::Fixed::new(&settings).is_ok(),
+    }
+}
+
+/// The addresses in a list of slices, or in a change, of the API of a cluster.
+#[cfg(feature = "kubernetes")]
+pub fn pods(bytes: &[u8]) -> Vec<String> {
+    let found = crate::kubernetes::fuzz(bytes);
+    found
+        .iter()
+        .map(|endpoint| endpoint.address().to_string())
+        .collect()
 }

@@ -7,6 +7,14 @@
 //!
 //! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
 
+mod balancing;
+#[cfg(feature = "consul")]
+mod consul;
+#[cfg(feature = "dns")]
+mod dns;
+mod fields;
+#[cfg(feature = "static")]
+mod fixed;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
@@ -17,9 +25,16 @@ mod kubernetes;
 pub mod mdns;
 #[cfg(feature = "nameformat")]
 mod nameformat;
+#[cfg(any(feature = "consul", feature = "kubernetes"))]
+mod origin;
+#[cfg(any(feature = "dns", feature = "kubernetes"))]
+mod refresh;
 mod registry;
+#[cfg(all(test, any(feature = "consul", feature = "kubernetes")))]
+mod scripted;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use registry::{Built, InitError, Instance, build};
+pub use balancing::{preferences, preferring};
+pub use registry::{Built, InitError, Instance, Means, build};

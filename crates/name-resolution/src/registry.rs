@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use invoke_core::Resolver;
+use lifecycle::Tasks;
 use serde_json::Value;
 use thiserror::Error;
+use transport::client::Proxies;
 
 /// This sidecar, as resolvers announce it.
 #[derive(Clone, Debug)]
@@ -16,20 +18,73 @@ pub struct Instance {
     pub address: String,
     /// The internal port.
     pub internal_port: u16,
+    /// The port of the HTTP API.
+    pub http_port: u16,
+    /// The port of the app, if there is an app.
+    pub app_port: Option<u16>,
     /// The name of the host.
     pub host_name: String,
+}
+
+type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// What resolvers that ask servers need of the process. Cloning shares it.
+#[derive(Clone)]
+pub struct Means {
+    /// Who owns what goes on in the background.
+    pub tasks: Tasks,
+    /// What stands between this host and the web.
+    pub proxies: Proxies,
+    variable: Arc<Variable>,
+}
+
+impl Means {
+    /// `variable` reads the environment.
+    pub fn new(
+        tasks: Tasks,
+        proxies: Proxies,
+        variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            tasks,
+            proxies,
+            variable: Arc::new(variable),
+        }
+    }
+
+    /// A variable of the environment that is not empty.
+    #[cfg_attr(
+        not(any(feature = "consul", feature = "kubernetes")),
+        allow(dead_code, reason = "nobody else reads any")
+    )]
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_variables(variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self::new(Tasks::new(), Proxies::default(), variable)
+    }
+}
+
+impl std::fmt::Debug for Means {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Means")
+    }
 }
 
 /// A resolver that could not be made or set up.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InitError {
     /// There is no resolver of this name and version.
-    #[error("couldn't find name resolver {name}/{version}")]
+    #[error("couldn't find name resolver {name}/{version}{hint}")]
     Unknown {
         /// The name.
         name: String,
         /// The version.
         version: String,
+        /// What else can be told of it: nothing, or a colon and so on.
+        hint: &'static str,
     },
     /// The resolver refused its settings, or could not register this sidecar.
     #[error("{0}")]
@@ -40,11 +95,15 @@ pub enum InitError {
 pub struct Built {
     /// The resolver.
     pub resolver: Arc<dyn Resolver>,
+    /// Why this sidecar is not registered yet, which is tried again. Others are found all the same.
+    pub complaint: Option<String>,
     registration: Registration,
 }
 
 enum Registration {
     None,
+    #[cfg(feature = "consul")]
+    Consul(crate::consul::Consul),
     #[cfg(feature = "mdns")]
     Mdns(crate::mdns::MdnsResolver),
     #[cfg(feature = "sqlite")]
@@ -52,10 +111,24 @@ enum Registration {
 }
 
 impl Built {
+    fn unregistered(resolver: impl Resolver) -> Self {
+        Self::registered(resolver, Registration::None)
+    }
+
+    fn registered(resolver: impl Resolver, registration: Registration) -> Self {
+        Self {
+            resolver: Arc::new(resolver),
+            complaint: None,
+            registration,
+        }
+    }
+
     /// Withdraws the registration of this sidecar, so that nobody calls it any more. Resolving goes on.
     pub async fn close(&self) {
         match &self.registration {
             Registration::None => {}
+            #[cfg(feature = "consul")]
+            Registration::Consul(resolver) => resolver.close().await,
             #[cfg(feature = "mdns")]
             Registration::Mdns(resolver) => resolver.close().await,
             #[cfg(feature = "sqlite")]
@@ -76,10 +149,16 @@ pub async fn build(
     version: &str,
     configuration: &Value,
     instance: &Instance,
+    means: &Means,
 ) -> Result<Built, InitError> {
     let unknown = || InitError::Unknown {
         name: component.to_owned(),
         version: version.to_owned(),
+        hint: if component.eq_ignore_ascii_case("aws.cloudmap") {
+            ": AWS Cloud Map is not part of this sidecar; namespaces of it that have DNS are found with the resolver dns"
+        } else {
+            ""
+        },
     };
     if !matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") {
         return Err(unknown());
@@ -87,37 +166,39 @@ pub async fn build(
     match component.to_lowercase().as_str() {
         #[cfg(feature = "mdns")]
         "mdns" => {
-            let address = literal(&instance.address);
-            let resolver = crate::mdns::MdnsResolver::start(&instance_with(instance, address))?;
-            Ok(Built {
-                resolver: Arc::new(resolver.clone()),
-                registration: Registration::Mdns(resolver),
-            })
+            let resolver = crate::mdns::MdnsResolver::start(&with_literal(instance))?;
+            Ok(Built::registered(resolver.clone(), Registration::Mdns(resolver)))
         }
         #[cfg(feature = "sqlite")]
         "sqlite" => {
             let resolver = crate::sqlite::Sqlite::start(configuration, instance).await?;
+            Ok(Built::registered(
+                resolver.clone(),
+                Registration::Sqlite(resolver),
+            ))
+        }
+        #[cfg(feature = "consul")]
+        "consul" | "hashicorp.consul" => {
+            let instance = with_literal(instance);
+            let (resolver, complaint) = crate::consul::Consul::start(configuration, &instance, means).await?;
             Ok(Built {
-                resolver: Arc::new(resolver.clone()),
-                registration: Registration::Sqlite(resolver),
+                complaint,
+                ..Built::registered(resolver.clone(), Registration::Consul(resolver))
             })
         }
         #[cfg(feature = "kubernetes")]
         "kubernetes" => {
-            let resolver = Arc::new(crate::kubernetes::Kubernetes::new(configuration, instance)?);
-            Ok(Built {
-                resolver,
-                registration: Registration::None,
-            })
+            let resolver = crate::kubernetes::Kubernetes::new(configuration, instance, means)?;
+            Ok(Built::unregistered(resolver))
         }
+        #[cfg(feature = "dns")]
+        "dns" => Ok(Built::unregistered(crate::dns::Dns::new(configuration)?)),
+        #[cfg(feature = "static")]
+        "static" => Ok(Built::unregistered(crate::fixed::Fixed::new(configuration)?)),
         #[cfg(feature = "nameformat")]
-        "nameformat" => {
-            let resolver = Arc::new(crate::nameformat::NameFormat::new(configuration)?);
-            Ok(Built {
-                resolver,
-                registration: Registration::None,
-            })
-        }
+        "nameformat" => Ok(Built::unregistered(crate::nameformat::NameFormat::new(
+            configuration,
+        )?)),
         _ => Err(unknown()),
     }
 }
@@ -140,9 +221,9 @@ fn literal(address: &str) -> String {
     }
 }
 
-fn instance_with(instance: &Instance, address: String) -> Instance {
+fn with_literal(instance: &Instance) -> Instance {
     Instance {
-        address,
+        address: literal(&instance.address),
         ..instance.clone()
     }
 }
@@ -157,10 +238,15 @@ mod tests {
             app_id: "a".into(),
             address: "127.0.0.1".into(),
             internal_port: 1,
+            http_port: 2,
+            app_port: None,
             host_name: "h".into(),
         };
+        let means = Means::with_variables(|_| None);
         for (name, version) in [("nope", "v1"), ("nameformat", "v2")] {
-            let error = build(name, version, &Value::Null, &instance).await.unwrap_err();
+            let error = build(name, version, &Value::Null, &instance, &means)
+                .await
+                .unwrap_err();
             assert_eq!(
                 error.to_string(),
                 format!("couldn't find name resolver {name}/{version}")

@@ -17,6 +17,7 @@ use crate::expand::expand_environment;
 use crate::extensions::Extensions;
 use crate::lenient;
 use crate::metric::Metric;
+use crate::routing::{RoutingError, Versioned, versioned};
 use crate::yaml::{MAX_FILE, YamlError, first_document};
 
 /// A configuration that cannot be used.
@@ -109,6 +110,8 @@ pub struct Configuration {
     secrets: Secrets,
     #[serde(deserialize_with = "lenient::section")]
     components: ComponentRules,
+    /// `spec.routing`, which is not among Dapr's.
+    routing: Value,
 }
 
 /// Where spans go.
@@ -241,6 +244,8 @@ pub struct NameResolution {
     pub version: String,
     /// Its own settings.
     pub configuration: Value,
+    /// What the balancer is to prefer. It is not among Dapr's.
+    pub balancing: Value,
 }
 
 /// A feature that is on or off.
@@ -390,6 +395,11 @@ impl figment::Provider for Layer {
 }
 
 impl Configuration {
+    /// The apps whose calls are shared out among versions.
+    pub fn versioned(&self) -> Result<Vec<Versioned>, RoutingError> {
+        versioned(&self.routing)
+    }
+
     /// What is measured: `spec.metrics` laid over `spec.metric`.
     pub fn metric(&self) -> Metric {
         self.metrics.over(&self.metric)

@@ -24,6 +24,7 @@ mod manifest;
 mod metric;
 mod received;
 mod resiliency;
+mod routing;
 mod secrets;
 mod template;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use resiliency::{
     CircuitBreakerPolicy, HedgePolicy, LoadedResiliency, Resiliency, RetryBudget, RetryPolicy,
     TargetPolicies, Trouble, decode_resiliency, load_resiliency,
 };
+pub use routing::{RoutingError, StickyBy, Versioned};
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
 pub use template::{AccessField, Piece, Template, TemplateError};
 pub use yaml::{MAX_FILE, YamlError, first_document};

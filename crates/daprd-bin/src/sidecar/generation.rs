@@ -12,12 +12,13 @@ use api_http::{Api, Health, PublicApi};
 use app_channel::{App, External, Watched};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
-use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Targets};
+use invoke_core::routing::{Sticky, Versions};
+use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Routes, Targets};
 use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
 use reflection::Reflection;
 use resiliency::Policies;
-use resources::{AccessLogging, Component, Configuration, HttpEndpoint, Resiliency, Template};
+use resources::{AccessLogging, Component, Configuration, HttpEndpoint, Resiliency, StickyBy, Template};
 use telemetry::metrics::{AccessCounters, Metrics};
 use telemetry::push::{PushPlan, Pushing};
 use telemetry::traces::{Exporters, Plan};
@@ -84,6 +85,7 @@ pub(super) struct Rules {
     push: Option<PushPlan>,
     /// What the access log says of a call, if there is one.
     accesses: Option<Template>,
+    routes: Routes,
 }
 
 impl Rules {
@@ -103,25 +105,13 @@ impl Rules {
                 None
             },
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
+            routes: routes(configuration)?,
         })
     }
 
     /// Says in the log how traces are sampled.
     pub(super) fn say_sampler(&self) {
         say_sampler(&self.traces);
-    }
-}
-
-/// The template of the access log; what the configuration says comes before the environment.
-fn accesses(log: &AccessLogging, environment: &Environment) -> Result<Option<Template>, Fatal> {
-    if log.enabled.is_some() || log.template.is_some() {
-        let is_on = log.enabled.unwrap_or(true);
-        return Ok(is_on.then(|| log.template.clone().unwrap_or_default()));
-    }
-    match environment.access_log.as_deref() {
-        None | Some("false") => Ok(None),
-        Some("true") => Ok(Some(Template::default())),
-        Some(text) => Ok(Some(text.parse()?)),
     }
 }
 
@@ -179,6 +169,7 @@ impl Generation {
                     traces,
                     push,
                     accesses,
+                    routes,
                 },
             components,
             middleware,
@@ -235,7 +226,7 @@ impl Generation {
             policy,
             Arc::clone(&observer),
         ));
-        let outbound = Arc::new(Outbound::with(
+        let outbound = Outbound::with(
             Arc::clone(&lasting.identity),
             Arc::clone(&inbound),
             lasting.client.clone(),
@@ -243,7 +234,8 @@ impl Generation {
             lasting.resolver.clone(),
             Arc::clone(&lasting.targets),
             policies.clone(),
-        ));
+        );
+        let outbound = Arc::new(outbound.routed(routes));
         Self {
             external,
             policies,

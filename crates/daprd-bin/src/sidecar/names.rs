@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use invoke_core::Resolver;
-use name_resolution::Instance;
+use name_resolution::{InitError, Instance, Means};
 use resources::Configuration;
 use telemetry::metrics::StartMetrics;
 use transport::listen::Listener;
@@ -12,6 +12,7 @@ use transport::listen::Listener;
 use super::generation::Known;
 use super::parts::Parts;
 use super::source::Source;
+use crate::environment;
 use crate::flags::Flags;
 use crate::scope::SCOPE;
 use crate::servers::PATIENCE;
@@ -62,27 +63,42 @@ pub(super) async fn resolver(
     } else {
         &wanted.version
     };
-    match name_resolution::build(name, version, &wanted.configuration, instance).await {
+    let failed = |error: InitError| {
+        let is_unknown = matches!(error, InitError::Unknown { .. });
+        let stage = if is_unknown {
+            "CREATE_COMPONENT_FAILURE"
+        } else {
+            "INIT_COMPONENT_FAILURE"
+        };
+        if let Some(counters) = counters {
+            counters.resolver_failed(name, is_unknown);
+        }
+        tracing::error!(
+            target: SCOPE,
+            "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"
+        );
+    };
+    let preferences = match name_resolution::preferences(&wanted.balancing) {
+        Ok(preferences) => preferences,
+        Err(error) => {
+            failed(error);
+            return None;
+        }
+    };
+    let (proxies, _) = environment::proxies();
+    let means = Means::new(parts.connections.clone(), proxies, environment::variable);
+    match name_resolution::build(name, version, &wanted.configuration, instance, &means).await {
         Ok(built) => {
-            tracing::info!(target: SCOPE, "Initialized name resolution to {name}");
-            let resolver = Arc::clone(&built.resolver);
+            match &built.complaint {
+                None => tracing::info!(target: SCOPE, "Initialized name resolution to {name}"),
+                Some(complaint) => failed(InitError::Init(complaint.clone())),
+            }
+            let resolver = name_resolution::preferring(Arc::clone(&built.resolver), preferences);
             parts.names = Some(built);
             Some(resolver)
         }
         Err(error) => {
-            let is_unknown = matches!(error, name_resolution::InitError::Unknown { .. });
-            let stage = if is_unknown {
-                "CREATE_COMPONENT_FAILURE"
-            } else {
-                "INIT_COMPONENT_FAILURE"
-            };
-            if let Some(counters) = counters {
-                counters.resolver_failed(name, is_unknown);
-            }
-            tracing::error!(
-                target: SCOPE,
-                "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"
-            );
+            failed(error);
             None
         }
     }

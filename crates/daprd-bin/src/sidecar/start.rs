@@ -235,6 +235,8 @@ impl Place {
             app_id: given.settings.app_id.clone(),
             address: advertised(given.flags, &self.host_address),
             internal_port: internal.port,
+            http_port: given.settings.http_port,
+            app_port: given.settings.app.port,
             host_name: self.host_name.clone(),
         }
     }

@@ -7,6 +7,7 @@
 mod learnt;
 mod pace;
 mod pick;
+mod preferences;
 mod slots;
 mod watch;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use learnt::Learnt;
 
+pub use preferences::Preferences;
 pub use slots::{EndpointState, InFlight, Picked};
 pub use watch::{EndpointWatch, Endpoints, Publisher, Resolution, watched};
 

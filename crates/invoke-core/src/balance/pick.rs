@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::preferences::Preferences;
 use super::slots::{Picked, Slot};
 
 /// How often an endpoint is drawn before the choice goes on without chance.
@@ -30,25 +31,48 @@ impl Set {
 
     /// Picks the less loaded of two endpoints drawn at random, leaving out those that were tried and, as long as
     /// others are found, those that failed lately. Costs the same whatever the size of the set.
-    pub(super) fn pick(&self, tried: &[Picked]) -> Option<Picked> {
+    pub(super) fn pick(&self, tried: &[Picked], preferences: &Preferences) -> Option<Picked> {
         let first = match &*self.slots {
             [] => return None,
             [only] => return (!only.is_among(tried)).then(|| Picked::only(only)),
-            _ => match self.draw(None, tried) {
+            _ => match self.first(tried, preferences) {
                 Some(first) => first,
                 None => return self.search(tried).map(Picked::new),
             },
         };
-        let second = self.draw(Some(first), tried).map(|place| &self.slots[place]);
+        let second = self.draw(Some(first), tried, |slot| preferences.is_near(slot));
+        let second = second.or_else(|| self.draw_far(Some(first), tried, preferences));
+        let second = second.map(|place| &self.slots[place]);
         let first = &self.slots[first];
         Some(Picked::new(match second {
-            Some(second) if is_freer(second, first) => second,
+            // One that is not warm is not drawn again, or the other draws would bring it all the same.
+            Some(second) if preferences.is_warm(second) && is_freer(second, first, preferences) => second,
             _ => first,
         }))
     }
 
+    fn first(&self, tried: &[Picked], preferences: &Preferences) -> Option<usize> {
+        let near = self.draw(None, tried, |slot| {
+            preferences.is_near(slot) && preferences.is_warm(slot)
+        });
+        near.or_else(|| self.draw_far(None, tried, preferences))
+    }
+
+    /// Draws from all zones, if draws from one of them alone brought nothing.
+    fn draw_far(&self, before: Option<usize>, tried: &[Picked], preferences: &Preferences) -> Option<usize> {
+        if !preferences.has_zone() {
+            return None;
+        }
+        self.draw(before, tried, |_| true)
+    }
+
     /// The place of an endpoint at random, by weight, that is neither out nor tried nor the one drawn before.
-    fn draw(&self, before: Option<usize>, tried: &[Picked]) -> Option<usize> {
+    fn draw(
+        &self,
+        before: Option<usize>,
+        tried: &[Picked],
+        is_wanted: impl Fn(&Slot) -> bool,
+    ) -> Option<usize> {
         let count = self.slots.len();
         (0..DRAWS).find_map(|_| {
             let place = match before {
@@ -56,7 +80,8 @@ impl Set {
                 Some(before) => (before + fastrand::usize(1..count)) % count,
             };
             let slot = &self.slots[place];
-            (self.has_luck(slot) && !slot.is_out() && !slot.is_among(tried)).then_some(place)
+            let can_be = self.has_luck(slot) && !slot.is_out() && !slot.is_among(tried);
+            (can_be && is_wanted(slot)).then_some(place)
         })
     }
 
@@ -81,17 +106,22 @@ impl Set {
 }
 
 /// Whether one endpoint has fewer calls in flight than the other, for its weight; if one of them is much slower, whether
-/// a call is likely to be answered sooner.
-fn is_freer(one: &Slot, other: &Slot) -> bool {
+/// a call is likely to be answered sooner. One that is far counts as busier than it is.
+fn is_freer(one: &Slot, other: &Slot, preferences: &Preferences) -> bool {
     let share = |slot: &Slot| u64::from(slot.endpoint.weight().get());
+    let (one_times, other_times) = preferences.handicaps(one, other);
+    let is_equal = one_times == other_times;
     let (of_one, of_other) = match one.paces(other) {
-        None => (one.load() as u64, other.load() as u64),
+        None if is_equal => (one.load() as u64, other.load() as u64),
+        // Even one without a call counts for something, or the first call would leave the zone.
+        None => (one.load() as u64 + 1, other.load() as u64 + 1),
         Some((pace, other_pace)) => (
             pace.saturating_mul(one.load() as u64 + 1),
             other_pace.saturating_mul(other.load() as u64 + 1),
         ),
     };
-    of_one.saturating_mul(share(other)) < of_other.saturating_mul(share(one))
+    let of_one = of_one.saturating_mul(one_times).saturating_mul(share(other));
+    of_one < of_other.saturating_mul(other_times).saturating_mul(share(one))
 }
 
 #[cfg(test)]
@@ -107,9 +137,13 @@ mod tests {
         let endpoints = weights.iter().enumerate().map(|(port, weight)| {
             let endpoint = Endpoint::new(format!("127.0.0.1:{port}"));
             let weight = NonZeroU32::new(*weight).unwrap();
-            Slot::new(endpoint.with_weight(weight), Instant::now())
+            Slot::new(endpoint.with_weight(weight), Instant::now(), false)
         });
         Set::new(endpoints.collect())
+    }
+
+    fn picked(set: &Set, tried: &[Picked]) -> Option<Picked> {
+        set.pick(tried, &Preferences::default())
     }
 
     fn fail(set: &Set, slot: usize) {
@@ -125,14 +159,14 @@ mod tests {
         let set = set(&[1, 1]);
         let _load = Picked::new(&set.slots[0]);
         for _ in 0..20 {
-            assert_eq!(address(&set.pick(&[]).unwrap()), "127.0.0.1:1");
+            assert_eq!(address(&picked(&set, &[]).unwrap()), "127.0.0.1:1");
         }
     }
 
     #[test]
     fn load_spreads() {
         let set = set(&[1; 3]);
-        let held: Vec<_> = (0..300).map(|_| set.pick(&[]).unwrap()).collect();
+        let held: Vec<_> = (0..300).map(|_| picked(&set, &[]).unwrap()).collect();
         let loads: Vec<_> = set.slots.iter().map(|slot| slot.load()).collect();
         assert!(loads.iter().all(|load| *load > 80), "{loads:?}");
         drop(held);
@@ -142,7 +176,7 @@ mod tests {
     #[test]
     fn load_spreads_by_weight() {
         let set = set(&[1, 3]);
-        let _held: Vec<_> = (0..400).map(|_| set.pick(&[]).unwrap()).collect();
+        let _held: Vec<_> = (0..400).map(|_| picked(&set, &[]).unwrap()).collect();
         let light = set.slots[0].load();
         assert!((80..=120).contains(&light), "{light} of 400");
     }
@@ -150,7 +184,7 @@ mod tests {
     #[test]
     fn calls_that_end_at_once_spread_by_weight_too() {
         let set = set(&[1, 3]);
-        let is_light = |_: &usize| address(&set.pick(&[]).unwrap()) == "127.0.0.1:0";
+        let is_light = |_: &usize| address(&picked(&set, &[]).unwrap()) == "127.0.0.1:0";
         let light = (0..4000).filter(is_light).count();
         assert!((700..=1300).contains(&light), "{light} of 4000");
     }
@@ -159,7 +193,7 @@ mod tests {
     async fn thousand(set: &Set, millis: impl Fn(usize, u32) -> u64) -> Vec<u32> {
         let mut calls = vec![0; set.slots.len()];
         for call in 0..1000 {
-            let picked = set.pick(&[]).unwrap();
+            let picked = picked(set, &[]).unwrap();
             let place = set
                 .slots
                 .iter()
@@ -202,7 +236,7 @@ mod tests {
         let set = set(&[1; 2]);
         let mut calls = [0; 2];
         for _ in 0..1000 {
-            let picked = set.pick(&[]).unwrap();
+            let picked = picked(&set, &[]).unwrap();
             let is_good = address(&picked) == "127.0.0.1:0";
             if is_good {
                 tokio::time::advance(Duration::from_millis(50)).await;
@@ -218,7 +252,7 @@ mod tests {
         let set = set(&[1, 1]);
         fail(&set, 0);
         for _ in 0..20 {
-            assert_eq!(address(&set.pick(&[]).unwrap()), "127.0.0.1:1");
+            assert_eq!(address(&picked(&set, &[]).unwrap()), "127.0.0.1:1");
         }
         tokio::time::advance(Duration::from_millis(1001)).await;
         assert!(!set.slots[0].is_out());
@@ -234,13 +268,13 @@ mod tests {
         let two = set(&[1, 1]);
         fail(&two, 0);
         fail(&two, 1);
-        let first = two.pick(&[]).unwrap();
-        let second = two.pick(std::slice::from_ref(&first)).unwrap();
+        let first = picked(&two, &[]).unwrap();
+        let second = picked(&two, std::slice::from_ref(&first)).unwrap();
         assert_ne!(address(&first), address(&second));
-        assert!(two.pick(&[first, second]).is_none());
+        assert!(picked(&two, &[first, second]).is_none());
         let one = set(&[1]);
-        let only = one.pick(&[]).unwrap();
-        assert!(one.pick(&[only]).is_none());
+        let only = picked(&one, &[]).unwrap();
+        assert!(picked(&one, &[only]).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -250,7 +284,64 @@ mod tests {
             fail(&set, slot);
         }
         for _ in 0..20 {
-            assert_eq!(address(&set.pick(&[]).unwrap()), "127.0.0.1:0");
+            assert_eq!(address(&picked(&set, &[]).unwrap()), "127.0.0.1:0");
         }
+    }
+
+    /// A set of endpoints in zones.
+    fn zoned(zones: &[&str]) -> Set {
+        let endpoints = zones.iter().enumerate().map(|(port, zone)| {
+            let endpoint = Endpoint::new(format!("127.0.0.1:{port}")).in_zone(*zone);
+            Slot::new(endpoint, Instant::now(), false)
+        });
+        Set::new(endpoints.collect())
+    }
+
+    #[test]
+    fn calls_stay_in_their_zone() {
+        let set = zoned(&["a", "b", "b", "a", "b", "b"]);
+        let near = Preferences::default().in_zone("a");
+        let is_near = |_: &usize| set.pick(&[], &near).unwrap().endpoint().zone() == Some("a");
+        let stayed = (0..1000).filter(is_near).count();
+        assert!(stayed > 900, "{stayed} of 1000");
+        let none = Preferences::default().in_zone("c");
+        assert!(
+            set.pick(&[], &none).is_some(),
+            "a zone without endpoints is no reason not to call"
+        );
+    }
+
+    #[test]
+    fn calls_leave_a_zone_that_is_busy_or_out() {
+        let set = zoned(&["a", "b"]);
+        let near = Preferences::default().in_zone("a");
+        let held: Vec<_> = (0..4).map(|_| set.pick(&[], &near).unwrap()).collect();
+        assert!(held.iter().all(|picked| picked.endpoint().zone() == Some("a")));
+        assert!((0..100).any(|_| set.pick(&[], &near).unwrap().endpoint().zone() == Some("b")));
+        drop(held);
+        fail(&set, 0);
+        for _ in 0..20 {
+            assert_eq!(set.pick(&[], &near).unwrap().endpoint().zone(), Some("b"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_one_gets_its_share_little_by_little() {
+        let slot =
+            |port: u32, is_new| Slot::new(Endpoint::new(format!("127.0.0.1:{port}")), Instant::now(), is_new);
+        let set = Set::new([slot(0, false), slot(1, false), slot(2, true)].into());
+        let slowly = Preferences::default().with_slow_start(Duration::from_secs(30));
+        let share = || {
+            let is_new = |_: &usize| address(&set.pick(&[], &slowly).unwrap()) == "127.0.0.1:2";
+            (0..3000).filter(is_new).count()
+        };
+        let at_first = share();
+        assert!((1..300).contains(&at_first), "{at_first} of 3000");
+        tokio::time::advance(Duration::from_secs(15)).await;
+        let half = share();
+        assert!(half > at_first && half < 900, "{half} of 3000");
+        tokio::time::advance(Duration::from_secs(15)).await;
+        let whole = share();
+        assert!((850..1150).contains(&whole), "{whole} of 3000");
     }
 }

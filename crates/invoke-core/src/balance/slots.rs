@@ -37,6 +37,8 @@ pub(super) struct State {
     epoch: Instant,
     /// How often it was picked.
     picks: AtomicU64,
+    /// When it came, if others were there before it.
+    came: Option<Instant>,
 }
 
 /// An endpoint as the balancer sees it at the moment.
@@ -53,18 +55,19 @@ pub struct EndpointState {
 }
 
 impl Slot {
-    pub(super) fn new(endpoint: Endpoint, epoch: Instant) -> Arc<Self> {
-        Self::with(None, endpoint, epoch)
+    /// `is_new` if others are there already.
+    pub(super) fn new(endpoint: Endpoint, epoch: Instant, is_new: bool) -> Arc<Self> {
+        Self::with(None, endpoint, epoch, is_new)
     }
 
     /// The same address, of which the resolver says something new.
     pub(super) fn renewed(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Self> {
         let first = self.first.as_ref().unwrap_or(self);
         let endpoint = self.endpoint.renewed(endpoint);
-        Self::with(Some(Arc::clone(first)), endpoint, self.state.epoch)
+        Self::with(Some(Arc::clone(first)), endpoint, self.state.epoch, false)
     }
 
-    fn with(first: Option<Arc<Self>>, endpoint: Endpoint, epoch: Instant) -> Arc<Self> {
+    fn with(first: Option<Arc<Self>>, endpoint: Endpoint, epoch: Instant, is_new: bool) -> Arc<Self> {
         let state = State {
             in_flight: AtomicUsize::new(0),
             out_until: AtomicU64::new(0),
@@ -72,6 +75,7 @@ impl Slot {
             failures: AtomicU32::new(0),
             epoch,
             picks: AtomicU64::new(0),
+            came: is_new.then(Instant::now),
         };
         Arc::new(Self {
             first,
@@ -97,6 +101,11 @@ impl Slot {
 
     pub(super) fn load(&self) -> usize {
         self.state().in_flight.load(Ordering::Relaxed)
+    }
+
+    /// For how long it has been there, if it came to others.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.state().came.map(|came| came.elapsed())
     }
 
     /// How long this one and another take, if one of them is much slower.
@@ -239,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_known_goes_on_however_often_the_endpoint_is_told_anew() {
         let endpoint = || Endpoint::new("127.0.0.1:1");
-        let first = Slot::new(endpoint(), Instant::now());
+        let first = Slot::new(endpoint(), Instant::now(), false);
         let second = first.renewed(endpoint().in_zone("a"));
         let third = second.renewed(endpoint().in_zone("b"));
         let held = Picked::new(&second);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Endpoint;
 use super::pick::Set;
+use super::preferences::Preferences;
 use super::slots::{EndpointState, Picked, Slot};
 use crate::error::ResolveError;
 
@@ -55,6 +56,7 @@ impl Endpoints {
 #[derive(Clone, Debug)]
 pub struct EndpointWatch {
     known: Arc<Known>,
+    preferences: Preferences,
     told: watch::Receiver<()>,
 }
 
@@ -88,7 +90,12 @@ pub fn watched() -> (Publisher, EndpointWatch) {
         epoch: Instant::now(),
         previous: Mutex::default(),
     };
-    (publisher, EndpointWatch { known, told })
+    let watch = EndpointWatch {
+        known,
+        preferences: Preferences::default(),
+        told,
+    };
+    (publisher, watch)
 }
 
 impl Publisher {
@@ -159,7 +166,7 @@ fn next_slots(
         match by_address.get(&**endpoint.address()) {
             Some(slot) if slot.endpoint == endpoint => Arc::clone(slot),
             Some(slot) => slot.renewed(endpoint),
-            None => Slot::new(endpoint, epoch),
+            None => Slot::new(endpoint, epoch, !known.is_empty()),
         }
     });
     let slots: Box<[_]> = slots.collect();
@@ -167,6 +174,12 @@ fn next_slots(
 }
 
 impl EndpointWatch {
+    /// The same view; picks from it prefer something.
+    #[must_use]
+    pub fn preferring(self, preferences: Preferences) -> Self {
+        Self { preferences, ..self }
+    }
+
     /// What is known at the moment.
     pub fn now(&self) -> Resolution {
         Resolution::clone(&self.known.resolution.load())
@@ -216,7 +229,7 @@ impl EndpointWatch {
     /// as long as others are found, those that failed lately. Costs the same however many there are.
     pub fn pick(&self, tried: &[Picked]) -> Option<Picked> {
         match &**self.known.resolution.load() {
-            Resolution::Endpoints(Endpoints(set)) => set.pick(tried),
+            Resolution::Endpoints(Endpoints(set)) => set.pick(tried, &self.preferences),
             Resolution::Pending | Resolution::Failed(_) => None,
         }
     }

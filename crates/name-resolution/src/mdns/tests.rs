@@ -13,6 +13,8 @@ fn instance(app_id: &str, port: u16) -> Instance {
         app_id: app_id.into(),
         address: "192.168.1.10".into(),
         internal_port: port,
+        http_port: 0,
+        app_port: None,
         host_name: "node1".into(),
     }
 }

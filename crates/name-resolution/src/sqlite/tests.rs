@@ -8,6 +8,8 @@ fn instance(app_id: &str, port: u16) -> Instance {
         app_id: app_id.into(),
         address: "10.0.0.1".into(),
         internal_port: port,
+        http_port: 0,
+        app_port: None,
         host_name: "h".into(),
     }
 }

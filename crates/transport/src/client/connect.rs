@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::proxy::{self, Proxy};
@@ -26,6 +27,15 @@ pub enum ConnectError {
     Dial {
         /// `host:port`.
         address: String,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Nobody answers at a Unix domain socket: `dial unix /run/x.sock: connect: no such file or directory`.
+    #[error("dial unix {path}: {}", go_words(.source))]
+    Unix {
+        /// Where the socket should be.
+        path: String,
         /// Why not.
         #[source]
         source: Arc<io::Error>,
@@ -179,6 +189,32 @@ pub(crate) async fn connect_origin(
             })?
         }
     };
+    secured(socket, address, tls, deadline).await
+}
+
+/// The same to a Unix domain socket. `address` has the name that the certificate must have.
+pub(super) async fn connect_unix(
+    path: &Path,
+    address: &str,
+    tls: Option<&OriginTls>,
+    limit: Duration,
+) -> Result<Socket, ConnectError> {
+    let deadline = Instant::now() + limit;
+    let connected = timeout_at(deadline, UnixStream::connect(path)).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let socket = connected.map_err(|error| ConnectError::Unix {
+        path: path.display().to_string(),
+        source: Arc::new(error),
+    })?;
+    secured(Socket::Unix(socket), address, tls, deadline).await
+}
+
+async fn secured(
+    socket: Socket,
+    address: &str,
+    tls: Option<&OriginTls>,
+    deadline: Instant,
+) -> Result<Socket, ConnectError> {
     let Some(tls) = tls else {
         return Ok(socket);
     };

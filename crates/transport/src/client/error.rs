@@ -81,9 +81,10 @@ pub struct ClientError {
 impl ClientError {
     pub(super) fn connect(error: ConnectError) -> Self {
         let kind = match error {
-            ConnectError::Dial { .. } | ConnectError::Lookup { .. } | ConnectError::Proxy(_) => {
-                ErrorKind::Connect
-            }
+            ConnectError::Dial { .. }
+            | ConnectError::Unix { .. }
+            | ConnectError::Lookup { .. }
+            | ConnectError::Proxy(_) => ErrorKind::Connect,
             ConnectError::Handshake(_) => ErrorKind::Handshake,
         };
         Self {

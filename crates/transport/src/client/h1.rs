@@ -13,6 +13,7 @@ mod target;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,7 +38,7 @@ use self::line::Watch;
 use self::places::Places;
 use self::sending::{Sending, Sent};
 pub use self::target::RawTarget;
-use super::connect::connect_origin;
+use super::connect::{connect_origin, connect_unix};
 use super::error::{ClientError, ErrorKind};
 use super::proxy::Proxy;
 use crate::BoxError;
@@ -62,6 +63,8 @@ pub struct H1Config {
     pub connect_timeout: Duration,
     /// Status line and headers of an answer together, in bytes.
     pub max_header_bytes: usize,
+    /// The Unix domain socket that connections are made to in place of the address, and without a proxy.
+    pub unix: Option<PathBuf>,
     /// How connections are secured; `None` for clear text.
     pub tls: Option<OriginTls>,
     /// What connections go through; `None` for straight ones.
@@ -79,6 +82,7 @@ impl Default for H1Config {
             idle_timeout: Duration::from_secs(90),
             connect_timeout: Duration::from_secs(30),
             max_header_bytes: 64 * 1024,
+            unix: None,
             tls: None,
             proxy: None,
         }
@@ -195,9 +199,11 @@ where
 {
     async fn dial(self: &Arc<Self>) -> Result<Connection<B>, ClientError> {
         let (tls, limit) = (self.config.tls.as_ref(), self.config.connect_timeout);
-        let socket = connect_origin(&self.address, tls, self.config.proxy.as_ref(), limit)
-            .await
-            .map_err(ClientError::connect)?;
+        let socket = match &self.config.unix {
+            Some(path) => connect_unix(path, &self.address, tls, limit).await,
+            None => connect_origin(&self.address, tls, self.config.proxy.as_ref(), limit).await,
+        };
+        let socket = socket.map_err(ClientError::connect)?;
         let (line, watch) = line::share(socket);
         let mut builder = http1::Builder::new();
         builder

@@ -57,6 +57,8 @@ pub struct OriginTls {
     config: Arc<ClientConfig>,
     /// Whether the name of the host matters.
     is_verified: bool,
+    /// The name that the certificate must have when it is not that of the address.
+    name: Option<Arc<str>>,
     findings: Arc<[String]>,
 }
 
@@ -112,8 +114,18 @@ impl OriginTls {
         Ok(Self {
             config: Arc::new(config),
             is_verified,
+            name: None,
             findings: findings.into(),
         })
+    }
+
+    /// The same for an origin whose certificate has this name, whatever its address is.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..self
+        }
     }
 
     /// What is of no use in what this was made of, for the log: it can be told before the first call.
@@ -128,6 +140,7 @@ impl OriginTls {
 
     /// The handshake. The caller bounds its time.
     pub(crate) async fn connect(&self, socket: Socket, host: &str) -> io::Result<Socket> {
+        let host = self.name.as_deref().unwrap_or(host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
         let name = match name {
             Ok(name) => name,

@@ -1,144 +1,155 @@
-//! `kubernetes`: the DNS of the cluster knows the sidecars of an app by a headless service.
+//! `kubernetes`: the DNS of the cluster knows the sidecars of an app by a headless service; on wish the API of the cluster
+//! is asked, which tells of changes.
 
-use std::collections::HashMap;
+mod slice;
+mod slices;
+
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::balance::{Endpoint, EndpointWatch, Publisher, Resolution, watched};
+use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
 use tokio::net::lookup_host;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::registry::{InitError, Instance};
+use crate::refresh::{Found, Refreshing};
+use crate::registry::{InitError, Instance, Means};
 use crate::settings::Settings;
+use slices::Cluster;
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// How often those who are watched are looked up again.
 const REFRESH: Duration = Duration::from_secs(5);
-/// The same, when one of them could not be reached.
-const SOON: Duration = Duration::from_secs(1);
-/// How many look-ups in a row may fail before what is known is given up.
-const PATIENCE: u32 = 4;
 /// How long one look-up may take.
 const LOOKUP: Duration = Duration::from_secs(20);
-/// How many look-ups there are at once.
-const LOOKUPS: usize = 64;
 /// How many sidecars of an app are known at once.
 const INSTANCES: usize = 1024;
+/// What the log calls this resolver.
+const COMPONENT: &str = "nr (kubernetes/v1)";
 
 /// Asks the DNS of the cluster.
 #[derive(Debug)]
 pub(crate) struct Kubernetes {
     name: Name,
     port: u16,
-    lookups: Arc<Semaphore>,
-    /// How those who look an app up hear that one of its sidecars could not be reached.
-    unreachable: Mutex<HashMap<AppRef, Weak<Notify>>>,
+    refreshing: Arc<Refreshing>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Kubernetes {
-    pub(crate) fn new(configuration: &Value, instance: &Instance) -> Result<Self, InitError> {
-        let name = Name::of(configuration).map_err(InitError::Init)?;
+    pub(crate) fn new(configuration: &Value, instance: &Instance, means: &Means) -> Result<Self, InitError> {
+        let settings = match configuration {
+            Value::Null => Settings::default(),
+            given => Settings::of(given).map_err(|error| InitError::Init(error.to_string()))?,
+        };
+        let port = instance.internal_port;
+        let cluster = if settings.flag("endpointSlices") {
+            let account = settings.text(&["serviceAccount"]).unwrap_or_default();
+            let cluster = Cluster::new(account, port, means).map_err(InitError::Init)?;
+            Some(Arc::new(cluster))
+        } else {
+            None
+        };
         Ok(Self {
-            name,
-            port: instance.internal_port,
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
-            unreachable: Mutex::default(),
+            name: Name::of(&settings).map_err(InitError::Init)?,
+            port,
+            refreshing: Arc::new(Refreshing::new(COMPONENT)),
+            cluster,
         })
-    }
-
-    /// What tells those who look the app up. Only they hold it: it goes with the last of them.
-    fn unreachable_of(&self, app: &AppRef) -> Arc<Notify> {
-        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = unreachable.get(app).and_then(Weak::upgrade) {
-            return known;
-        }
-        unreachable.retain(|_, notify| notify.strong_count() > 0);
-        let notify = Arc::new(Notify::new());
-        unreachable.insert(app.clone(), Arc::downgrade(&notify));
-        notify
     }
 }
 
 impl Resolver for Kubernetes {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
+        let address = Arc::new(Address::of(&self.name, app, self.port));
+        let host = address.host.clone();
+        let look_up = move || {
+            let address = Arc::clone(&address);
+            async move { address.look_up().await }
+        };
+        let Some(cluster) = self.cluster.clone() else {
+            return self.refreshing.watch(app, look_up);
+        };
         let (publisher, watch) = watched();
-        let address = self.name.address(app, self.port);
-        let (lookups, unreachable) = (Arc::clone(&self.lookups), self.unreachable_of(app));
+        let (refreshing, app) = (Arc::clone(&self.refreshing), app.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                () = publisher.closed() => {}
-                () = keep(&publisher, &address, &lookups, &unreachable) => {}
+            if cluster.keep(&app, &host, &publisher).await {
+                refreshing.keeping(&app, publisher, look_up).await;
             }
         });
         watch
     }
 
     fn unreachable(&self, app: &AppRef, _: &Endpoint) {
-        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(notify) = unreachable.get(app).and_then(Weak::upgrade) {
-            notify.notify_waiters();
-        }
+        self.refreshing.hurry(app);
     }
 }
 
-/// Looks an address up now and then, until it is not to be found.
-async fn keep(publisher: &Publisher, address: &str, lookups: &Semaphore, unreachable: &Notify) {
-    let mut failures = 0;
-    loop {
-        match look_up(address, lookups).await {
-            Ok(found) => {
-                failures = 0;
-                publisher.publish(found);
-            }
-            Err(error) => {
-                failures += 1;
-                let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
-                if !is_known || failures == PATIENCE {
-                    publisher.fail(error);
-                    return;
+/// A host and a port, and the names by which the host is asked for, one after the other.
+#[derive(Debug)]
+struct Address {
+    host: String,
+    port: String,
+    asked: Vec<String>,
+}
+
+impl Address {
+    fn of(name: &Name, app: &AppRef, port: u16) -> Self {
+        let address = name.address(app, port);
+        let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
+        Self {
+            asked: asked(host, name.is_whole),
+            host: host.to_owned(),
+            port: port.to_owned(),
+        }
+    }
+
+    async fn look_up(&self) -> Result<Found, ResolveError> {
+        let host = &self.host;
+        let mut reason = "no such host".to_owned();
+        for name in &self.asked {
+            match timeout(LOOKUP, lookup_host(format!("{name}:{}", self.port))).await {
+                Ok(Ok(found)) => {
+                    let endpoints: Vec<_> = found.map(|one| Endpoint::new(one.to_string())).collect();
+                    if !endpoints.is_empty() {
+                        return Ok(Found {
+                            endpoints,
+                            good_for: REFRESH,
+                        });
+                    }
                 }
-                tracing::debug!(target: "dapr.nameresolution.kubernetes", "{error}");
+                Ok(Err(error)) => reason = words(&error),
+                Err(_) => "i/o timeout".clone_into(&mut reason),
             }
         }
-        let soon = async {
-            unreachable.notified().await;
-            sleep(SOON).await;
-        };
-        tokio::select! {
-            () = soon => {}
-            () = sleep(REFRESH) => {}
-        }
+        Err(ResolveError::new(format!(
+            "failed to resolve address for '{host}': lookup {host}: {reason}"
+        )))
     }
 }
 
-async fn look_up(address: &str, lookups: &Semaphore) -> Result<Vec<Endpoint>, ResolveError> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let failed = |reason: &str| {
-        ResolveError::new(format!(
-            "failed to resolve address for '{host}': lookup {host}: {reason}"
-        ))
-    };
-    // Nobody closes the semaphore.
-    let _place = lookups.acquire().await;
-    let found = match timeout(LOOKUP, lookup_host(address)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Err(failed(&words(&error))),
-        Err(_) => return Err(failed("i/o timeout")),
-    };
-    let mut endpoints: Vec<Endpoint> = found.map(|address| Endpoint::new(address.to_string())).collect();
-    if endpoints.is_empty() {
-        return Err(failed("no such host"));
+/// A name that ends in a dot is whole. Without the dot the system tries it with each domain of its search list first: pods
+/// have `ndots:5` and three domains, so that one look-up makes eight queries of which six find nothing
+/// ([DNS for Services and Pods](https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/)). A name that
+/// somebody chose may need the list, so it is asked for with the list if it is not whole.
+fn asked(host: &str, is_whole: bool) -> Vec<String> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    if bare.parse::<IpAddr>().is_ok() || host.ends_with('.') || !host.contains('.') {
+        return vec![host.to_owned()];
     }
-    // The DNS turns the order around from answer to answer.
-    endpoints.sort_by(|one, other| one.address().cmp(other.address()));
-    endpoints.dedup();
-    endpoints.truncate(INSTANCES);
-    Ok(endpoints)
+    let whole = format!("{host}.");
+    if is_whole {
+        vec![whole]
+    } else {
+        vec![whole, host.to_owned()]
+    }
 }
 
 /// The system's words differ from one to the other; those of Go are known.
@@ -156,7 +167,11 @@ fn words(error: &io::Error) -> String {
 
 /// How the name of an app's sidecars is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Name(Vec<Part>);
+struct Name {
+    parts: Vec<Part>,
+    /// It is not to be completed by a search list.
+    is_whole: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -167,11 +182,7 @@ enum Part {
 }
 
 impl Name {
-    fn of(configuration: &Value) -> Result<Self, String> {
-        let settings = match configuration {
-            Value::Null => Settings::default(),
-            given => Settings::of(given).map_err(|error| error.to_string())?,
-        };
+    fn of(settings: &Settings) -> Result<Self, String> {
         if let Some(template) = settings.text(&["template"]).filter(|text| !text.is_empty()) {
             return Self::parse(template);
         }
@@ -179,13 +190,17 @@ impl Name {
             None | Some("") => CLUSTER_DOMAIN,
             Some(domain) => domain,
         };
-        Ok(Self(vec![
+        let parts = vec![
             Part::Id,
             Part::Text("-dapr.".to_owned()),
             Part::Namespace,
             Part::Text(format!(".svc.{domain}:")),
             Part::Port,
-        ]))
+        ];
+        Ok(Self {
+            parts,
+            is_whole: true,
+        })
     }
 
     /// Of Go's templates the three fields are there: names need no more.
@@ -210,7 +225,10 @@ impl Name {
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
-        let name = Self(parts);
+        let name = Self {
+            parts,
+            is_whole: false,
+        };
         let shown = name.address(&AppRef::new("a", "b"), 1);
         match shown.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(name),
@@ -222,7 +240,7 @@ impl Name {
 
     /// `host:port`.
     fn address(&self, app: &AppRef, port: u16) -> String {
-        let parts = self.0.iter().map(|part| match part {
+        let parts = self.parts.iter().map(|part| match part {
             Part::Text(text) => text.clone(),
             Part::Id => app.id.as_str().to_owned(),
             Part::Namespace => app.namespace.as_str().to_owned(),
@@ -232,8 +250,19 @@ impl Name {
     }
 }
 
+/// The pods in a list of slices, or in a change, for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(bytes: &[u8]) -> Vec<Endpoint> {
+    let items = match serde_json::from_slice::<slice::Event>(bytes) {
+        Ok(event) => vec![event.object],
+        Err(_) => serde_json::from_slice::<slice::List>(bytes).map_or_else(|_| Vec::new(), |list| list.items),
+    };
+    slice::Slices::of(items).endpoints(50002)
+}
+
 #[cfg(test)]
 mod tests {
+    use invoke_core::balance::Resolution;
     use serde_json::json;
 
     use super::*;
@@ -271,23 +300,29 @@ mod tests {
                 Err("input object cannot be cast to map[string]string: not a map"),
             ),
         ] {
-            let name = Name::of(&configuration).map(|name| name.address(&AppRef::new("a", "ns"), 50002));
+            let name = built(&configuration).map(|built| built.name.address(&AppRef::new("a", "ns"), 50002));
             assert_eq!(
-                name,
+                name.map_err(|error| error.to_string()),
                 wanted.map(str::to_owned).map_err(str::to_owned),
                 "{configuration}"
             );
         }
     }
 
-    fn resolver(template: &str) -> Kubernetes {
+    fn built(configuration: &Value) -> Result<Kubernetes, InitError> {
         let instance = Instance {
             app_id: "me".to_owned(),
             address: "127.0.0.1".to_owned(),
             internal_port: 50002,
+            http_port: 0,
+            app_port: None,
             host_name: "h".to_owned(),
         };
-        Kubernetes::new(&json!({"template": template}), &instance).unwrap()
+        Kubernetes::new(configuration, &instance, &Means::with_variables(|_| None))
+    }
+
+    fn resolver(template: &str) -> Kubernetes {
+        built(&json!({"template": template})).unwrap()
     }
 
     async fn first(resolver: &Kubernetes) -> Resolution {
@@ -315,24 +350,23 @@ mod tests {
     }
 
     #[test]
-    fn one_unreachable_sidecar_is_no_matter_of_other_apps() {
-        let resolver = resolver("127.0.0.1:1");
-        let (one, other) = (AppRef::new("a", "ns"), AppRef::new("b", "ns"));
-        let (of_one, of_other) = (resolver.unreachable_of(&one), resolver.unreachable_of(&other));
-        let mut told = [of_one, of_other].map(|notify| Box::pin(notify.notified_owned()));
-        for told in &mut told {
-            told.as_mut().enable();
+    fn what_the_dns_is_asked_for() {
+        for (host, is_whole, wanted) in [
+            (
+                "a-dapr.ns.svc.cluster.local",
+                true,
+                &["a-dapr.ns.svc.cluster.local."][..],
+            ),
+            ("a-dapr.ns.svc", false, &["a-dapr.ns.svc.", "a-dapr.ns.svc"]),
+            ("a.example.", false, &["a.example."]),
+            ("a", false, &["a"]),
+            ("127.0.0.1", false, &["127.0.0.1"]),
+            ("[::1]", false, &["[::1]"]),
+        ] {
+            assert_eq!(asked(host, is_whole), wanted, "{host}");
         }
-        resolver.unreachable(&one, &Endpoint::new("127.0.0.1:1"));
-        assert!(told[0].as_mut().enable(), "it is looked up again soon");
-        assert!(!told[1].as_mut().enable());
-        drop(told);
-        resolver.unreachable_of(&AppRef::new("c", "ns"));
-        assert_eq!(
-            resolver.unreachable.lock().unwrap().len(),
-            1,
-            "who is not watched is forgotten"
-        );
+        assert!(built(&json!(null)).unwrap().name.is_whole);
+        assert!(!resolver("{{.ID}}.x:1").name.is_whole);
     }
 
     proptest::proptest! {

@@ -1,0 +1,222 @@
+//! Against an API that says what the tests want.
+
+use std::sync::Arc;
+
+use invoke_core::balance::{EndpointWatch, watched};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::scripted::{Said, Scripted};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LIST: &str = "GET /apis/discovery.k8s.io/v1/namespaces/ns/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D\
+                    a-dapr";
+
+fn slice(version: &str, addresses: &[&str]) -> Value {
+    json!({
+        "metadata": {"name": "a-dapr-x", "resourceVersion": version},
+        "addressType": "IPv4",
+        "endpoints": addresses.iter().map(|address| json!({"addresses": [address]})).collect::<Value>(),
+    })
+}
+
+fn list(version: &str, addresses: &[&str]) -> Said {
+    let items = json!({"metadata": {"resourceVersion": version}, "items": [slice("1", addresses)]});
+    Said::Answer(200, 0, items.to_string())
+}
+
+fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+/// A sidecar that looks, and what it sees.
+struct Looking {
+    api: Scripted,
+    folder: tempfile::TempDir,
+    watch: EndpointWatch,
+    asks_dns: JoinHandle<bool>,
+}
+
+async fn look(script: impl Fn(usize, &str) -> Said + Send + Sync + 'static) -> Looking {
+    let api = Scripted::start(move |before, asked| script(before, &asked.line)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "first\n").unwrap();
+    let place = Place {
+        authority: format!("127.0.0.1:{}", api.port),
+        prefix: String::new(),
+        tls: None,
+        unix: None,
+    };
+    let cluster = Arc::new(Cluster {
+        origin: Origin::new(place, &Means::with_variables(|_| None)).unwrap(),
+        token,
+        port: 50002,
+        places: Semaphore::new(1),
+    });
+    let (publisher, watch) = watched();
+    let asks_dns = tokio::spawn(async move {
+        cluster
+            .keep(&AppRef::new("a", "ns"), "a-dapr.ns", &publisher)
+            .await
+    });
+    Looking {
+        api,
+        folder,
+        watch,
+        asks_dns,
+    }
+}
+
+impl Looking {
+    async fn await_pods(&self, wanted: &[&str]) {
+        let is_there = |resolution: &Resolution| match resolution {
+            Resolution::Endpoints(found) => found
+                .iter()
+                .map(|one| one.address().to_string())
+                .eq(wanted.iter().map(ToString::to_string)),
+            _ => false,
+        };
+        let found = timeout(PATIENCE, self.watch.wait_for(is_there)).await;
+        assert!(
+            found.is_ok_and(|found| is_there(&found)),
+            "{wanted:?} {:?}",
+            self.watch.now()
+        );
+    }
+
+    async fn await_requests(&self, count: usize) -> Vec<String> {
+        let begun = Instant::now();
+        while self.api.lines().len() < count {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.api.lines());
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.api.lines()
+    }
+}
+
+#[tokio::test]
+async fn changes_are_told_one_a_line() {
+    let looking = look(|before, _| match before {
+        0 => list("7", &["10.0.0.1"]),
+        1 => Said::Lines(vec![
+            event("MODIFIED", &slice("8", &["10.0.0.1", "10.0.0.2"])),
+            // One event may come in pieces.
+            event("ADDED", &slice("9", &["10.0.0.3"]))
+                .split_at(20)
+                .0
+                .to_owned(),
+            event("ADDED", &slice("9", &["10.0.0.3"]))
+                .split_at(20)
+                .1
+                .to_owned(),
+            event("BOOKMARK", &json!({"metadata": {"resourceVersion": "15"}})),
+        ]),
+        _ => Said::Nothing,
+    })
+    .await;
+    looking.await_pods(&["10.0.0.3:50002"]).await;
+    let asked = looking.await_requests(3).await;
+    let watch = format!("{LIST}&watch=1&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion=");
+    assert_eq!(
+        asked,
+        [LIST.to_owned(), format!("{watch}7"), format!("{watch}15")]
+    );
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_asked_for_anew() {
+    let gone = json!({"kind": "Status", "code": 410, "message": "too old resource version"});
+    for end in [
+        Said::Lines(vec![event("ERROR", &gone)]),
+        Said::Answer(410, 0, String::new()),
+    ] {
+        let looking = look(move |before, _| match before {
+            0 => list("7", &["10.0.0.1"]),
+            1 => end.clone(),
+            2 => list("20", &["10.0.0.2"]),
+            _ => Said::Nothing,
+        })
+        .await;
+        looking.await_pods(&["10.0.0.2:50002"]).await;
+        let asked = looking.await_requests(4).await;
+        assert_eq!(asked[2], LIST);
+        assert!(asked[3].ends_with("&resourceVersion=20"), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn trouble_with_the_api_takes_nothing_away() {
+    for fault in [
+        Said::Answer(500, 0, "etcd".to_owned()),
+        Said::Answer(401, 0, String::new()),
+        Said::Lines(vec!["{\"type\":\n".to_owned()]),
+        Said::Lines(vec![event("ERROR", &json!({"code": 500}))]),
+        Said::Cut(event("MODIFIED", &slice("8", &["10.0.0.1"]))),
+    ] {
+        let shown = format!("{fault:?}");
+        let looking = look(move |before, _| match before {
+            0 => list("7", &["10.0.0.1"]),
+            1 => fault.clone(),
+            2 => list("9", &["10.0.0.1", "10.0.0.2"]),
+            _ => Said::Nothing,
+        })
+        .await;
+        looking.await_pods(&["10.0.0.1:50002"]).await;
+        fs::write(looking.folder.path().join("token"), "second").unwrap();
+        looking.await_pods(&["10.0.0.1:50002", "10.0.0.2:50002"]).await;
+        assert!(!looking.asks_dns.is_finished(), "{shown}");
+        let last = looking.await_requests(4).await.len() - 1;
+        let asked = looking.api.asked();
+        assert_eq!(asked[0].header("authorization"), Some("Bearer first"));
+        assert_eq!(
+            asked[last].header("authorization"),
+            Some("Bearer second"),
+            "the token was renewed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_look_asks_the_dns() {
+    let looking = look(|_, _| Said::Answer(403, 0, "{\"message\":\"forbidden\"}".to_owned())).await;
+    assert!(timeout(PATIENCE, looking.asks_dns).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn an_app_without_pods_is_not_there() {
+    for answer in [
+        list("7", &[]),
+        Said::Answer(200, 0, "{\"items\":null}".to_owned()),
+    ] {
+        let looking = look(move |_, _| answer.clone()).await;
+        match timeout(PATIENCE, looking.watch.first()).await.unwrap() {
+            Resolution::Failed(error) => assert_eq!(
+                error.to_string(),
+                "failed to resolve address for 'a-dapr.ns': lookup a-dapr.ns: no such host"
+            ),
+            other => panic!("{other:?}"),
+        }
+        assert!(!timeout(PATIENCE, looking.asks_dns).await.unwrap().unwrap());
+    }
+}
+
+#[test]
+fn what_a_pod_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let account = folder.path().display().to_string();
+    let made = |variables: &'static [&'static str]| {
+        let means = Means::with_variables(move |name| variables.contains(&name).then(|| "1".to_owned()));
+        Cluster::new(&account, 1, &means).map(drop).unwrap_err()
+    };
+    assert_eq!(
+        made(&[]),
+        "endpointSlices: KUBERNETES_SERVICE_HOST is not set, so this is no pod of a cluster"
+    );
+    let error = made(&["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"]);
+    assert!(
+        error.starts_with(&format!("endpointSlices: open {account}/ca.crt: ")),
+        "{error}"
+    );
+}

@@ -1,0 +1,268 @@
+//! Look-ups of the DNS that are made again and again: for as long as an answer is good, and soon when somebody could not
+//! be reached.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use invoke_core::AppRef;
+use invoke_core::balance::{Endpoint, EndpointWatch, Publisher, Resolution, watched};
+use invoke_core::error::ResolveError;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::sleep;
+
+/// How soon is looked up again when a sidecar could not be reached, or nothing was found where something was.
+const SOON: Duration = Duration::from_secs(1);
+/// How many look-ups in a row may fail before what is known is given up.
+const PATIENCE: u32 = 4;
+/// How many look-ups there are at once.
+const LOOKUPS: usize = 64;
+/// How many sidecars of an app are known at once.
+const INSTANCES: usize = 1024;
+
+/// What a look-up found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// When to look up again.
+    pub(crate) good_for: Duration,
+}
+
+/// Those who are looked up.
+#[derive(Debug)]
+pub(crate) struct Refreshing {
+    component: &'static str,
+    lookups: Arc<Semaphore>,
+    /// How those who look an app up hear that one of its sidecars could not be reached.
+    unreachable: Mutex<HashMap<AppRef, Weak<Notify>>>,
+}
+
+impl Refreshing {
+    /// `component` is the name in the log.
+    pub(crate) fn new(component: &'static str) -> Self {
+        Self {
+            component,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            unreachable: Mutex::default(),
+        }
+    }
+
+    /// Looks an app up now and then, until it is not to be found.
+    pub(crate) fn watch<F, L>(&self, app: &AppRef, look_up: L) -> EndpointWatch
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Found, ResolveError>> + Send,
+    {
+        let (publisher, watch) = watched();
+        tokio::spawn(self.keeping(app, publisher, look_up));
+        watch
+    }
+
+    /// The same for somebody who has begun to tell.
+    pub(crate) fn keeping<F, L>(
+        &self,
+        app: &AppRef,
+        publisher: Publisher,
+        look_up: L,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Found, ResolveError>> + Send,
+    {
+        let (lookups, unreachable) = (Arc::clone(&self.lookups), self.unreachable_of(app));
+        let component = self.component;
+        async move {
+            tokio::select! {
+                () = publisher.closed() => {}
+                () = keep(component, &publisher, look_up, &lookups, &unreachable) => {}
+            }
+        }
+    }
+
+    /// What tells those who look the app up. Only they hold it: it goes with the last of them.
+    pub(crate) fn unreachable_of(&self, app: &AppRef) -> Arc<Notify> {
+        let mut unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = unreachable.get(app).and_then(Weak::upgrade) {
+            return known;
+        }
+        unreachable.retain(|_, notify| notify.strong_count() > 0);
+        let notify = Arc::new(Notify::new());
+        unreachable.insert(app.clone(), Arc::downgrade(&notify));
+        notify
+    }
+
+    /// Has an app looked up soon.
+    pub(crate) fn hurry(&self, app: &AppRef) {
+        let unreachable = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notify) = unreachable.get(app).and_then(Weak::upgrade) {
+            notify.notify_waiters();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn watched(&self) -> usize {
+        self.unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}
+
+async fn keep<F>(
+    component: &'static str,
+    publisher: &Publisher,
+    look_up: impl Fn() -> F,
+    lookups: &Semaphore,
+    unreachable: &Notify,
+) where
+    F: Future<Output = Result<Found, ResolveError>>,
+{
+    let mut failures = 0;
+    let mut good_for = SOON;
+    loop {
+        let found = {
+            // Nobody closes the semaphore.
+            let _place = lookups.acquire().await;
+            look_up().await
+        };
+        match found {
+            Ok(found) => {
+                failures = 0;
+                good_for = found.good_for;
+                publisher.publish(in_order(found.endpoints));
+            }
+            Err(error) => {
+                failures += 1;
+                let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
+                if !is_known || failures == PATIENCE {
+                    publisher.fail(error);
+                    return;
+                }
+                tracing::debug!(target: "dapr.contrib", component, "{error}");
+            }
+        }
+        let soon = async {
+            unreachable.notified().await;
+            sleep(SOON).await;
+        };
+        tokio::select! {
+            () = soon => {}
+            () = sleep(good_for) => {}
+        }
+    }
+}
+
+/// The DNS turns the order around from answer to answer.
+fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    endpoints.sort_by(|one, other| one.address().cmp(other.address()));
+    endpoints.dedup_by(|one, other| one.address() == other.address());
+    endpoints.truncate(INSTANCES);
+    endpoints
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn app() -> AppRef {
+        AppRef::new("a", "ns")
+    }
+
+    /// Look-ups that find this, one after the other, and nothing after that.
+    fn scripted(
+        refreshing: &Refreshing,
+        script: &'static [Result<(&'static [u16], u64), &'static str>],
+    ) -> EndpointWatch {
+        let count = AtomicU32::new(0);
+        refreshing.watch(&app(), move || {
+            let place = count.fetch_add(1, Ordering::Relaxed) as usize;
+            let said = script.get(place).copied().unwrap_or(Err("gone"));
+            async move {
+                let (ports, seconds) = said.map_err(ResolveError::new)?;
+                Ok(Found {
+                    endpoints: ports
+                        .iter()
+                        .map(|port| Endpoint::new(format!("h:{port}")))
+                        .collect(),
+                    good_for: Duration::from_secs(seconds),
+                })
+            }
+        })
+    }
+
+    fn ports(watch: &EndpointWatch) -> String {
+        match watch.now() {
+            Resolution::Endpoints(found) => {
+                let addresses: Vec<&str> = found.iter().map(|one| &**one.address()).collect();
+                addresses.join(" ")
+            }
+            Resolution::Failed(error) => error.to_string(),
+            Resolution::Pending => "pending".to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_good_for_as_long_as_it_says() {
+        let refreshing = Refreshing::new("test");
+        let mut watch = scripted(
+            &refreshing,
+            &[Ok((&[2, 1, 2], 30)), Ok((&[3], 5)), Ok((&[4], 1000))],
+        );
+        let begun = Instant::now();
+        for (wanted, after) in [("h:1 h:2", 0), ("h:3", 30), ("h:4", 35)] {
+            assert!(watch.changed().await);
+            assert_eq!(ports(&watch), wanted);
+            assert_eq!(begun.elapsed().as_secs(), after);
+        }
+        refreshing.hurry(&app());
+        timeout(Duration::from_secs(3), watch.changed())
+            .await
+            .unwrap_err();
+        assert_eq!(ports(&watch), "h:4", "one failure takes nothing away");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_found_four_times_in_a_row_is_given_up() {
+        const SCRIPT: &[Result<(&[u16], u64), &str>] =
+            &[Ok((&[1], 5)), Err("x"), Err("x"), Err("x"), Ok((&[2], 5))];
+        let refreshing = Refreshing::new("test");
+        let watch = scripted(&refreshing, SCRIPT);
+        let found = watch
+            .wait_for(|found| !matches!(found, Resolution::Pending))
+            .await;
+        assert!(matches!(found, Resolution::Endpoints(_)));
+        let begun = Instant::now();
+        let failed = watch
+            .wait_for(|found| matches!(found, Resolution::Failed(_)))
+            .await;
+        assert!(matches!(failed, Resolution::Failed(error) if error.to_string() == "gone"));
+        assert_eq!(
+            begun.elapsed().as_secs(),
+            40,
+            "three failures, an answer, four failures"
+        );
+        assert!(!watch.is_alive(), "the next call asks anew");
+    }
+
+    #[test]
+    fn one_unreachable_sidecar_is_no_matter_of_other_apps() {
+        let refreshing = Refreshing::new("test");
+        let (one, other) = (AppRef::new("a", "ns"), AppRef::new("b", "ns"));
+        let (of_one, of_other) = (refreshing.unreachable_of(&one), refreshing.unreachable_of(&other));
+        let mut told = [of_one, of_other].map(|notify| Box::pin(notify.notified_owned()));
+        for told in &mut told {
+            told.as_mut().enable();
+        }
+        refreshing.hurry(&one);
+        assert!(told[0].as_mut().enable(), "it is looked up again soon");
+        assert!(!told[1].as_mut().enable());
+        drop(told);
+        refreshing.unreachable_of(&AppRef::new("c", "ns"));
+        assert_eq!(refreshing.watched(), 1, "who is not watched is forgotten");
+    }
+}
