@@ -30,7 +30,7 @@ mod stack;
 mod uppercase;
 mod web;
 
-pub use load::{LoadError, Middleware, Spec};
+pub use load::{LoadError, Middleware, Spec, known_types};
 pub use properties::Properties;
 pub use stack::{Store, Wanted};
 pub use web::Web;

@@ -22,4 +22,4 @@ mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-pub use registry::{Built, InitError, Instance, build};
+pub use registry::{Built, InitError, Instance, RESOLVERS, build, check};

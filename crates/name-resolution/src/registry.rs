@@ -70,6 +70,49 @@ impl std::fmt::Debug for Built {
     }
 }
 
+/// The resolvers of this program.
+pub const RESOLVERS: &[&str] = &[
+    #[cfg(feature = "kubernetes")]
+    "kubernetes",
+    #[cfg(feature = "mdns")]
+    "mdns",
+    #[cfg(feature = "nameformat")]
+    "nameformat",
+    #[cfg(feature = "sqlite")]
+    "sqlite",
+];
+
+/// Whether [`build`] would get as far as asking somebody else: the resolver is there, and its settings can be read.
+///
+/// # Errors
+/// Those of [`build`].
+pub fn check(
+    component: &str,
+    version: &str,
+    configuration: &Value,
+    instance: &Instance,
+) -> Result<(), InitError> {
+    let unknown = || InitError::Unknown {
+        name: component.to_owned(),
+        version: version.to_owned(),
+    };
+    let lower = component.to_lowercase();
+    if !matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") || !RESOLVERS.contains(&lower.as_str()) {
+        return Err(unknown());
+    }
+    match lower.as_str() {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => crate::sqlite::SqliteSettings::of(configuration)
+            .map(|_| ())
+            .map_err(InitError::Init),
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => crate::kubernetes::Kubernetes::new(configuration, instance).map(|_| ()),
+        #[cfg(feature = "nameformat")]
+        "nameformat" => crate::nameformat::NameFormat::new(configuration).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the resolver `component`/`version` and registers this sidecar with it.
 pub async fn build(
     component: &str,
@@ -165,6 +208,7 @@ mod tests {
                 error.to_string(),
                 format!("couldn't find name resolver {name}/{version}")
             );
+            assert_eq!(check(name, version, &Value::Null, &instance), Err(error));
         }
     }
 

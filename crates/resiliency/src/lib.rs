@@ -10,6 +10,7 @@
 //! the typed values of `resources` and the port of `invoke-core`.
 
 mod breaker;
+pub mod check;
 mod codes;
 mod compile;
 mod duration;

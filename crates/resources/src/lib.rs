@@ -15,28 +15,37 @@ mod component;
 mod configuration;
 mod document;
 mod expand;
+mod field_error;
 mod folders;
 mod http_endpoint;
+mod inspect;
 mod item;
 mod lenient;
 mod manifest;
+mod marked;
 mod metric;
 mod received;
 mod resiliency;
+mod schema;
 mod secrets;
 #[cfg(test)]
 mod testing;
+mod tracing;
 mod yaml;
 
 pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
 pub use component::Component;
 pub use configuration::{
-    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Otel, OtelHeader,
-    Pipeline, Tracing, Zipkin, load_configuration,
+    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Pipeline,
+    load_configuration,
 };
 pub use expand::expand_environment;
 pub use folders::Folders;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
+pub use inspect::{
+    Content, Finding, Inspected, Inspection, Place, Severity, inspect, inspect_configuration,
+    layered_configuration, text_of,
+};
 pub use item::{Item, SecretRef};
 pub use manifest::{Filter, Head, Inert, LoadError, Loaded, Manifest, Resource, load_resources};
 pub use metric::{Metric, MetricHttp, MetricLabel, MetricRule};
@@ -45,5 +54,7 @@ pub use resiliency::{
     CircuitBreakerPolicy, LoadedResiliency, Resiliency, RetryPolicy, TargetPolicies, Trouble,
     decode_resiliency, load_resiliency,
 };
-pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
+pub use schema::{SCHEMA_KINDS, schema, schema_of_all};
+pub use secrets::{References, SecretSource, SecretStore, SecretStoreError, Unresolved};
+pub use tracing::{Otel, OtelHeader, Tracing, Zipkin};
 pub use yaml::{MAX_FILE, YamlError, first_document};

@@ -9,13 +9,16 @@ mod load;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde_json::{Value, json};
 
+use crate::field_error::FieldError;
 use crate::manifest::Head;
+use crate::schema::of as schema_of;
 use fields::Fields;
 
-pub(crate) use load::of_text;
 pub use load::{LoadedResiliency, Trouble, decode_resiliency, load_resiliency};
+pub(crate) use load::{kind as kind_of, of_text};
 
 /// A `Resiliency`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +35,13 @@ pub struct Resiliency {
     pub apps: BTreeMap<String, TargetPolicies>,
     /// `spec.targets.actors`, which this sidecar only checks.
     pub actors: BTreeMap<String, TargetPolicies>,
+    /// `spec.targets.components`, inbound and outbound: the same.
+    pub components: BTreeMap<String, [TargetPolicies; 2]>,
 }
 
 /// An entry of `spec.policies.retries`. Empty texts stand for the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct RetryPolicy {
     /// `policy`: `constant` or `exponential`.
     pub policy: String,
@@ -46,13 +52,16 @@ pub struct RetryPolicy {
     /// `maxRetries`.
     pub max_retries: Option<i64>,
     /// `matching.httpStatusCodes`.
+    #[schemars(skip)]
     pub http_codes: String,
     /// `matching.gRPCStatusCodes`.
+    #[schemars(skip)]
     pub grpc_codes: String,
 }
 
 /// An entry of `spec.policies.circuitBreakers`. Empty texts stand for the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct CircuitBreakerPolicy {
     /// `maxRequests`.
     pub max_requests: i64,
@@ -65,7 +74,8 @@ pub struct CircuitBreakerPolicy {
 }
 
 /// An entry of `spec.targets`: names of policies, empty for none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct TargetPolicies {
     /// `timeout`.
     pub timeout: String,
@@ -84,18 +94,12 @@ impl Resiliency {
     pub const KIND: &'static str = "Resiliency";
 
     /// A document as such a resource; an error names the field.
-    fn of(document: Value) -> Result<Self, String> {
-        let document = Fields::of("", document)?;
+    pub(crate) fn of(document: Value) -> Result<Self, FieldError> {
+        let document = Fields::of(Vec::new(), document)?;
         let metadata = document.section("metadata")?;
         let spec = document.section("spec")?;
         let policies = spec.section("policies")?;
         let targets = spec.section("targets")?;
-        // Components are no targets of calls to apps, but a mistake in their types is one in the resource.
-        for component in targets.section("components")?.entries()? {
-            for direction in ["inbound", "outbound"] {
-                target(&component.1.section(direction)?)?;
-            }
-        }
         Ok(Self {
             head: Head {
                 name: metadata.text("name")?,
@@ -108,19 +112,24 @@ impl Resiliency {
             circuit_breakers: named(&policies.section("circuitBreakers")?, circuit_breaker)?,
             apps: named(&targets.section("apps")?, target)?,
             actors: named(&targets.section("actors")?, target)?,
+            // Components are no targets of calls to apps, but a mistake in their types is one in the resource.
+            components: named(&targets.section("components")?, |component| {
+                let way = |direction| target(&component.section(direction)?);
+                Ok([way("inbound")?, way("outbound")?])
+            })?,
         })
     }
 }
 
 fn named<T>(
     section: &Fields,
-    read: impl Fn(&Fields) -> Result<T, String>,
-) -> Result<BTreeMap<String, T>, String> {
+    read: impl Fn(&Fields) -> Result<T, FieldError>,
+) -> Result<BTreeMap<String, T>, FieldError> {
     let entries = section.entries()?.into_iter();
     entries.map(|(name, fields)| Ok((name, read(&fields)?))).collect()
 }
 
-fn retry(fields: &Fields) -> Result<RetryPolicy, String> {
+fn retry(fields: &Fields) -> Result<RetryPolicy, FieldError> {
     let matching = fields.section("matching")?;
     Ok(RetryPolicy {
         policy: fields.text("policy")?,
@@ -132,7 +141,7 @@ fn retry(fields: &Fields) -> Result<RetryPolicy, String> {
     })
 }
 
-fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, String> {
+fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, FieldError> {
     Ok(CircuitBreakerPolicy {
         max_requests: fields.integer("maxRequests")?.unwrap_or_default(),
         interval: fields.text("interval")?,
@@ -141,7 +150,7 @@ fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, String> {
     })
 }
 
-fn target(fields: &Fields) -> Result<TargetPolicies, String> {
+fn target(fields: &Fields) -> Result<TargetPolicies, FieldError> {
     Ok(TargetPolicies {
         timeout: fields.text("timeout")?,
         retry: fields.text("retry")?,
@@ -149,4 +158,28 @@ fn target(fields: &Fields) -> Result<TargetPolicies, String> {
         circuit_breaker_scope: fields.text("circuitBreakerScope")?,
         circuit_breaker_cache_size: fields.integer("circuitBreakerCacheSize")?.unwrap_or_default(),
     })
+}
+
+/// The JSON Schema of what [`Resiliency::of`] reads.
+pub(crate) fn schema() -> Value {
+    let text = || json!({ "type": "string" });
+    let texts = || json!({ "type": "array", "items": text() });
+    let closed = |properties: Value| json!({ "type": "object", "properties": properties });
+    let named = |entry: Value| json!({ "type": "object", "additionalProperties": entry });
+    let mut retry = schema_of::<RetryPolicy>();
+    retry["properties"]["matching"] = closed(json!({ "httpStatusCodes": text(), "gRPCStatusCodes": text() }));
+    let target = schema_of::<TargetPolicies>();
+    let component = closed(json!({ "inbound": target, "outbound": target }));
+    let policies = json!({
+        "timeouts": named(text()),
+        "retries": named(retry),
+        "circuitBreakers": named(schema_of::<CircuitBreakerPolicy>()),
+    });
+    let targets =
+        json!({ "apps": named(target.clone()), "actors": named(target), "components": named(component) });
+    closed(json!({
+        "metadata": closed(json!({ "name": text(), "namespace": text() })),
+        "scopes": texts(),
+        "spec": closed(json!({ "policies": closed(policies), "targets": closed(targets) })),
+    }))
 }

@@ -231,7 +231,7 @@ fn is_allowed(component: &Component, denied: &[String]) -> bool {
 }
 
 /// Checks a component; if it is a secret store that is good for something, it is set up.
-fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> {
+pub fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> {
     let name = component.head.name.clone();
     if component.category().is_none() {
         let kind = component.kind.clone();
