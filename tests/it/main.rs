@@ -12,6 +12,7 @@
 mod access_control;
 mod api;
 mod app_faults;
+mod check;
 mod command_line;
 mod configuration;
 mod dapr_peers;
@@ -21,6 +22,7 @@ mod early;
 mod endpoints;
 mod examples;
 mod grpc;
+mod injected;
 mod kubernetes;
 mod lifecycle;
 mod logs;

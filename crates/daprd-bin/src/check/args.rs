@@ -77,8 +77,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Arguments, Ende
                 )? < 2;
             }
             Long("mode") => {
-                parsed.is_kubernetes =
-                    one_of(&text(&mut parser)?, "mode", &["standalone", "kubernetes"])? == 1
+                let modes = ["standalone", "kubernetes"];
+                parsed.is_kubernetes = one_of(&text(&mut parser)?, "mode", &modes)? == 1;
             }
             Long("apps") => parsed
                 .apps

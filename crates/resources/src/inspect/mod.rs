@@ -63,8 +63,6 @@ pub enum Content {
     Resiliency(Box<Resiliency>),
     /// A configuration, to be laid over others by [`layered_configuration`].
     Configuration(Value),
-    /// A resource of this kind, which no sidecar for invocation reads.
-    Other(String),
 }
 
 impl Inspected {

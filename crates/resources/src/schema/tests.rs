@@ -141,3 +141,46 @@ fn one_schema_for_all() {
         assert_eq!(validator.is_valid(&document), wanted, "{text}");
     }
 }
+
+/// The resources of the examples on the pages.
+fn examples() -> Vec<Value> {
+    let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src");
+    let mut resources = Vec::new();
+    for page in std::fs::read_dir(pages).unwrap() {
+        let text = std::fs::read_to_string(page.unwrap().path()).unwrap_or_default();
+        for block in text.split("```yaml\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            let documents = crate::yaml::resource_documents(block).flatten();
+            let is_resource = |document: &Value| SCHEMA_KINDS.iter().any(|kind| document["kind"] == *kind);
+            resources.extend(documents.filter(is_resource));
+        }
+    }
+    resources
+}
+
+/// Examples hold, and each of them with a section of another type does not.
+#[test]
+fn the_examples_of_the_pages() {
+    let all = jsonschema::validator_for(&schema_of_all()).unwrap();
+    let examples = examples();
+    for kind in SCHEMA_KINDS {
+        let of_kind = |example: &&Value| example["kind"] == kind;
+        assert!(examples.iter().any(|example| of_kind(&example)), "{kind}");
+    }
+    for mut example in examples {
+        let validator =
+            jsonschema::validator_for(&schema(example["kind"].as_str().unwrap()).unwrap()).unwrap();
+        for validator in [&all, &validator] {
+            let errors: Vec<String> = validator
+                .iter_errors(&example)
+                .map(|error| error.to_string())
+                .collect();
+            assert!(errors.is_empty(), "{errors:?}\n{example:#}");
+        }
+        example["spec"] = json!(["a list"]);
+        assert!(
+            !validator.is_valid(&example) && !all.is_valid(&example),
+            "{example:#}"
+        );
+    }
+}

@@ -118,7 +118,7 @@ impl<'a> World<'a> {
                         self.policies.push(found);
                     }
                     Content::Configuration(_) if *role == Role::Configuration => {
-                        layers.push((name, document))
+                        layers.push((name, document));
                     }
                     Content::Configuration(_) => {
                         if *role == Role::Folder {
@@ -128,7 +128,6 @@ impl<'a> World<'a> {
                         }
                         self.configurations.push(vec![(name, document)]);
                     }
-                    _ => {}
                 }
             }
         }
