@@ -41,7 +41,7 @@ use crate::flags::{Flags, Options, Settings};
 use crate::scope::SCOPE;
 use crate::signals::{Request, Signals};
 pub use access::lists_of as api_lists_of;
-pub use components::check as check_component;
+pub use components::usable as check_component;
 pub use ended::Ended;
 use ended::Stop;
 pub use endpoints::settings_of as endpoint_settings;

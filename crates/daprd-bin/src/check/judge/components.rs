@@ -74,7 +74,7 @@ fn one(world: &mut World<'_>, found: Found<'_, Component>) -> Option<SecretStore
             } else {
                 Severity::Error
             };
-            let finding = Finding::new(severity, "component", error.to_string());
+            let finding = Finding::new(severity, "component", error);
             world.tell_of(found, &["spec", "metadata"], finding);
             None
         }
