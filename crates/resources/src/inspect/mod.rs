@@ -21,7 +21,7 @@ use crate::manifest::{API_VERSION, CONFIGURATION, KINDS, Resource, lower_keys, s
 use crate::marked::{Marked, Spot, marked};
 use crate::resiliency::{Resiliency, kind_of};
 use crate::schema::schema;
-use crate::yaml::{MAX_FILE, first, first_document, is_empty, options, split};
+use crate::yaml::{MAX_FILE, first, is_empty, options, split};
 
 pub use finding::{Finding, Place, Severity};
 use placer::{Expanded, Placer, place_of};
@@ -117,9 +117,7 @@ pub fn text_of(bytes: &[u8]) -> Result<&str, Box<Finding>> {
 /// Reads a file of resources, or one whose first document is a configuration. `name` is how errors name it; `lookup` finds
 /// the variables of configurations.
 pub fn inspect(name: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Inspection {
-    let expanded = expand_environment(text, &lookup);
-    let head: Option<Value> = serde_saphyr::from_str_with_options(first(&expanded), options(false)).ok();
-    if head.as_ref().and_then(kind_of) == Some(CONFIGURATION) {
+    if is_configuration(text, &lookup) {
         return inspect_configuration(name, text, lookup);
     }
     let mut inspection = Inspection::default();
@@ -138,6 +136,16 @@ pub fn inspect(name: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) 
         );
     }
     inspection
+}
+
+/// Whether the first document is a configuration. Those that name none are not read for it.
+fn is_configuration(text: &str, lookup: impl Fn(&str) -> Option<String>) -> bool {
+    let expanded = expand_environment(text, lookup);
+    if !expanded.contains(CONFIGURATION) {
+        return false;
+    }
+    let head: Option<Value> = serde_saphyr::from_str_with_options(first(&expanded), options(false)).ok();
+    head.as_ref().and_then(kind_of) == Some(CONFIGURATION)
 }
 
 /// Reads a file of a configuration, as `--config` names it.
@@ -163,10 +171,7 @@ pub fn inspect_configuration(name: &str, text: &str, lookup: impl Fn(&str) -> Op
         );
         return inspection;
     }
-    let Some(marks) = parsed(&document, true, &placer, &mut inspection) else {
-        return inspection;
-    };
-    let Ok(mut value) = first_document(&document) else {
+    let Some((mut value, marks)) = parsed(&document, true, &placer, &mut inspection) else {
         return inspection;
     };
     if !value.is_object() {
@@ -224,10 +229,7 @@ pub fn layered_configuration(documents: Vec<Value>) -> Option<Configuration> {
 /// Reads one document among resources.
 fn resource(name: &str, document: &str, is_first: bool, lines: usize, inspection: &mut Inspection) {
     let placer = Placer::Lines(lines);
-    let Some(marks) = parsed(document, false, &placer, inspection) else {
-        return;
-    };
-    let Ok(value) = serde_saphyr::from_str_with_options::<Value>(document, options(false)) else {
+    let Some((value, marks)) = parsed(document, false, &placer, inspection) else {
         return;
     };
     let mut lowered = lower_keys(value.clone());
@@ -272,13 +274,17 @@ fn resource(name: &str, document: &str, is_first: bool, lines: usize, inspection
     }
 }
 
-/// A document with its places, unless it is no YAML.
-fn parsed(document: &str, is_strict: bool, placer: &Placer, inspection: &mut Inspection) -> Option<Marked> {
-    // What is not read is not looked at more closely.
-    let read = serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(document, options(is_strict));
-    let read = read.and_then(|_| serde_saphyr::from_str_with_options::<Value>(document, options(is_strict)));
-    match read.and_then(|_| marked(document, is_strict)) {
-        Ok(marks) => Some(marks),
+/// A document, and the same with its places, unless it is no YAML.
+fn parsed(
+    document: &str,
+    is_strict: bool,
+    placer: &Placer,
+    inspection: &mut Inspection,
+) -> Option<(Value, Marked)> {
+    let read = serde_saphyr::from_str_with_options::<Value>(document, options(is_strict));
+    let read = read.and_then(|value| Ok((value, marked(document, is_strict)?)));
+    match read {
+        Ok(read) => Some(read),
         Err(error) => {
             let location = error.location();
             let spot = location.as_ref().map(Spot::of).unwrap_or_default();
@@ -286,7 +292,7 @@ fn parsed(document: &str, is_strict: bool, placer: &Placer, inspection: &mut Ins
             let line = text.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
             // The place is told, and it is that in the file.
-            let line = line.rsplit_once(" at line ").map_or(line, |(line, _)| line);
+            let line = line.split(" at line ").next().unwrap_or_default();
             let line = line.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
             let text = format!("this is no YAML: {line}");
             inspection.tell(placer.place(spot), Severity::Error, "yaml", text);
