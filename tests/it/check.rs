@@ -214,7 +214,18 @@ async fn files_that_cannot_be_read() {
     let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 10].join(",");
-        laughs += &format!("a{level}: &a{level} [{items}]\n");
+        laughs.push_str(
+            &[
+                "a",
+                &level.to_string(),
+                ": &a",
+                &level.to_string(),
+                " [",
+                &items,
+                "]\n",
+            ]
+            .concat(),
+        );
     }
     write(&folder, "laughs.yaml", laughs);
     write(&folder, "deep.yaml", "[".repeat(100_000));

@@ -127,7 +127,7 @@ fn documents() {
         ),
     ] {
         let told = told(&text);
-        let short: Vec<&str> = told.iter().map(|line| line.as_str()).collect();
+        let short: Vec<&str> = told.iter().map(String::as_str).collect();
         assert_eq!(short, wanted, "{text}");
     }
 }
@@ -150,14 +150,26 @@ fn bytes_that_are_no_text() {
 /// Whoever wants to keep a check busy is told so soon.
 #[test]
 fn hostile_documents() {
-    let many: String = (0..20_000)
+    let many: Vec<String> = (0..20_000)
         .map(|index| format!("  - {{name: [{index}]}}\n"))
         .collect();
+    let many = many.concat();
     let many = format!("{HEAD}kind: Component\nspec:\n  metadata:\n{many}");
     let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 10].join(",");
-        laughs += &format!("a{level}: &a{level} [{items}]\n");
+        laughs.push_str(
+            &[
+                "a",
+                &level.to_string(),
+                ": &a",
+                &level.to_string(),
+                " [",
+                &items,
+                "]\n",
+            ]
+            .concat(),
+        );
     }
     let deep: String = (0..1000).map(|depth| " ".repeat(depth) + "a:\n").collect();
     for text in [
