@@ -467,7 +467,10 @@ fn a_finding_tells_its_place() {
     let operations = vec![operation("/a", &["*"], "allow"), operation("/b", &["*"], "maybe")];
     let policies = vec![
         policy("deny", Vec::new()),
-        app("x/y", "n", "t"),
+        AppPolicy {
+            app_id: "x/y".to_owned(),
+            ..policy("deny", Vec::new())
+        },
         policy("deny", operations),
     ];
     let (_, found) = Policy::compile(
