@@ -70,7 +70,7 @@ pub fn mistakes(resource: &Resiliency) -> Vec<Found> {
     let mut tell = |path: Vec<String>, mistake: Mistake| {
         found.push(Found {
             path,
-            text: mistake.to_string().replace("\n\n* ", " "),
+            text: mistake.to_string().replace("\n\n* ", " ").replace('\n', " "),
         });
     };
     for (name, value) in &resource.timeouts {
@@ -205,7 +205,6 @@ mod tests {
             places,
             [
                 "policies.timeouts.a",
-                "policies.timeouts.c",
                 "policies.retries.r.policy",
                 "policies.retries.r.duration",
                 "policies.retries.r.maxInterval",
