@@ -8,7 +8,7 @@ use bolero::check;
 use fuzz::{Near, seeds};
 use resources::{
     Component, Filter, HttpEndpoint, Piece, Template, decode_configuration, decode_resources,
-    expand_environment, first_document, load_configuration, load_resources,
+    expand_environment, first_document, inspect, load_configuration, load_resources, text_of,
 };
 
 const YAML: [&str; 24] = [
@@ -62,6 +62,12 @@ fn files() {
     let folders = [folder.path().display().to_string()];
     check!().with_type::<Near>().for_each(|near| {
         std::fs::write(&file, near.to_bytes(&seeds, &YAML)).unwrap();
+        let bytes = near.to_bytes(&seeds, &YAML);
+        if let Ok(text) = text_of(&bytes) {
+            let _ = inspect("file.yaml", text, |name| {
+                (name == "A").then(|| "value".to_owned())
+            });
+        }
         let _ = load_resources::<HttpEndpoint>(&folders, FILTER);
         let _ = load_resources::<Component>(&folders, FILTER);
         let _ = load_configuration(&[file.display().to_string()], |name| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use resources::{AccessControl, AppPolicy, Operation};
 use thiserror::Error;
 
-use crate::findings::{Findings, Place};
+use crate::findings::{Finding, Findings, Place};
 use crate::observer::Observer;
 use crate::operations::Operations;
 use crate::policy::{AppKind, AppRules, List, Policy, Rule, Verbs, lowercased};
@@ -36,14 +36,14 @@ impl Policy {
         spec: Option<&AccessControl>,
         kind: AppKind,
         observer: Arc<dyn Observer>,
-    ) -> Result<(Self, Vec<String>), BrokenPolicies> {
+    ) -> Result<(Self, Vec<Finding>), BrokenPolicies> {
         let mut findings = Findings::default();
         let list = match spec {
             Some(spec) if !is_nothing(spec) => Some(Arc::new(List::compile(spec, kind, &mut findings)?)),
             _ => None,
         };
         let policy = Self { list, kind, observer };
-        Ok((policy, findings.into_texts()))
+        Ok((policy, findings.into_list()))
     }
 }
 
@@ -60,15 +60,15 @@ impl List {
         let policies = spec.policies.as_deref().unwrap_or_default();
         check(policies)?;
         let mut apps: HashMap<Box<str>, HashMap<Box<str>, AppRules>> = HashMap::new();
-        for policy in policies {
-            let rules = AppRules::compile(policy, kind, findings);
+        for (number, policy) in policies.iter().enumerate() {
+            let rules = AppRules::compile(policy, number, kind, findings);
             let namespaces = apps.entry(policy.app_id.as_str().into()).or_default();
             match namespaces.entry(policy.namespace.as_str().into()) {
                 Entry::Vacant(place) => {
                     place.insert(rules);
                 }
                 Entry::Occupied(mut earlier) => {
-                    findings.repeated_policy(policy);
+                    findings.repeated_policy(policy, number);
                     earlier.insert(rules);
                 }
             }
@@ -93,7 +93,7 @@ fn global_default(spec: &AccessControl, findings: &mut Findings) -> bool {
             false
         }
         Some(action) => {
-            findings.action("spec.accessControl.defaultAction", action);
+            findings.default_action(action);
             allows(action)
         }
     }
@@ -123,8 +123,8 @@ fn check(policies: &[AppPolicy]) -> Result<(), BrokenPolicies> {
 }
 
 impl AppRules {
-    fn compile(policy: &AppPolicy, kind: AppKind, findings: &mut Findings) -> Self {
-        let place = Place::new(policy, kind);
+    fn compile(policy: &AppPolicy, number: usize, kind: AppKind, findings: &mut Findings) -> Self {
+        let place = Place::new(policy, number, kind);
         findings.policy(&place);
         let mut compiled = Self {
             trust_domain: policy.trust_domain.as_str().into(),

@@ -20,6 +20,7 @@ mod readings;
 mod spiffe;
 
 pub use compile::BrokenPolicies;
+pub use findings::Finding;
 pub use observer::{Judged, Observer, Source, Unobserved};
 pub use policy::{AppKind, Policy};
 pub use spiffe::{Malformed, SpiffeId};

@@ -309,8 +309,10 @@ fn policies_must_say_whom_they_are_for() {
 
 #[test]
 fn what_looks_like_a_mistake_is_told() {
-    let findings =
-        |spec: &AccessControl, kind| Policy::compile(Some(spec), kind, Arc::new(Unobserved)).unwrap().1;
+    let findings = |spec: &AccessControl, kind| -> Vec<String> {
+        let (_, found) = Policy::compile(Some(spec), kind, Arc::new(Unobserved)).unwrap();
+        found.iter().map(ToString::to_string).collect()
+    };
     let in_operations = |operations: &[(&str, &[&str], &str)], kind| {
         let operations = operations
             .iter()
@@ -458,4 +460,31 @@ fn what_is_not_configured_costs_no_memory() {
         );
     });
     assert_eq!(counted.count_total, 0);
+}
+
+#[test]
+fn a_finding_tells_its_place() {
+    let operations = vec![operation("/a", &["*"], "allow"), operation("/b", &["*"], "maybe")];
+    let policies = vec![
+        policy("deny", Vec::new()),
+        AppPolicy {
+            app_id: "x/y".to_owned(),
+            ..policy("deny", Vec::new())
+        },
+        policy("deny", operations),
+    ];
+    let (_, found) = Policy::compile(
+        Some(&spec(Some("perhaps"), policies)),
+        AppKind::Http,
+        Arc::new(Unobserved),
+    )
+    .unwrap();
+    let places: Vec<String> = found.iter().map(|finding| finding.path.join(".")).collect();
+    let wanted = [
+        "spec.accessControl.policies.1.appId",
+        "spec.accessControl.policies.2.operations.1.action",
+        "spec.accessControl.policies.2.appId",
+        "spec.accessControl.defaultAction",
+    ];
+    assert_eq!(places, wanted, "{found:#?}");
 }

@@ -5,7 +5,8 @@
 //! rule of its own about how a call is made.
 //!
 //! `flags` is the command line, `environment` what is read from outside besides it, `sidecar` the start, what lasts, the
-//! generations of the configuration and the end, `servers` the listeners, `observer` who sees calls.
+//! generations of the configuration and the end, `servers` the listeners, `observer` who sees calls. `check` and `schema` are
+//! for whoever writes resources: they run no sidecar.
 
 #![allow(
     unreachable_pub,
@@ -13,18 +14,21 @@
 )]
 
 mod access_log;
+mod check;
 mod environment;
 mod fatal;
 mod flags;
 mod limits;
 mod observer;
 mod process;
+mod schema;
 mod scope;
 mod servers;
 mod sidecar;
 mod signals;
 mod wait;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -39,6 +43,9 @@ use telemetry::log::{self, Level, Log, LogSettings};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = subcommand(std::env::args_os().skip(1)) {
+        return code;
+    }
     let flags = match flags::parse(std::env::args_os().skip(1)) {
         Ok(flags) => flags,
         Err(ended) => {
@@ -106,6 +113,19 @@ fn main() -> ExitCode {
             log.flush();
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What the first argument asks for instead of a sidecar. Every other argument without a dash is passed over, as Dapr's
+/// `daprd` does.
+fn subcommand(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let first = args.next()?;
+    let out = |text: &str| say(&mut std::io::stdout(), text);
+    let complain = |text: &str| say(&mut std::io::stderr(), text);
+    match first.to_str()? {
+        "check" => Some(check::run(args, out, complain)),
+        "schema" => Some(schema::run(args, out, complain)),
+        _ => None,
     }
 }
 

@@ -47,7 +47,7 @@ mod uppercase;
 mod web;
 mod whole;
 
-pub use load::{LoadError, Middleware, Spec};
+pub use load::{LoadError, Middleware, Spec, known_types};
 pub use properties::Properties;
 pub use stack::{Store, Wanted};
 pub use web::Web;

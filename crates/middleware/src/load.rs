@@ -54,6 +54,9 @@ pub enum LoadError {
     },
 }
 
+/// What all types begin with.
+const PREFIX: &str = "middleware.http.";
+
 /// What Dapr has.
 const KNOWN: [&str; 10] = [
     "bearer",
@@ -68,6 +71,51 @@ const KNOWN: [&str; 10] = [
     "wasm",
 ];
 
+impl Spec {
+    /// Whether the component can be set up, as far as that is known without asking somebody else.
+    ///
+    /// # Errors
+    /// Those of [`Middleware::load`].
+    pub fn check(&self) -> Result<(), LoadError> {
+        let properties = &self.properties;
+        let checked = match self.known()? {
+            #[cfg(feature = "bearer")]
+            "bearer" => Some(crate::bearer::check(properties).map_err(|error| error.to_string())),
+            known => {
+                let web = Web::new(transport::client::Proxies::default(), lifecycle::Tasks::new());
+                silent(known, properties, &web).map(|handler| handler.map(|_| ()))
+            }
+        };
+        self.judged(checked)
+    }
+
+    /// Which of Dapr's components it is.
+    fn known(&self) -> Result<&'static str, LoadError> {
+        let lower = self.kind.to_lowercase();
+        let known = lower.strip_prefix(PREFIX);
+        let known = known.and_then(|name| KNOWN.into_iter().find(|known| *known == name));
+        let is_first = matches!(self.version.to_lowercase().as_str(), "" | "v0" | "v1");
+        known.filter(|_| is_first).ok_or_else(|| LoadError::Unknown {
+            kind: self.kind.clone(),
+            version: self.version.clone(),
+        })
+    }
+
+    fn judged<T>(&self, made: Option<Result<T, String>>) -> Result<T, LoadError> {
+        let (kind, version) = (self.kind.clone(), self.version.clone());
+        match made {
+            None => Err(LoadError::Missing { kind, version }),
+            Some(Err(cause)) => Err(LoadError::Create { kind, version, cause }),
+            Some(Ok(made)) => Ok(made),
+        }
+    }
+}
+
+/// The types that Dapr has.
+pub fn known_types() -> impl Iterator<Item = String> {
+    KNOWN.into_iter().map(|name| format!("{PREFIX}{name}"))
+}
+
 /// A component that is set up. Cloning shares it, with what it remembers.
 #[derive(Clone, Debug)]
 pub struct Middleware {
@@ -78,22 +126,12 @@ pub struct Middleware {
 impl Middleware {
     /// Sets a component up, which may take asking somebody else.
     pub async fn load(spec: Spec, web: &Web) -> Result<Self, LoadError> {
-        let (kind, version) = (spec.kind.clone(), spec.version.clone());
-        let lower = kind.to_lowercase();
-        let known = lower.strip_prefix("middleware.http.");
-        let known = known.and_then(|name| KNOWN.into_iter().find(|known| *known == name));
-        let is_first = matches!(version.to_lowercase().as_str(), "" | "v0" | "v1");
-        let Some(known) = known.filter(|_| is_first) else {
-            return Err(LoadError::Unknown { kind, version });
-        };
-        match handler(known, &spec.properties, web).await {
-            None => Err(LoadError::Missing { kind, version }),
-            Some(Err(cause)) => Err(LoadError::Create { kind, version, cause }),
-            Some(Ok(handler)) => Ok(Self {
-                spec: Arc::new(spec),
-                handler: Arc::new(handler),
-            }),
-        }
+        let handler = handler(spec.known()?, &spec.properties, web).await;
+        let handler = spec.judged(handler)?;
+        Ok(Self {
+            spec: Arc::new(spec),
+            handler: Arc::new(handler),
+        })
     }
 
     /// What it was made of. A component of the same is as good as this one, and has forgotten everything.
@@ -105,14 +143,21 @@ impl Middleware {
 /// Makes one of Dapr's components; `None` for one that is not part of this program.
 #[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
 async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
-    #[cfg(not(any(feature = "bearer", feature = "oauth2", feature = "oauth2clientcredentials")))]
+    match known {
+        #[cfg(feature = "bearer")]
+        "bearer" => {
+            let bearer = crate::bearer::Bearer::new(properties, web).await;
+            Some(bearer.map(Handler::Bearer).map_err(|error| error.to_string()))
+        }
+        _ => silent(known, properties, web),
+    }
+}
+
+/// The same of those that ask nobody while they are set up.
+fn silent(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
+    #[cfg(not(any(feature = "oauth2", feature = "oauth2clientcredentials")))]
     let _ = web;
     Some(match known {
-        #[cfg(feature = "bearer")]
-        "bearer" => crate::bearer::Bearer::new(properties, web)
-            .await
-            .map(Handler::Bearer)
-            .map_err(|error| error.to_string()),
         #[cfg(feature = "oauth2")]
         "oauth2" => crate::oauth::code::OAuth2::new(properties, web)
             .map(Handler::OAuth2)

@@ -37,4 +37,4 @@ mod settings;
 mod sqlite;
 
 pub use balancing::{preferences, preferring};
-pub use registry::{Built, InitError, Instance, Means, build};
+pub use registry::{Built, InitError, Instance, Means, RESOLVERS, build, check};

@@ -91,6 +91,21 @@ pub enum InitError {
     Init(String),
 }
 
+impl InitError {
+    fn unknown(name: &str, version: &str) -> Self {
+        let hint = if name.eq_ignore_ascii_case("aws.cloudmap") {
+            ": AWS Cloud Map is not part of this sidecar; namespaces of it that have DNS are found with the resolver dns"
+        } else {
+            ""
+        };
+        Self::Unknown {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            hint,
+        }
+    }
+}
+
 /// A resolver in use.
 pub struct Built {
     /// The resolver.
@@ -143,6 +158,61 @@ impl std::fmt::Debug for Built {
     }
 }
 
+/// The resolvers of this program.
+pub const RESOLVERS: &[&str] = &[
+    #[cfg(feature = "consul")]
+    "consul",
+    #[cfg(feature = "consul")]
+    "hashicorp.consul",
+    #[cfg(feature = "dns")]
+    "dns",
+    #[cfg(feature = "kubernetes")]
+    "kubernetes",
+    #[cfg(feature = "mdns")]
+    "mdns",
+    #[cfg(feature = "nameformat")]
+    "nameformat",
+    #[cfg(feature = "sqlite")]
+    "sqlite",
+    #[cfg(feature = "static")]
+    "static",
+];
+
+/// Whether [`build`] would get as far as asking somebody else: the resolver is there, and its settings can be read.
+///
+/// # Errors
+/// Those of [`build`].
+pub fn check(
+    component: &str,
+    version: &str,
+    configuration: &Value,
+    instance: &Instance,
+) -> Result<(), InitError> {
+    let lower = component.to_lowercase();
+    if !matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") || !RESOLVERS.contains(&lower.as_str()) {
+        return Err(InitError::unknown(component, version));
+    }
+    // The environment is that of another process.
+    let means = Means::new(Tasks::new(), Proxies::default(), |_| None);
+    match lower.as_str() {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => crate::sqlite::SqliteSettings::of(configuration)
+            .map(|_| ())
+            .map_err(InitError::Init),
+        #[cfg(feature = "kubernetes")]
+        "kubernetes" => crate::kubernetes::check(configuration),
+        #[cfg(feature = "consul")]
+        "consul" | "hashicorp.consul" => crate::consul::check(configuration, &with_literal(instance), &means),
+        #[cfg(feature = "dns")]
+        "dns" => crate::dns::Dns::new(configuration).map(|_| ()),
+        #[cfg(feature = "static")]
+        "static" => crate::fixed::Fixed::new(configuration).map(|_| ()),
+        #[cfg(feature = "nameformat")]
+        "nameformat" => crate::nameformat::NameFormat::new(configuration).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the resolver `component`/`version` and registers this sidecar with it.
 pub async fn build(
     component: &str,
@@ -151,17 +221,8 @@ pub async fn build(
     instance: &Instance,
     means: &Means,
 ) -> Result<Built, InitError> {
-    let unknown = || InitError::Unknown {
-        name: component.to_owned(),
-        version: version.to_owned(),
-        hint: if component.eq_ignore_ascii_case("aws.cloudmap") {
-            ": AWS Cloud Map is not part of this sidecar; namespaces of it that have DNS are found with the resolver dns"
-        } else {
-            ""
-        },
-    };
     if !matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") {
-        return Err(unknown());
+        return Err(InitError::unknown(component, version));
     }
     match component.to_lowercase().as_str() {
         #[cfg(feature = "mdns")]
@@ -199,7 +260,7 @@ pub async fn build(
         "nameformat" => Ok(Built::unregistered(crate::nameformat::NameFormat::new(
             configuration,
         )?)),
-        _ => Err(unknown()),
+        _ => Err(InitError::unknown(component, version)),
     }
 }
 
@@ -251,6 +312,7 @@ mod tests {
                 error.to_string(),
                 format!("couldn't find name resolver {name}/{version}")
             );
+            assert_eq!(check(name, version, &Value::Null, &instance), Err(error));
         }
     }
 

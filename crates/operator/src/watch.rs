@@ -1,5 +1,6 @@
 //! What the operator pushes when resources change.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ const SCOPE: &str = "dapr.runtime.hotreload.loader.operator";
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 /// A stream that lasted so long was a good one: the next is opened at once.
 const GOOD: Duration = Duration::from_secs(1);
+/// Until the operator tells of changes after it was asked to.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A kind of resource that the operator tells about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +73,8 @@ pub enum Change {
 pub enum Event {
     /// A resource changed; this is its JSON.
     Changed(Kind, Change, Bytes),
-    /// The stream was opened again: whatever changed meanwhile was not told.
-    Reconnected(Kind),
+    /// Something may have changed that was not told: the stream was opened just now, for the first time or again.
+    Listening(Kind),
 }
 
 impl Operator {
@@ -80,7 +83,7 @@ impl Operator {
         let mut pause = PAUSES.0;
         loop {
             let begun = Instant::now();
-            match self.follow(kind, namespace, events).await {
+            match self.followed(kind, namespace, events).await {
                 Ended::Unheard => return,
                 Ended::Unknown => {
                     let name = kind.name();
@@ -105,10 +108,24 @@ impl Operator {
                 pause = rest(pause).await;
             }
             tracing::info!(target: SCOPE, "Reconnected to operator");
-            if events.send(Event::Reconnected(kind)).await.is_err() {
+            if events.send(Event::Listening(kind)).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Follows a stream. What changed between a list and the moment in which the operator began to tell of changes was in
+    /// neither of them; the operator does not say when it begun, so a moment later all is to be listed once more.
+    async fn followed(&self, kind: Kind, namespace: &str, events: &Sender<Event>) -> Ended {
+        let mut follow = pin!(self.follow(kind, namespace, events));
+        tokio::select! {
+            ended = &mut follow => return ended,
+            () = sleep(SETTLED) => {}
+        }
+        if events.send(Event::Listening(kind)).await.is_err() {
+            return Ended::Unheard;
+        }
+        follow.await
     }
 
     async fn follow(&self, kind: Kind, namespace: &str, events: &Sender<Event>) -> Ended {

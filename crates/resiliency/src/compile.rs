@@ -27,14 +27,14 @@ use crate::trip::Trip;
 /// The retry of calls to other sidecars, which applies when no target is named.
 pub(crate) const BUILT_IN: &str = "DaprBuiltInServiceRetries";
 /// What Dapr retries by itself; policies of these names have at least [`LEAST_BUILT_IN`] retries.
-const BUILT_INS: [&str; 4] = [
+pub(crate) const BUILT_INS: [&str; 4] = [
     BUILT_IN,
     "DaprBuiltInActorRetries",
     "DaprBuiltInActorReminderRetries",
     "DaprBuiltInInitializationRetries",
 ];
 /// The one that nobody may change.
-const PROTECTED: &str = "DaprBuiltInActorNotFoundRetries";
+pub(crate) const PROTECTED: &str = "DaprBuiltInActorNotFoundRetries";
 const LEAST_BUILT_IN: u64 = 3;
 
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
@@ -238,7 +238,7 @@ fn built_in() -> Retry {
     }
 }
 
-fn timeout(name: &str, value: &str) -> Result<Timeout, Mistake> {
+pub(crate) fn timeout(name: &str, value: &str) -> Result<Timeout, Mistake> {
     let nanos = parse(value).map_err(|reason| Mistake::Timeout {
         name: name.to_owned(),
         value: value.to_owned(),
@@ -268,6 +268,19 @@ fn invalid(name: &str, field: &'static str, reason: String) -> Mistake {
 }
 
 fn retry(name: &str, policy: &RetryPolicy) -> Result<Retry, Mistake> {
+    let mut retry = retry_of(policy, name)?;
+    if BUILT_INS.contains(&name) && retry.retries.is_none_or(|most| most < LEAST_BUILT_IN) {
+        tracing::warn!(
+            target: SCOPE,
+            "Attempted override of {name} did not meet minimum retry count, resetting to 3."
+        );
+        retry.retries = Some(LEAST_BUILT_IN);
+    }
+    Ok(retry)
+}
+
+/// The same as it is written.
+pub(crate) fn retry_of(policy: &RetryPolicy, name: &str) -> Result<Retry, Mistake> {
     let at_least_nothing = |nanos: i64| positive(nanos).unwrap_or_default();
     let pause = field(name, "duration", &policy.duration)?.map_or(DEFAULT_PAUSE, at_least_nothing);
     let longest = field(name, "maxInterval", &policy.max_interval)?;
@@ -282,14 +295,7 @@ fn retry(name: &str, policy: &RetryPolicy) -> Result<Retry, Mistake> {
         }
     };
     // Anything below zero is no limit.
-    let mut retries = policy.max_retries.and_then(|most| u64::try_from(most).ok());
-    if BUILT_INS.contains(&name) && retries.is_none_or(|most| most < LEAST_BUILT_IN) {
-        tracing::warn!(
-            target: SCOPE,
-            "Attempted override of {name} did not meet minimum retry count, resetting to 3."
-        );
-        retries = Some(LEAST_BUILT_IN);
-    }
+    let retries = policy.max_retries.and_then(|most| u64::try_from(most).ok());
     Ok(Retry {
         pauses,
         retries,
@@ -299,7 +305,7 @@ fn retry(name: &str, policy: &RetryPolicy) -> Result<Retry, Mistake> {
     })
 }
 
-fn breaker(name: &str, policy: &CircuitBreakerPolicy) -> Result<BreakerSettings, Mistake> {
+pub(crate) fn breaker(name: &str, policy: &CircuitBreakerPolicy) -> Result<BreakerSettings, Mistake> {
     let most = policy.max_requests;
     let max_requests = u32::try_from(most).map_err(|_| {
         invalid(
@@ -322,7 +328,7 @@ fn breaker(name: &str, policy: &CircuitBreakerPolicy) -> Result<BreakerSettings,
     })
 }
 
-fn cache_size(size: i64) -> Result<NonZeroUsize, Mistake> {
+pub(crate) fn cache_size(size: i64) -> Result<NonZeroUsize, Mistake> {
     if size == 0 {
         return Ok(DEFAULT_BREAKERS);
     }
@@ -334,17 +340,19 @@ fn cache_size(size: i64) -> Result<NonZeroUsize, Mistake> {
 
 /// Targets of actors are checked, and nothing else: this sidecar has none.
 fn actors(resource: &Resiliency) -> Result<(), Mistake> {
-    for names in resource.actors.values() {
-        if !names.circuit_breaker.is_empty() {
-            match names.circuit_breaker_scope.as_str() {
-                "" => return Err(Mistake::NoScope),
-                "type" | "id" | "both" => {}
-                other => return Err(Mistake::Scope(other.to_owned())),
-            }
+    resource.actors.values().try_for_each(actor)
+}
+
+pub(crate) fn actor(names: &TargetPolicies) -> Result<(), Mistake> {
+    if !names.circuit_breaker.is_empty() {
+        match names.circuit_breaker_scope.as_str() {
+            "" => return Err(Mistake::NoScope),
+            "type" | "id" | "both" => {}
+            other => return Err(Mistake::Scope(other.to_owned())),
         }
-        if names.circuit_breaker_cache_size < 0 {
-            return Err(Mistake::CacheSize);
-        }
+    }
+    if names.circuit_breaker_cache_size < 0 {
+        return Err(Mistake::CacheSize);
     }
     Ok(())
 }

@@ -13,6 +13,7 @@
 
 mod breaker;
 mod budget;
+pub mod check;
 mod codes;
 mod compile;
 mod duration;

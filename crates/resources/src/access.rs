@@ -2,13 +2,14 @@
 //!
 //! Texts are kept as they are written: what an action or a pattern means is decided by the crate that judges calls.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::lenient;
 
 /// Who may call this app.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AccessControl {
     /// For callers that no policy names. `None` when no file says, which means `allow`.
@@ -33,7 +34,7 @@ impl Default for AccessControl {
 }
 
 /// What one calling app may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct AppPolicy {
     /// The calling app.
@@ -54,7 +55,7 @@ pub struct AppPolicy {
 }
 
 /// A rule for the methods that match a pattern.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
     /// The pattern.
@@ -69,7 +70,7 @@ pub struct Operation {
 }
 
 /// Which APIs there are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Api {
     /// Nothing but these.
@@ -81,7 +82,7 @@ pub struct Api {
 }
 
 /// A group of APIs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ApiRule {
     /// The group.

@@ -1,5 +1,6 @@
 //! Components: what the sidecar tells of building blocks, and what it takes from them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::document::Document;
@@ -24,16 +25,17 @@ pub struct Component {
     pub metadata: Vec<Item>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
-struct Spec {
+pub(crate) struct Spec {
     #[serde(deserialize_with = "lenient::text", rename = "type")]
     kind: String,
     #[serde(deserialize_with = "lenient::text")]
     version: String,
     #[serde(deserialize_with = "lenient::boolean", rename = "ignoreerrors")]
+    #[schemars(rename = "ignoreErrors")]
     ignore_errors: Option<bool>,
-    #[serde(deserialize_with = "lenient::or_default")]
+    #[serde(deserialize_with = "lenient::sections")]
     metadata: Vec<Item>,
 }
 

@@ -1,14 +1,13 @@
 //! The `Configuration` resource.
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::{Dict, Map};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -18,6 +17,7 @@ use crate::extensions::Extensions;
 use crate::lenient;
 use crate::metric::Metric;
 use crate::routing::{RoutingError, Versioned, versioned};
+use crate::tracing::Tracing;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
 
 /// A configuration that cannot be used.
@@ -72,7 +72,7 @@ fn go_words(error: &io::Error) -> String {
 }
 
 /// A `Configuration`, all files together.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Configuration {
     /// `spec.tracing`.
@@ -99,7 +99,7 @@ pub struct Configuration {
     #[serde(deserialize_with = "lenient::section")]
     pub api: Api,
     /// `spec.features`, with those that are on unless they are named.
-    #[serde(deserialize_with = "lenient::or_default")]
+    #[serde(deserialize_with = "lenient::sections")]
     features: Vec<Feature>,
     /// `spec.daprd`, which Dapr's `daprd` does not know.
     #[serde(deserialize_with = "lenient::section")]
@@ -111,114 +111,21 @@ pub struct Configuration {
     #[serde(deserialize_with = "lenient::section")]
     components: ComponentRules,
     /// `spec.routing`, which is not among Dapr's.
+    #[schemars(with = "Option<Value>")]
     routing: Value,
 }
 
-/// Where spans go.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Tracing {
-    /// How many calls are sampled, as it is written.
-    #[serde(deserialize_with = "lenient::text")]
-    pub sampling_rate: String,
-    /// Whether spans are logged.
-    #[serde(deserialize_with = "lenient::boolean")]
-    pub stdout: Option<bool>,
-    /// The Zipkin collector.
-    #[serde(deserialize_with = "lenient::section")]
-    pub zipkin: Zipkin,
-    /// The OpenTelemetry collector.
-    #[serde(deserialize_with = "lenient::section")]
-    pub otel: Otel,
-}
-
-/// A Zipkin collector.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Zipkin {
-    /// Its URL.
-    #[serde(deserialize_with = "lenient::text")]
-    pub endpoint_address: String,
-}
-
-/// An OpenTelemetry collector.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Otel {
-    /// `http` or `grpc`.
-    #[serde(deserialize_with = "lenient::text")]
-    pub protocol: String,
-    /// `host:port`.
-    #[serde(deserialize_with = "lenient::text")]
-    pub endpoint_address: String,
-    /// Whether the connection is secured; it is, unless this says no.
-    #[serde(deserialize_with = "lenient::boolean")]
-    pub is_secure: Option<bool>,
-    /// What goes along with each export.
-    #[serde(deserialize_with = "lenient::or_default")]
-    pub headers: Vec<OtelHeader>,
-    /// How long an export may take, as it is written.
-    #[serde(deserialize_with = "lenient::text")]
-    pub timeout: String,
-}
-
-/// A header for a collector: `name=value` in files, name and value from the operator, which has put secrets in their
-/// place. Its `Debug` does not show the value, which may be a secret.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct OtelHeader {
-    /// The name.
-    pub name: String,
-    /// The value.
-    pub value: String,
-}
-
-impl fmt::Debug for OtelHeader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OtelHeader")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'de> Deserialize<'de> for OtelHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = |value: Option<Value>| match value {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text,
-            Some(other) => other.to_string(),
-        };
-        match Value::deserialize(deserializer)? {
-            Value::Null => Ok(Self::default()),
-            // Without `=` it is no header.
-            Value::String(pair) => {
-                Ok(pair
-                    .split_once('=')
-                    .map_or_else(Self::default, |(name, value)| Self {
-                        name: name.to_owned(),
-                        value: value.to_owned(),
-                    }))
-            }
-            Value::Object(mut header) => Ok(Self {
-                name: text(header.remove("name")),
-                value: text(header.remove("value")),
-            }),
-            // The value is not shown: it may be a secret that stands in the wrong place.
-            _ => Err(D::Error::custom("expected a header, written name=value")),
-        }
-    }
-}
-
 /// Middleware in order.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pipeline {
     /// The first is outermost.
-    #[serde(deserialize_with = "lenient::or_default")]
+    #[serde(deserialize_with = "lenient::sections")]
     pub handlers: Vec<Handler>,
 }
 
 /// One middleware of a pipeline.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Handler {
     /// The component.
@@ -233,7 +140,7 @@ pub struct Handler {
 }
 
 /// How apps are found.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NameResolution {
     /// The resolver; empty for the one of the mode.
@@ -249,7 +156,7 @@ pub struct NameResolution {
 }
 
 /// A feature that is on or off.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Feature {
     /// Its name.
@@ -260,7 +167,7 @@ pub struct Feature {
     pub enabled: Option<bool>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 struct Logging {
     #[serde(deserialize_with = "lenient::section")]
@@ -268,7 +175,7 @@ struct Logging {
 }
 
 /// Which calls of the API are logged, and how.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ApiLogging {
     /// Whether calls are logged.
@@ -282,14 +189,14 @@ pub struct ApiLogging {
     pub omit_health_checks: Option<bool>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Secrets {
-    #[serde(deserialize_with = "lenient::or_default")]
+    #[serde(deserialize_with = "lenient::sections")]
     scopes: Vec<SecretScope>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 struct SecretScope {
     #[serde(deserialize_with = "lenient::text")]
@@ -298,16 +205,16 @@ struct SecretScope {
     default_access: String,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default)]
 struct ComponentRules {
-    #[serde(deserialize_with = "lenient::or_default")]
+    #[serde(deserialize_with = "lenient::texts")]
     deny: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-struct Document {
+pub(crate) struct Document {
     #[serde(deserialize_with = "lenient::section")]
     spec: Configuration,
 }
@@ -329,7 +236,7 @@ pub fn load_configuration(
 }
 
 /// Lays documents over the defaults, one over the other; each comes with the name that errors give it.
-pub(crate) fn of_documents(documents: Vec<(String, Value)>) -> Result<Configuration, ConfigurationError> {
+pub(crate) fn layered(documents: Vec<(String, Value)>) -> Result<Configuration, Box<figment::Error>> {
     let defaults = serde_json::json!({
         "spec": { "accessControl": { "trustDomain": "public" } }
     });
@@ -340,12 +247,19 @@ pub(crate) fn of_documents(documents: Vec<(String, Value)>) -> Result<Configurat
     for (name, value) in documents {
         figment = figment.merge(Layer { name, value });
     }
-    let document: Document = figment
+    figment
         .extract()
-        .map_err(|error| ConfigurationError::Field(Box::new(error)))?;
-    let configuration = document.spec;
-    configuration.check_secrets()?;
-    Ok(configuration)
+        .map(|document: Document| document.spec)
+        .map_err(Box::new)
+}
+
+/// The same, and what is wrong with its values.
+pub(crate) fn of_documents(documents: Vec<(String, Value)>) -> Result<Configuration, ConfigurationError> {
+    let configuration = layered(documents).map_err(ConfigurationError::Field)?;
+    match configuration.secret_mistakes().into_iter().next() {
+        Some((_, _, error)) => Err(error),
+        None => Ok(configuration),
+    }
 }
 
 fn read(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Value, ConfigurationError> {
@@ -437,23 +351,33 @@ impl Configuration {
         enabled
     }
 
-    fn check_secrets(&self) -> Result<(), ConfigurationError> {
+    /// What is wrong with the scopes of secrets, each with its position and the field.
+    pub fn secret_mistakes(&self) -> Vec<(usize, &'static str, ConfigurationError)> {
         let scopes = &self.secrets.scopes;
+        let mut mistakes = Vec::new();
         for (index, scope) in scopes.iter().enumerate() {
-            if scopes[..index]
-                .iter()
-                .any(|earlier| earlier.store_name == scope.store_name)
-            {
-                return Err(ConfigurationError::RepeatedStore(scope.store_name.clone()));
+            let mut earlier = scopes[..index].iter();
+            if earlier.any(|earlier| earlier.store_name == scope.store_name) {
+                let error = ConfigurationError::RepeatedStore(scope.store_name.clone());
+                mistakes.push((index, "storeName", error));
             }
-            if !matches!(
-                scope.default_access.to_lowercase().as_str(),
-                "" | "allow" | "deny"
-            ) {
-                return Err(ConfigurationError::DefaultAccess(scope.default_access.clone()));
+            let access = scope.default_access.to_lowercase();
+            if !["", "allow", "deny"].contains(&access.as_str()) {
+                let error = ConfigurationError::DefaultAccess(scope.default_access.clone());
+                mistakes.push((index, "defaultAccess", error));
             }
         }
-        Ok(())
+        mistakes
+    }
+
+    /// The stores that have a scope, in order.
+    pub fn secret_scopes(&self) -> impl Iterator<Item = &str> {
+        self.secrets.scopes.iter().map(|scope| scope.store_name.as_str())
+    }
+
+    /// The features that are named, in order.
+    pub fn named_features(&self) -> impl Iterator<Item = &str> {
+        self.features.iter().map(|feature| feature.name.as_str())
     }
 }
 

@@ -1,13 +1,15 @@
 //! What the manifests of resources look like, whatever their kind.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::lenient;
 use crate::manifest::Head;
 
 /// A manifest with the `spec` of its kind.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, bound = "S: Default + Deserialize<'de>")]
+#[schemars(bound = "S: Default + JsonSchema")]
 pub(crate) struct Document<S> {
     #[serde(deserialize_with = "lenient::section")]
     metadata: Metadata,
@@ -19,7 +21,7 @@ pub(crate) struct Document<S> {
     spec: S,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Metadata {
     #[serde(deserialize_with = "lenient::text")]
@@ -28,10 +30,11 @@ struct Metadata {
     namespace: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Auth {
     #[serde(deserialize_with = "lenient::text", rename = "secretstore")]
+    #[schemars(rename = "secretStore")]
     secret_store: String,
 }
 

@@ -1,20 +1,55 @@
 //! Variables in the text of a configuration file.
 
+use std::ops::Range;
+
 /// Replaces `$NAME` and `${NAME}` by what `lookup` says, nothing by nothing, as Go's `os.Expand` does it: `${}` and
 /// an unclosed `${` are dropped; after `$` one of `* # $ @ ! ? -` or a digit is a name by itself; any other `$`
 /// stays. `${A:-b}` is no default: it looks for a variable of that whole name.
 pub fn expand_environment(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+    expand(text, lookup, |_| {})
+}
+
+/// What stands in place of a variable.
+pub(crate) struct Replaced<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Whether it is set.
+    pub(crate) is_set: bool,
+    /// Where it stood in the text, in bytes from the beginning.
+    pub(crate) from: Range<usize>,
+    /// Where its value stands in what was made of the text.
+    pub(crate) to: Range<usize>,
+}
+
+/// The same; tells of each variable.
+pub(crate) fn expand<'a>(
+    text: &'a str,
+    lookup: impl Fn(&str) -> Option<String>,
+    mut tell: impl FnMut(Replaced<'a>),
+) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         expanded.push_str(&rest[..at]);
         let after = &rest[at + 1..];
         let (name, used) = variable(after);
+        let begin = expanded.len();
+        let mut is_set = true;
         match name {
-            Some(name) if !name.is_empty() => expanded.push_str(&lookup(name).unwrap_or_default()),
+            Some(name) if !name.is_empty() => match lookup(name) {
+                Some(value) => expanded.push_str(&value),
+                None => is_set = false,
+            },
             Some(_) => {}
             None => expanded.push('$'),
         }
+        let from = text.len() - after.len() - 1;
+        tell(Replaced {
+            name: name.unwrap_or_default(),
+            is_set,
+            from: from..from + 1 + used,
+            to: begin..expanded.len(),
+        });
         rest = &after[used..];
     }
     expanded.push_str(rest);

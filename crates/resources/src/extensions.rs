@@ -2,14 +2,15 @@
 //!
 //! Fields that are not known are mistakes here, because nobody else can have meant them.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::configuration::OtelHeader;
 use crate::lenient;
 use crate::template::{self, Template};
+use crate::tracing::OtelHeader;
 
 /// What this sidecar has beyond Dapr.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Extensions {
     /// Families of metrics of our own.
@@ -21,7 +22,7 @@ pub struct Extensions {
 }
 
 /// A line of the log for each call.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct AccessLogging {
     /// Whether there is one; unless this says so, there is if it has a template.
@@ -29,11 +30,12 @@ pub struct AccessLogging {
     pub enabled: Option<bool>,
     /// What the line says; `None` for all that can be said.
     #[serde(deserialize_with = "template::optional")]
+    #[schemars(with = "String")]
     pub template: Option<Template>,
 }
 
 /// Families of metrics of our own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct OwnMetrics {
     /// Whether there are any; on by default.
@@ -48,7 +50,7 @@ pub struct OwnMetrics {
 }
 
 /// A collector that metrics are pushed to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct OtlpMetrics {
     /// Whether metrics are pushed; unless this says so, they are if there is an address.

@@ -1,5 +1,6 @@
 //! HTTP endpoints outside of the mesh, which apps call by name.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::document::Document;
@@ -35,25 +36,29 @@ pub struct EndpointTls {
     pub renegotiation: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
-struct Spec {
+pub(crate) struct Spec {
     #[serde(deserialize_with = "lenient::text", rename = "baseurl")]
+    #[schemars(rename = "baseUrl")]
     base_url: String,
     #[serde(deserialize_with = "lenient::sections")]
     headers: Vec<Item>,
     #[serde(deserialize_with = "lenient::section", rename = "clienttls")]
+    #[schemars(rename = "clientTLS")]
     tls: Tls,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Tls {
     #[serde(deserialize_with = "lenient::section", rename = "rootca")]
+    #[schemars(rename = "rootCA")]
     root_ca: Item,
     #[serde(deserialize_with = "lenient::section")]
     certificate: Item,
     #[serde(deserialize_with = "lenient::section", rename = "privatekey")]
+    #[schemars(rename = "privateKey")]
     private_key: Item,
     #[serde(deserialize_with = "lenient::text")]
     renegotiation: String,

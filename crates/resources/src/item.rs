@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::lenient;
 
 /// A named value. Its `Debug` does not show the value, which may be a secret.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Item {
     /// Its name.
@@ -16,12 +17,15 @@ pub struct Item {
     pub name: String,
     /// The value, if it is given here. What is no text is its JSON.
     #[serde(deserialize_with = "value")]
+    #[schemars(with = "Value")]
     pub value: Option<String>,
     /// The secret that has it.
     #[serde(deserialize_with = "lenient::section", rename = "secretkeyref")]
+    #[schemars(rename = "secretKeyRef")]
     pub secret: SecretRef,
     /// The environment variable that has it; empty for none.
     #[serde(deserialize_with = "lenient::text", rename = "envref")]
+    #[schemars(rename = "envRef")]
     pub variable: String,
 }
 
@@ -37,7 +41,7 @@ impl fmt::Debug for Item {
 }
 
 /// Where a value is in a secret store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SecretRef {
     /// The name of the secret; empty for no reference.

@@ -1,5 +1,6 @@
 //! Scalars as Go's YAML decoder takes them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -27,13 +28,30 @@ pub(crate) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     text(deserializer).map(Some)
 }
 
+/// A text as an item of something.
+#[derive(Deserialize)]
+struct Text(#[serde(deserialize_with = "text")] String);
+
 /// A list of texts; `null` is an empty one.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text(#[serde(deserialize_with = "text")] String);
-
     let texts: Vec<Text> = or_default(deserializer)?;
     Ok(texts.into_iter().map(|text| text.0).collect())
+}
+
+/// Texts by name; `null` is none of them.
+pub(crate) fn texts_by_name<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let texts: BTreeMap<String, Text> = section(deserializer)?;
+    Ok(texts.into_iter().map(|(name, text)| (name, text.0)).collect())
+}
+
+/// A list of whole numbers that may be left out; nothing among them is 0.
+pub(crate) fn optional_integers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<i64>>, D::Error> {
+    let numbers: Option<Vec<Option<i64>>> = Option::deserialize(deserializer)?;
+    Ok(numbers.map(|numbers| numbers.into_iter().map(Option::unwrap_or_default).collect()))
 }
 
 /// A boolean, also as YAML 1.1 writes it (`yes`, `off`); `None` when it is not given.

@@ -8,7 +8,8 @@
 //! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s and [`HttpEndpoint`]s;
 //! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] puts secrets and variables
 //! where they are referred to. [`load_resiliency`] and [`decode_resiliency`] read policies. [`Folders`] are read again and
-//! again, and keep what stood in a file that cannot be read any more. This crate knows serde and figment, no servers.
+//! again, and keep what stood in a file that cannot be read any more. [`inspect`] tells all that is wrong with a file, and
+//! where; [`schema`](schema()) is what the types read, as a JSON Schema. This crate knows serde and figment, no servers.
 
 mod access;
 mod component;
@@ -16,31 +17,40 @@ mod configuration;
 mod document;
 mod expand;
 mod extensions;
+mod field_error;
 mod folders;
 mod http_endpoint;
+mod inspect;
 mod item;
 mod lenient;
 mod manifest;
+mod marked;
 mod metric;
 mod received;
 mod resiliency;
 mod routing;
+mod schema;
 mod secrets;
 mod template;
 #[cfg(test)]
 mod testing;
+mod tracing;
 mod yaml;
 
 pub use access::{AccessControl, Api, ApiRule, AppPolicy, Operation};
 pub use component::Component;
 pub use configuration::{
-    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Otel, OtelHeader,
-    Pipeline, Tracing, Zipkin, load_configuration,
+    ApiLogging, Configuration, ConfigurationError, Feature, Handler, NameResolution, Pipeline,
+    load_configuration,
 };
 pub use expand::expand_environment;
 pub use extensions::{AccessLogging, Extensions, OtlpMetrics, OwnMetrics};
 pub use folders::Folders;
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
+pub use inspect::{
+    Content, Finding, Inspected, Inspection, Place, Severity, inspect, inspect_configuration,
+    layered_configuration, text_of,
+};
 pub use item::{Item, SecretRef};
 pub use manifest::{Filter, Head, Inert, LoadError, Loaded, Manifest, Resource, load_resources};
 pub use metric::{Metric, MetricHttp, MetricLabel, MetricRule};
@@ -50,6 +60,8 @@ pub use resiliency::{
     TargetPolicies, Trouble, decode_resiliency, load_resiliency,
 };
 pub use routing::{RoutingError, StickyBy, Versioned};
-pub use secrets::{References, SecretSource, SecretStore, SecretStoreError};
+pub use schema::{SCHEMA_KINDS, schema, schema_of_all};
+pub use secrets::{References, SecretSource, SecretStore, SecretStoreError, Unresolved};
 pub use template::{AccessField, Piece, Template, TemplateError};
+pub use tracing::{Otel, OtelHeader, Tracing, Zipkin};
 pub use yaml::{MAX_FILE, YamlError, first_document};

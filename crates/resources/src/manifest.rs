@@ -10,11 +10,12 @@ use thiserror::Error;
 
 use crate::component::Component;
 use crate::configuration::Layer;
+use crate::field_error::FieldError;
 use crate::folders::Folders;
 use crate::http_endpoint::HttpEndpoint;
 use crate::yaml::resource_documents;
 
-const API_VERSION: &str = "dapr.io/v1alpha1";
+pub(crate) const API_VERSION: &str = "dapr.io/v1alpha1";
 
 /// A kind of resource.
 pub trait Resource: Clone + Sized + DeserializeOwned {
@@ -176,14 +177,14 @@ fn entry(origin: &str, document: Value) -> Option<Entry> {
 fn resource<R: Resource>(origin: &str, document: Value, manifest: fn(R) -> Manifest) -> Entry {
     match typed(origin, document) {
         Ok(resource) => Entry::Resource(manifest(resource)),
-        Err(reason) => Entry::Broken(Some(R::KIND), reason),
+        Err(error) => Entry::Broken(Some(R::KIND), error.to_string()),
     }
 }
 
-const CONFIGURATION: &str = "Configuration";
+pub(crate) const CONFIGURATION: &str = "Configuration";
 
 /// The kinds of resources that Dapr has.
-const KINDS: [&str; 7] = [
+pub(crate) const KINDS: [&str; 7] = [
     "Component",
     "Configuration",
     "HTTPEndpoint",
@@ -195,7 +196,7 @@ const KINDS: [&str; 7] = [
 
 /// Why a document is no resource, although it looks as if it were meant to be one. Dapr's `daprd` says nothing, and
 /// whoever wrote it wonders where it is.
-fn strange(document: &Value) -> Option<String> {
+pub(crate) fn strange(document: &Value) -> Option<String> {
     let Some(fields) = document.as_object() else {
         return (!document.is_null()).then(|| "a document has no fields".to_owned());
     };
@@ -228,17 +229,22 @@ fn strange(document: &Value) -> Option<String> {
 }
 
 /// A document whose keys are in lower case as a resource; an error names `origin` and the field.
-pub(crate) fn typed<R: Resource>(origin: &str, document: Value) -> Result<R, String> {
+pub(crate) fn typed<R: Resource>(origin: &str, document: Value) -> Result<R, Box<FieldError>> {
     let layer = Layer {
         name: origin.to_owned(),
         value: document,
     };
     let resource: R = Figment::from(layer)
         .extract()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Box::new(error.into()))?;
     let name = &resource.head().name;
     if name == "." || name == ".." || name.contains(['/', '%']) {
-        return Err(format!("invalid metadata.name {name:?}"));
+        let path = ["metadata", "name"].map(str::to_owned).into();
+        return Err(Box::new(FieldError::new(
+            path,
+            format!("Dapr refuses the name {name:?}"),
+            format!("invalid metadata.name {name:?}"),
+        )));
     }
     Ok(resource)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::lenient;
 
 /// What is measured. As JSON it is what Dapr logs of it.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metric {
     /// Whether anything is; on by default.
@@ -30,7 +31,10 @@ pub struct Metric {
     )]
     pub http: Option<MetricHttp>,
     /// Bounds of latencies in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        deserialize_with = "lenient::optional_integers",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub latency_distribution_buckets: Option<Vec<i64>>,
     /// How workflows are measured, as it is written: this sidecar has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +45,7 @@ pub struct Metric {
 }
 
 /// How HTTP is measured.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct MetricHttp {
     /// Whether every path has series of its own.
@@ -62,7 +66,7 @@ pub struct MetricHttp {
 }
 
 /// How the labels of a family are rewritten.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct MetricRule {
     /// The family.
@@ -74,7 +78,7 @@ pub struct MetricRule {
 }
 
 /// How a label is rewritten.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(default)]
 pub struct MetricLabel {
     /// The label.
@@ -82,7 +86,7 @@ pub struct MetricLabel {
     pub name: String,
     /// Regular expressions by what stands in place of what they match.
     #[serde(
-        deserialize_with = "lenient::or_default",
+        deserialize_with = "lenient::texts_by_name",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub regex: BTreeMap<String, String>,

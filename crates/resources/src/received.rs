@@ -32,7 +32,7 @@ pub fn decode_resources<R: Resource>(
             reason,
         };
         let document = parse(document.as_ref()).map_err(failed)?;
-        let resource: R = typed(&origin, lower_keys(document)).map_err(failed)?;
+        let resource: R = typed(&origin, lower_keys(document)).map_err(|error| failed(error.to_string()))?;
         if filter.admits(resource.head()) {
             resources.push(resource);
         }

@@ -10,13 +10,16 @@ mod overlay;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde_json::{Value, json};
 
+use crate::field_error::FieldError;
 use crate::manifest::Head;
+use crate::schema::of as schema_of;
 use fields::Fields;
 
-pub(crate) use load::of_text;
 pub use load::{LoadedResiliency, Trouble, decode_resiliency, load_resiliency};
+pub(crate) use load::{kind as kind_of, of_text};
 
 /// A `Resiliency`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,10 +38,13 @@ pub struct Resiliency {
     pub apps: BTreeMap<String, TargetPolicies>,
     /// `spec.targets.actors`, which this sidecar only checks.
     pub actors: BTreeMap<String, TargetPolicies>,
+    /// `spec.targets.components`, inbound and outbound: the same.
+    pub components: BTreeMap<String, [TargetPolicies; 2]>,
 }
 
 /// An entry of `spec.policies.retries`. Empty texts stand for the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct RetryPolicy {
     /// `policy`: `constant` or `exponential`.
     pub policy: String,
@@ -49,8 +55,10 @@ pub struct RetryPolicy {
     /// `maxRetries`.
     pub max_retries: Option<i64>,
     /// `matching.httpStatusCodes`.
+    #[schemars(skip)]
     pub http_codes: String,
     /// `matching.gRPCStatusCodes`.
+    #[schemars(skip)]
     pub grpc_codes: String,
     /// `jitter`, which Dapr does not know: by which share of itself a pause is scattered.
     pub jitter: String,
@@ -63,7 +71,8 @@ pub struct RetryPolicy {
 }
 
 /// `budget` of a retry policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct RetryBudget {
     /// `percent`: how many retries there may be for a hundred calls.
     pub percent: Option<i64>,
@@ -74,7 +83,8 @@ pub struct RetryBudget {
 }
 
 /// An entry of `spec.policies.circuitBreakers`. Empty texts stand for the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct CircuitBreakerPolicy {
     /// `maxRequests`.
     pub max_requests: i64,
@@ -87,7 +97,8 @@ pub struct CircuitBreakerPolicy {
 }
 
 /// An entry of `spec.policies.hedges`: when a call is made to a second endpoint beside the first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct HedgePolicy {
     /// `delay`: so long after the first one.
     pub delay: String,
@@ -100,7 +111,8 @@ pub struct HedgePolicy {
 }
 
 /// An entry of `spec.targets`: names of policies, empty for none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "camelCase")]
 pub struct TargetPolicies {
     /// `timeout`.
     pub timeout: String,
@@ -115,6 +127,7 @@ pub struct TargetPolicies {
     /// `hedge`, which Dapr does not know.
     pub hedge: String,
     /// `methods`, which Dapr does not know: what some methods or verbs of an app have in place of that.
+    #[schemars(skip)]
     pub methods: BTreeMap<String, TargetPolicies>,
 }
 
@@ -123,19 +136,13 @@ impl Resiliency {
     pub const KIND: &'static str = "Resiliency";
 
     /// A document as such a resource; an error names the field.
-    fn of(mut document: Value) -> Result<Self, String> {
-        overlay::apply(&mut document)?;
-        let document = Fields::of("", document)?;
+    pub(crate) fn of(mut document: Value) -> Result<Self, FieldError> {
+        overlay::apply(&mut document).map_err(|text| FieldError::new(overlay::path(), text.clone(), text))?;
+        let document = Fields::of(Vec::new(), document)?;
         let metadata = document.section("metadata")?;
         let spec = document.section("spec")?;
         let policies = spec.section("policies")?;
         let targets = spec.section("targets")?;
-        // Components are no targets of calls to apps, but a mistake in their types is one in the resource.
-        for component in targets.section("components")?.entries()? {
-            for direction in ["inbound", "outbound"] {
-                target(&component.1.section(direction)?)?;
-            }
-        }
         Ok(Self {
             head: Head {
                 name: metadata.text("name")?,
@@ -149,19 +156,24 @@ impl Resiliency {
             hedges: named(&policies.section("hedges")?, hedge)?,
             apps: named(&targets.section("apps")?, target)?,
             actors: named(&targets.section("actors")?, target)?,
+            // Components are no targets of calls to apps, but a mistake in their types is one in the resource.
+            components: named(&targets.section("components")?, |component| {
+                let way = |direction| target(&component.section(direction)?);
+                Ok([way("inbound")?, way("outbound")?])
+            })?,
         })
     }
 }
 
 fn named<T>(
     section: &Fields,
-    read: impl Fn(&Fields) -> Result<T, String>,
-) -> Result<BTreeMap<String, T>, String> {
+    read: impl Fn(&Fields) -> Result<T, FieldError>,
+) -> Result<BTreeMap<String, T>, FieldError> {
     let entries = section.entries()?.into_iter();
     entries.map(|(name, fields)| Ok((name, read(&fields)?))).collect()
 }
 
-fn retry(fields: &Fields) -> Result<RetryPolicy, String> {
+fn retry(fields: &Fields) -> Result<RetryPolicy, FieldError> {
     let matching = fields.section("matching")?;
     Ok(RetryPolicy {
         policy: fields.text("policy")?,
@@ -180,7 +192,7 @@ fn retry(fields: &Fields) -> Result<RetryPolicy, String> {
     })
 }
 
-fn budget(fields: &Fields) -> Result<RetryBudget, String> {
+fn budget(fields: &Fields) -> Result<RetryBudget, FieldError> {
     Ok(RetryBudget {
         percent: fields.integer("percent")?,
         minimum: fields.integer("minimum")?,
@@ -188,7 +200,7 @@ fn budget(fields: &Fields) -> Result<RetryBudget, String> {
     })
 }
 
-fn hedge(fields: &Fields) -> Result<HedgePolicy, String> {
+fn hedge(fields: &Fields) -> Result<HedgePolicy, FieldError> {
     Ok(HedgePolicy {
         delay: fields.text("delay")?,
         quantile: fields.text("quantile")?,
@@ -200,7 +212,7 @@ fn hedge(fields: &Fields) -> Result<HedgePolicy, String> {
     })
 }
 
-fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, String> {
+fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, FieldError> {
     Ok(CircuitBreakerPolicy {
         max_requests: fields.integer("maxRequests")?.unwrap_or_default(),
         interval: fields.text("interval")?,
@@ -210,14 +222,14 @@ fn circuit_breaker(fields: &Fields) -> Result<CircuitBreakerPolicy, String> {
 }
 
 /// An entry with what it has for methods, which have nothing of the kind.
-fn target(fields: &Fields) -> Result<TargetPolicies, String> {
+fn target(fields: &Fields) -> Result<TargetPolicies, FieldError> {
     Ok(TargetPolicies {
         methods: named(&fields.section("methods")?, parts)?,
         ..parts(fields)?
     })
 }
 
-fn parts(fields: &Fields) -> Result<TargetPolicies, String> {
+fn parts(fields: &Fields) -> Result<TargetPolicies, FieldError> {
     Ok(TargetPolicies {
         timeout: fields.text("timeout")?,
         retry: fields.text("retry")?,
@@ -227,4 +239,30 @@ fn parts(fields: &Fields) -> Result<TargetPolicies, String> {
         hedge: fields.text("hedge")?,
         methods: BTreeMap::new(),
     })
+}
+
+/// The JSON Schema of what [`Resiliency::of`] reads.
+pub(crate) fn schema() -> Value {
+    let text = || json!({ "type": "string" });
+    let texts = || json!({ "type": "array", "items": text() });
+    let closed = |properties: Value| json!({ "type": "object", "properties": properties });
+    let named = |entry: Value| json!({ "type": "object", "additionalProperties": entry });
+    let mut retry = schema_of::<RetryPolicy>();
+    retry["properties"]["matching"] = closed(json!({ "httpStatusCodes": text(), "gRPCStatusCodes": text() }));
+    let mut target = schema_of::<TargetPolicies>();
+    target["properties"]["methods"] = named(target.clone());
+    let component = closed(json!({ "inbound": target, "outbound": target }));
+    let policies = json!({
+        "timeouts": named(text()),
+        "retries": named(retry),
+        "circuitBreakers": named(schema_of::<CircuitBreakerPolicy>()),
+        "hedges": named(schema_of::<HedgePolicy>()),
+    });
+    let targets =
+        json!({ "apps": named(target.clone()), "actors": named(target), "components": named(component) });
+    closed(json!({
+        "metadata": closed(json!({ "name": text(), "namespace": text() })),
+        "scopes": texts(),
+        "spec": closed(json!({ "policies": closed(policies), "targets": closed(targets) })),
+    }))
 }

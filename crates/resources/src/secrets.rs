@@ -202,6 +202,21 @@ fn flatten(name: String, value: &Value, separator: &str, into: &mut Vec<(String,
     }
 }
 
+/// A value that cannot be had; its text is a line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The position of the value among those of the resource.
+    pub index: usize,
+    /// What is not there, and for whom.
+    pub text: String,
+}
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// Where references of resources are looked up.
 #[derive(Debug, Default)]
 pub struct SecretSource {
@@ -219,7 +234,7 @@ impl SecretSource {
         &self,
         resource: &mut R,
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Vec<String> {
+    ) -> Vec<Unresolved> {
         let head = resource.head();
         let (kind, name) = (R::KIND, head.name.clone());
         let store_name = match head.secret_store.as_str() {
@@ -227,12 +242,13 @@ impl SecretSource {
             store => store,
         }
         .to_owned();
-        let mut warnings = Vec::new();
-        for item in resource.items_mut() {
+        let mut unresolved = Vec::new();
+        for (index, item) in resource.items_mut().into_iter().enumerate() {
+            let mut lost = |text| unresolved.push(Unresolved { index, text });
             if item.value.is_none() && !item.variable.is_empty() {
                 match item.resolved(&self.allowed_variables, &lookup) {
                     Ok(value) => item.value = Some(value),
-                    Err(variable) => warnings.push(format!(
+                    Err(variable) => lost(format!(
                         "{kind} {name} references an env variable that isn't allowed: {variable}"
                     )),
                 }
@@ -244,7 +260,7 @@ impl SecretSource {
             if self.is_kubernetes && store_name == KUBERNETES {
                 match decoded(item.value.as_deref()) {
                     Ok(value) => item.value = Some(value),
-                    Err(reason) => warnings.push(format!(
+                    Err(reason) => lost(format!(
                         "Error decoding secret: {kind} {name}, {}: {reason}",
                         item.name
                     )),
@@ -252,7 +268,7 @@ impl SecretSource {
                 continue;
             }
             let Some(store) = self.stores.get(&store_name) else {
-                warnings.push(format!(
+                lost(format!(
                     "{kind} {name} references a secret store that isn't loaded: {store_name}"
                 ));
                 // The other references are to the same store.
@@ -267,10 +283,10 @@ impl SecretSource {
             match store.get(&secret.name, key, &lookup) {
                 Ok(value) if value.is_empty() => {}
                 Ok(value) => item.value = Some(value),
-                Err(reason) => warnings.push(format!("Error getting secret: {kind} {name}: {reason}")),
+                Err(reason) => lost(format!("Error getting secret: {kind} {name}: {reason}")),
             }
         }
-        warnings
+        unresolved
     }
 }
 

@@ -27,14 +27,25 @@ pub fn first_document(text: &str) -> Result<Value, YamlError> {
         return Ok(Value::Null);
     }
     // The parser bounds depth, nodes and aliases while it reads, before it builds anything.
-    // YAML 1.2: `y` and `on` are texts; typed booleans take them all the same.
-    let options = serde_saphyr::options! { strict_booleans: true };
-    serde_saphyr::from_str_with_options(document, options).map_err(|error| {
+    serde_saphyr::from_str_with_options(document, options(true)).map_err(|error| {
         // The first line tells place and reason; the others draw a picture of it, which no log line has room for.
         let text = error.to_string();
         let line = text.lines().next().unwrap_or_default();
         YamlError::Invalid(line.strip_prefix("error: ").unwrap_or(line).to_owned())
     })
+}
+
+/// The bounds of one document and its habits. `is_strict`: a key that stands twice is a mistake; else the last one counts.
+pub(crate) fn options(is_strict: bool) -> serde_saphyr::Options {
+    if is_strict {
+        // YAML 1.2: `y` and `on` are texts; typed booleans take them all the same.
+        serde_saphyr::options! { strict_booleans: true }
+    } else {
+        serde_saphyr::options! {
+            strict_booleans: true,
+            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        }
+    }
 }
 
 /// The documents of a file of resources, each by itself: one that is no YAML does not spoil the others. Of a key that
@@ -44,17 +55,13 @@ pub(crate) fn resource_documents(text: &str) -> impl Iterator<Item = Result<Valu
         .into_iter()
         .filter(|document| !is_empty(document))
         .map(|document| {
-            let options = serde_saphyr::options! {
-                strict_booleans: true,
-                duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-            };
-            serde_saphyr::from_str_with_options(document, options)
+            serde_saphyr::from_str_with_options(document, options(false))
                 .map_err(|error| YamlError::Invalid(error.to_string()))
         })
 }
 
 /// The parts between lines that begin with three hyphens.
-fn split(text: &str) -> Vec<&str> {
+pub(crate) fn split(text: &str) -> Vec<&str> {
     let (mut documents, mut begin, mut offset) = (Vec::new(), 0, 0);
     for line in text.split_inclusive('\n') {
         if line.starts_with("---") {
@@ -67,7 +74,7 @@ fn split(text: &str) -> Vec<&str> {
     documents
 }
 
-fn is_empty(document: &str) -> bool {
+pub(crate) fn is_empty(document: &str) -> bool {
     document.lines().all(|line| {
         let line = line.trim();
         line.is_empty() || line.starts_with('#') || line == "---"
@@ -75,7 +82,7 @@ fn is_empty(document: &str) -> bool {
 }
 
 /// The text up to the second document.
-fn first(text: &str) -> &str {
+pub(crate) fn first(text: &str) -> &str {
     let mut begun = false;
     let mut offset = 0;
     for line in text.split_inclusive('\n') {

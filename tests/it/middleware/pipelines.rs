@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use integration_tests::{HttpApp, Mesh, Protocol, RawClient, stream, text};
 use reqwest::Client;
+use serde_json::json;
 
 use super::{Stage, pipelines, started};
 use crate::stage::{chunk, soon};

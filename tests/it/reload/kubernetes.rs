@@ -169,3 +169,23 @@ async fn a_stream_that_ends_is_opened_again_and_all_is_listed() {
     cluster.event(0, CREATED, store("told", 1)).await;
     lists(&sidecar, 0, &["missed", "told"]).await;
 }
+
+/// What changes behind the list and before the stream is told by neither of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_a_stream_is_opened_is_seen() {
+    let (sentry, cluster) = (Sentry::start().await, Cluster::new());
+    let operator = {
+        let cluster = cluster.clone();
+        Operator::start(sentry.authority(), move |asked| {
+            if asked.method == "ComponentUpdate" {
+                let mut held = cluster.held.lock().unwrap();
+                held.resources[0] = vec![store("between", 1)];
+            }
+            cluster.answer(asked)
+        })
+        .await
+    };
+    let app = HttpApp::start(Protocol::Http, |_| async { text(200, "fine") }).await;
+    let sidecar = pod("RO3", &sentry, &operator, &app).await;
+    lists(&sidecar, 0, &["between"]).await;
+}

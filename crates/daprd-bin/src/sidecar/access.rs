@@ -38,8 +38,8 @@ pub(super) fn policy(
     Ok(policy)
 }
 
-/// The lists of APIs; rules without effect are told in the log.
-pub(super) fn api_lists(configuration: &Configuration) -> ApiLists {
+/// The lists of APIs.
+pub fn lists_of(configuration: &Configuration) -> ApiLists {
     let rules = |rules: &[resources::ApiRule]| -> Vec<ApiRule> {
         let rule = |rule: &resources::ApiRule| ApiRule {
             name: rule.name.clone(),
@@ -48,10 +48,15 @@ pub(super) fn api_lists(configuration: &Configuration) -> ApiLists {
         };
         rules.iter().map(rule).collect()
     };
-    let lists = ApiLists {
+    ApiLists {
         allowed: rules(&configuration.api.allowed),
         denied: rules(&configuration.api.denied),
-    };
+    }
+}
+
+/// The same; rules without effect are told in the log.
+pub(super) fn api_lists(configuration: &Configuration) -> ApiLists {
+    let lists = lists_of(configuration);
     for (list, rule) in lists.without_protocol() {
         tracing::warn!(target: SCOPE, "spec.api.{list}: the rule {rule} has no effect, protocol is neither http nor grpc");
     }

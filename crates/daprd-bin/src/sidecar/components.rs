@@ -237,14 +237,19 @@ fn check(component: &Component) -> Result<Option<SecretStore>, ComponentsError> 
         let kind = component.kind.clone();
         return Err(ComponentsError::Category { name, kind });
     }
+    usable(component).map_err(|why| failed(component, &why))
+}
+
+/// The same of one whose category is known; says plainly why it cannot be used.
+pub fn usable(component: &Component) -> Result<Option<SecretStore>, String> {
     let is_missing = |setting| component.value(setting).is_none_or(str::is_empty);
     if component.kind == "state.sqlite" && is_missing("connectionString") {
-        return Err(failed(component, "missing connection string"));
+        return Err("missing connection string".to_owned());
     }
     if kube_store::is_one(component) {
-        kube_store::check_credentials().map_err(|error| failed(component, &error.to_string()))?;
+        kube_store::check_credentials().map_err(|error| error.to_string())?;
     }
-    SecretStore::of(component).map_err(|error| failed(component, &error.to_string()))
+    SecretStore::of(component).map_err(|error| error.to_string())
 }
 
 /// Goes on without a component, if its manifest says so.

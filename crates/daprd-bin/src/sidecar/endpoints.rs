@@ -100,7 +100,8 @@ fn try_handshakes(endpoints: Vec<NamedEndpoint>, connections: &Tasks) {
     });
 }
 
-fn settings_of(endpoint: &HttpEndpoint) -> app_channel::EndpointSettings {
+/// An endpoint for the channels.
+pub fn settings_of(endpoint: &HttpEndpoint) -> app_channel::EndpointSettings {
     let value = |item: &resources::Item| item.value.clone().unwrap_or_default();
     app_channel::EndpointSettings {
         name: endpoint.head.name.clone(),

@@ -115,6 +115,32 @@ impl Rules {
     }
 }
 
+/// The template of the access log; what the configuration says comes before the environment.
+fn accesses(log: &AccessLogging, environment: &Environment) -> Result<Option<Template>, Fatal> {
+    if log.enabled.is_some() || log.template.is_some() {
+        let is_on = log.enabled.unwrap_or(true);
+        return Ok(is_on.then(|| log.template.clone().unwrap_or_default()));
+    }
+    match environment.access_log.as_deref() {
+        None | Some("false") => Ok(None),
+        Some("true") => Ok(Some(Template::default())),
+        Some(text) => Ok(Some(text.parse()?)),
+    }
+}
+
+/// How calls are shared out among versions of apps.
+fn routes(configuration: &Configuration) -> Result<Routes, Fatal> {
+    let versioned = configuration.versioned()?;
+    let versions = versioned.into_iter().filter_map(|versioned| {
+        let sticky = versioned.sticky.map(|sticky| match sticky {
+            StickyBy::Header(name) => Sticky::Header(name),
+            StickyBy::Cookie(name) => Sticky::Cookie(name),
+        });
+        Some((versioned.app, Versions::new(versioned.versions, sticky)?))
+    });
+    Ok(Routes::new(versions))
+}
+
 fn say_sampler(traces: &Plan) {
     tracing::info!(target: SCOPE, "Dapr trace sampler initialized: {}", traces.sampler());
 }

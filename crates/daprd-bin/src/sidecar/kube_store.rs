@@ -44,7 +44,7 @@ pub(super) fn component() -> Component {
 }
 
 /// Whether a component is such a store.
-pub(super) fn is_one(component: &Component) -> bool {
+pub fn is_one(component: &Component) -> bool {
     component.kind.eq_ignore_ascii_case(KIND)
 }
 

@@ -219,8 +219,9 @@ fn has_default_cardinality(metric: &Metric) -> bool {
     http.and_then(|http| http.increased_cardinality).is_none()
 }
 
-fn settings(app_id: &str, metric: &Metric, has_own: bool) -> MetricsSettings {
-    let rules = metric.rules.iter().flat_map(|rule| {
+/// How labels are rewritten.
+pub fn rules(metric: &Metric) -> impl Iterator<Item = Rule> {
+    metric.rules.iter().flat_map(|rule| {
         let labels = rule.labels.iter().map(move |label| (rule, label));
         labels.flat_map(|(rule, label)| {
             label.regex.iter().map(|(replacement, pattern)| Rule {
@@ -230,8 +231,11 @@ fn settings(app_id: &str, metric: &Metric, has_own: bool) -> MetricsSettings {
                 replacement: replacement.clone(),
             })
         })
-    });
-    let (rules, errors) = Rules::compile(rules);
+    })
+}
+
+fn settings(app_id: &str, metric: &Metric, has_own: bool) -> MetricsSettings {
+    let (rules, errors) = Rules::compile(rules(metric));
     for error in errors {
         tracing::error!(
             target: SCOPE,

@@ -81,6 +81,7 @@ async fn one(
     let lost = secrets.resolve(&mut resolved, |name| std::env::var(name).ok());
     if !lost.is_empty() {
         // What checks callers would check something else without its secret.
+        let lost: Vec<String> = lost.iter().map(ToString::to_string).collect();
         let why = lost.join("; ");
         return Err(failed_with(component, cause(component, &why)));
     }

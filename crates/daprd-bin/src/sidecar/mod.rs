@@ -40,13 +40,19 @@ use crate::fatal::Fatal;
 use crate::flags::{Flags, Options, Settings};
 use crate::scope::SCOPE;
 use crate::signals::{Request, Signals};
+pub use access::lists_of as api_lists_of;
+pub use components::usable as check_component;
 pub use ended::Ended;
 use ended::Stop;
+pub use endpoints::settings_of as endpoint_settings;
 use given::Given;
+pub use kube_store::is_one as is_kubernetes_store;
+pub use metrics::rules as metric_rules;
 use parts::Parts;
 use reload::{Fault, Owner};
 pub use security::check_security;
 use start::start;
+pub use traces::plan as trace_plan;
 
 /// Runs a sidecar until it ends; `None` asks for another one.
 pub async fn run(

@@ -244,7 +244,7 @@ impl Reloader {
             Why::Told(Event::Changed(kind, change, json)) => {
                 return kubernetes.take(*kind, *change, json.clone(), filter);
             }
-            Why::Told(Event::Reconnected(kind)) => vec![*kind],
+            Why::Told(Event::Listening(kind)) => vec![*kind],
             Why::Begun | Why::Changed | Why::Schedule | Why::HangUp => Kind::ALL.to_vec(),
         };
         for kind in kinds {
@@ -259,7 +259,7 @@ impl Reloader {
 
     /// The configuration as it is now; `None` when it cannot be had, or need not be read.
     async fn next_configuration(&mut self, why: &Why, writing: &HashSet<PathBuf>) -> Option<Configuration> {
-        if matches!(why, Why::Told(Event::Changed(kind, ..) | Event::Reconnected(kind)) if *kind != Kind::Configuration)
+        if matches!(why, Why::Told(Event::Changed(kind, ..) | Event::Listening(kind)) if *kind != Kind::Configuration)
         {
             return None;
         }

@@ -9,7 +9,7 @@ use telemetry::traces::{OtelSpec, Plan, TraceError, TraceSpec};
 use crate::flags::go;
 
 /// What the configuration and the variables of OpenTelemetry want.
-pub(super) fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, TraceError> {
+pub fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, TraceError> {
     let tracing = &configuration.tracing;
     let otel = &tracing.otel;
     let spec = TraceSpec {

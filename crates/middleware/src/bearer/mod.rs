@@ -137,6 +137,25 @@ impl Known {
     }
 }
 
+/// Whether the metadata say all that must be said.
+pub(crate) fn check(properties: &Properties) -> Result<(), BearerError> {
+    wanted(properties).map(|_| ())
+}
+
+/// What tokens must say.
+fn wanted(properties: &Properties) -> Result<Wanted, BearerError> {
+    properties.check()?;
+    let either = |name, alias| properties.get(name).or_else(|| properties.get(alias));
+    let required = |name, alias| {
+        let value = either(name, alias).filter(|value| !value.is_empty());
+        value.map(str::to_owned).ok_or(BearerError::Required(name))
+    };
+    Ok(Wanted {
+        issuer: required("issuer", "issuerURL")?,
+        audience: required("audience", "clientID")?,
+    })
+}
+
 impl Bearer {
     /// `issuer` and `audience` are those of tokens; `jwksURL` is where the keys are, unless the issuer says it.
     pub(crate) async fn new(properties: &Properties, web: &Web) -> Result<Self, BearerError> {
@@ -144,16 +163,7 @@ impl Bearer {
     }
 
     async fn with(properties: &Properties, web: &Web, ages: Ages) -> Result<Self, BearerError> {
-        properties.check()?;
-        let either = |name, alias| properties.get(name).or_else(|| properties.get(alias));
-        let required = |name, alias| {
-            let value = either(name, alias).filter(|value| !value.is_empty());
-            value.map(str::to_owned).ok_or(BearerError::Required(name))
-        };
-        let wanted = Wanted {
-            issuer: required("issuer", "issuerURL")?,
-            audience: required("audience", "clientID")?,
-        };
+        let wanted = wanted(properties)?;
         let url = match properties.get("jwksURL").filter(|url| !url.is_empty()) {
             Some(url) => url.to_owned(),
             None => discover(web, &wanted.issuer).await?,

@@ -208,6 +208,12 @@ impl Resolver for Consul {
     }
 }
 
+/// Whether the settings can be read. Whether the files that they name are there shows where the sidecar runs.
+pub(crate) fn check(configuration: &Value, instance: &Instance, means: &Means) -> Result<(), InitError> {
+    let settings = ConsulSettings::of(configuration, instance, means);
+    settings.map(drop).map_err(InitError::Init)
+}
+
 /// Doors for the fuzz targets.
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz {

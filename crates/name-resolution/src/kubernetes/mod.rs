@@ -42,10 +42,7 @@ pub(crate) struct Kubernetes {
 
 impl Kubernetes {
     pub(crate) fn new(configuration: &Value, instance: &Instance, means: &Means) -> Result<Self, InitError> {
-        let settings = match configuration {
-            Value::Null => Settings::default(),
-            given => Settings::of(given).map_err(|error| InitError::Init(error.to_string()))?,
-        };
+        let settings = settings_of(configuration)?;
         let port = instance.internal_port;
         let cluster = if settings.flag("endpointSlices") {
             let account = settings.text(&["serviceAccount"]).unwrap_or_default();
@@ -61,6 +58,19 @@ impl Kubernetes {
             cluster,
         })
     }
+}
+
+fn settings_of(configuration: &Value) -> Result<Settings, InitError> {
+    match configuration {
+        Value::Null => Ok(Settings::default()),
+        given => Settings::of(given).map_err(|error| InitError::Init(error.to_string())),
+    }
+}
+
+/// Whether the settings can be read. Whether there is a cluster shows in it alone.
+pub(crate) fn check(configuration: &Value) -> Result<(), InitError> {
+    let name = Name::of(&settings_of(configuration)?);
+    name.map(drop).map_err(InitError::Init)
 }
 
 impl Resolver for Kubernetes {

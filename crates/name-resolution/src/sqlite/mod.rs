@@ -39,7 +39,7 @@ pub(crate) struct SqliteSettings {
 }
 
 impl SqliteSettings {
-    fn of(configuration: &Value) -> Result<Self, String> {
+    pub(crate) fn of(configuration: &Value) -> Result<Self, String> {
         let settings = Settings::of(configuration).map_err(|error| error.to_string())?;
         let text = |error: SettingsError| error.to_string();
         let path = settings

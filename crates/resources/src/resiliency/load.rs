@@ -65,7 +65,7 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Option<Resiliency>, Trou
         .map_err(|error| Trouble::Error(format!("Could not parse resiliency file {name}: {error}")))
 }
 
-fn kind(document: &Value) -> Option<&str> {
+pub(crate) fn kind(document: &Value) -> Option<&str> {
     let fields = document.as_object()?;
     let other = || {
         let mut fields = fields.iter();
@@ -84,7 +84,7 @@ fn decode(document: &[u8]) -> Result<Resiliency, String> {
             first_document(text).map_err(|error| error.to_string())?
         }
     };
-    Resiliency::of(value)
+    Resiliency::of(value).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ pub(super) fn apply(document: &mut Value) -> Result<(), String> {
     }
 }
 
+/// Where that stands.
+pub(super) fn path() -> Vec<String> {
+    ["metadata", "annotations", ANNOTATION].map(str::to_owned).into()
+}
+
 fn annotation(document: &Value) -> Option<Value> {
     let of = |value: &Value, name: &str| {
         let fields = value.as_object()?;

@@ -126,7 +126,7 @@ fn references_in_standalone_mode() {
         ..SecretSource::default()
     };
     let mut resolved = endpoint(json);
-    let warnings = source.resolve(&mut resolved, lookup);
+    let warnings = texts(source.resolve(&mut resolved, lookup));
     assert_eq!(
         values(&mut resolved),
         owned([Some("value of X"), Some("1"), Some("given"), Some("2"), None])
@@ -141,7 +141,7 @@ fn references_in_standalone_mode() {
     };
     let mut unresolved = endpoint(json);
     assert_eq!(
-        source.resolve(&mut unresolved, lookup),
+        texts(source.resolve(&mut unresolved, lookup)),
         [
             "HTTPEndpoint e references an env variable that isn't allowed: X",
             "HTTPEndpoint e references a secret store that isn't loaded: s"
@@ -164,7 +164,7 @@ fn references_in_kubernetes() {
         ..SecretSource::default()
     };
     let mut resolved = endpoint(json);
-    let warnings = source.resolve(&mut resolved, lookup);
+    let warnings = texts(source.resolve(&mut resolved, lookup));
     assert_eq!(
         values(&mut resolved),
         owned([Some("plain"), Some("yes"), Some("!"), Some("/w=="), None])
@@ -173,7 +173,11 @@ fn references_in_kubernetes() {
     assert!(warnings[0].starts_with("Error decoding secret: HTTPEndpoint e, rootCA: "));
     let other = json.replacen("\"spec\"", "\"auth\":{\"secretStore\":\"vault\"},\"spec\"", 1);
     assert_eq!(
-        source.resolve(&mut endpoint(&other), lookup),
+        texts(source.resolve(&mut endpoint(&other), lookup)),
         ["HTTPEndpoint e references a secret store that isn't loaded: vault"]
     );
+}
+
+fn texts(unresolved: Vec<Unresolved>) -> Vec<String> {
+    unresolved.iter().map(ToString::to_string).collect()
 }

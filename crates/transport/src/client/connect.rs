@@ -206,7 +206,8 @@ pub(super) async fn connect_unix(
         path: path.display().to_string(),
         source: Arc::new(error),
     })?;
-    secured(Socket::Unix(socket), address, tls, deadline).await
+    let socket = Socket::Unix(Counted::new(socket, Side::Client));
+    secured(socket, address, tls, deadline).await
 }
 
 async fn secured(
