@@ -48,8 +48,8 @@ fn differences(case: &str, wanted: &mut Value) {
         attributes.remove("dapr-api-token");
     }
     if case.starts_with("InvokeService -> gRPC app, timeout") {
-        // The time of a policy is the caller's own: its sidecar breaks the call off, and does not say why.
-        wanted["spans"][1]["status_message"] = "context canceled".into();
+        // The other sidecar knows how much time there is, and hears that the call is broken off: whichever comes first.
+        wanted["spans"][1]["status_message"] = "<any text>".into();
     }
     if case.starts_with("proxied unary to self") {
         // The app of the recording spoke HTTP/1 alone, and the call did not come so far.

@@ -166,12 +166,19 @@ fn is_without_value(item: &Item) -> bool {
 /// Whether middleware can be set up, as far as that is known offline, and whether anybody uses it.
 fn middleware(world: &mut World<'_>, found: Found<'_, Component>, resolved: Component) {
     let component = found.resource;
-    let items = resolved.metadata.into_iter();
+    // A value that is somewhere else may be any.
+    let value = |item: Item| {
+        let is_elsewhere = !item.secret.name.is_empty() || !item.variable.is_empty();
+        let given = item.value.filter(|value| !value.is_empty() || !is_elsewhere);
+        let value = given.unwrap_or_else(|| if is_elsewhere { "unknown" } else { "" }.to_owned());
+        (item.name, value)
+    };
+    let items = resolved.metadata.into_iter().map(value);
     let spec = Spec {
         name: component.head.name.clone(),
         kind: component.kind.clone(),
         version: component.version.clone(),
-        properties: Properties::new(items.map(|item| (item.name, item.value.unwrap_or_default()))),
+        properties: Properties::new(items),
     };
     if let Err(error) = spec.check() {
         let severity = if component.ignore_errors {
