@@ -8,7 +8,7 @@
 //! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s and [`HttpEndpoint`]s;
 //! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] puts secrets and variables
 //! where they are referred to. [`load_resiliency`] and [`decode_resiliency`] read policies. [`Folders`] are read again and
-//! again, and keep what stood in a file that cannot be read any more. [`inspect`] tells all that is wrong with a file, and
+//! again, and keep what stood in a file that cannot be read any more. [`inspect()`] tells all that is wrong with a file, and
 //! where; [`schema`](schema()) is what the types read, as a JSON Schema. This crate knows serde and figment, no servers.
 
 mod access;
