@@ -56,7 +56,11 @@ async fn what_a_policy_decides() {
             "allow { regex.match(`^/a`, input.request.path); startswith(input.request.scheme, \"http\") }",
             (0, false),
         ),
-        ("allow { time.now_ns() > 0 }", (0, false)),
+        ("allow { time.now_ns() > 1700000000 * 1000000000 }", (0, false)),
+        (
+            "# crypto.x509 and http.send\nallow { \"http.send\" != \"time.\" }",
+            (0, false),
+        ),
         ("allow = true { true }\nallow = false { true }", (403, true)),
         // It would take years.
         (
@@ -129,6 +133,11 @@ fn what_is_no_policy() {
             "rego_unsupported_error: the policy uses http.send",
         ),
         ("package http\nallow { no.such(1) }\n", "", "rego_parse_error: "),
+        (
+            "package http\nallow { time.weekday(0) }\n",
+            "",
+            "rego_unsupported_error: the policy uses time.",
+        ),
         (
             "package http\n",
             "x",

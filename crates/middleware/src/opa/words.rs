@@ -21,7 +21,7 @@ pub(super) fn keyword_without_import(rego: &str) -> Option<(usize, &'static str)
 }
 
 /// The names in a policy, dots included, with their lines: not those in texts and comments.
-fn words(rego: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn words(rego: &str) -> impl Iterator<Item = (usize, &str)> {
     let (mut rest, mut line) = (rego, 1);
     std::iter::from_fn(move || {
         while let Some(first) = rest.chars().next() {
