@@ -265,7 +265,12 @@ fn look(path: &Path) -> Option<(Stamp, Option<String>)> {
 }
 
 fn text_of(path: &Path) -> io::Result<String> {
-    let length = fs::metadata(path)?.len();
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        // A pipe would be waited for, a device might never end.
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let length = metadata.len();
     if length > MAX_FILE {
         let text = format!("the file has {length} bytes, at most {MAX_FILE} are read");
         return Err(io::Error::other(text));

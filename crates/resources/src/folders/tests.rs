@@ -197,3 +197,19 @@ proptest::proptest! {
         proptest::prop_assert_eq!(stage.names(), ["last0 (x.y)", "last1 (x.y)", "last2 (x.y)"]);
     }
 }
+
+/// Such a file would be read for ever.
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    let mut stage = Stage::new();
+    stage.write("a.yaml", &component("a", "x.y"));
+    symlink("/dev/zero", stage.folder.path().join("b.yaml")).unwrap();
+    let (names, warnings) = stage.read();
+    assert_eq!(names, ["a (x.y)"]);
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("it is no regular file")),
+        "{warnings:?}"
+    );
+}
