@@ -77,11 +77,12 @@ where
     let broken = |error| failed(&InvokeError::new(Fault::Caller, invoke_core::Seen::No, error));
     let body = Limited::new(body, max_body).map_err(broken)?;
     let body = Body::receive(body).await.map_err(broken)?;
-    let call = invoke.invoke(&target, Invocation { head, body });
+    let call = Invocation { head, body };
+    // Made where it is awaited: a future that has a name is kept twice, and copied.
     let reply = match deadline {
-        None => call.await,
+        None => invoke.invoke(&target, call).await,
         // Rare: a call must not carry room for a timer.
-        Some(deadline) => Box::pin(timeout_at(deadline.into(), call))
+        Some(deadline) => Box::pin(timeout_at(deadline.into(), invoke.invoke(&target, call)))
             .await
             .unwrap_or_else(|_| {
                 let late = Cause::DeadlineExceeded;
