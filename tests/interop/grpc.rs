@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use integration_tests::{Daprd, DaprdBuilder, Mesh, daprd_binary, eventually, free_port};
+use integration_tests::{Daprd, DaprdBuilder, Mesh, Tools, daprd_binary, eventually, free_port};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::Findings;
-use crate::tools::{Tools, ask};
+use crate::judge::ask;
 
 /// The cases of gRPC's interoperability tests that need no certificates and no accounts.
 const CASES: &[&str] = &[

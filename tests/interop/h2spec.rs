@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use integration_tests::Daprd;
+use integration_tests::{Daprd, Tools};
 use tokio::process::Command;
 
 use crate::Findings;
-use crate::tools::{Tools, ask};
+use crate::judge::ask;
 
 /// How often a case is tried. Many cases send two frames and want the second one to be refused. The gRPC ports answer
 /// a request that is no call at once, and when its stream is over before the second frame is there, that frame may be

@@ -12,14 +12,13 @@
 
 mod grpc;
 mod h2spec;
+mod judge;
 mod nghttp2;
-mod tools;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use integration_tests::{HttpApp, Mesh, Protocol, Request, text};
-use tools::Tools;
+use integration_tests::{HttpApp, Mesh, Protocol, Request, Tools, text};
 
 const USAGE: &str = "\
 interop [OPTIONS]

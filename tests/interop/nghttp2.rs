@@ -1,10 +1,10 @@
 //! The programs of nghttp2: a client that shows all frames, and one that makes load.
 
-use integration_tests::Daprd;
+use integration_tests::{Daprd, Tools};
 use tokio::process::Command;
 
 use crate::Findings;
-use crate::tools::{Tools, ask};
+use crate::judge::ask;
 
 /// Calls of the load, on how many connections, and how many at once on each. Their product is more than an app with one
 /// thread and a short queue of new connections takes at once.

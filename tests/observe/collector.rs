@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use integration_tests::free_port;
+use integration_tests::{Tools, free_port};
 use tokio::process::Command;
 
 use crate::examples::{example, spec};
-use crate::program::{Program, Tools};
+use crate::program::Program;
 use crate::{CALLS, Findings, Pair, until};
 
 pub(crate) async fn judge(tools: &Tools) -> Findings {

@@ -22,9 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use integration_tests::{Daprd, HttpApp, Mesh, Protocol, Request, text};
-
-use program::Tools;
+use integration_tests::{Daprd, HttpApp, Mesh, Protocol, Request, Tools, text};
 
 const USAGE: &str = "\
 observe [OPTIONS]

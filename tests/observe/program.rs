@@ -1,32 +1,8 @@
 //! The programs of others.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use tokio::process::{Child, Command};
-
-/// Where they are.
-pub(crate) struct Tools(Option<PathBuf>);
-
-impl Tools {
-    /// Those in a folder, and those on the path.
-    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
-        Self(folder)
-    }
-
-    /// The file of a program; says so if there is none.
-    pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = self.0.iter().cloned().chain(std::env::split_paths(&path));
-        let found = folders
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file());
-        if found.is_none() {
-            println!("{name}: not here, so it judges nothing");
-        }
-        found
-    }
-}
 
 /// A program that runs until it is dropped; what it says goes into a file.
 pub(crate) struct Program {

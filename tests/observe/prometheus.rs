@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use integration_tests::free_port;
+use integration_tests::{Tools, free_port};
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::examples::{docs, example};
-use crate::program::{Program, Tools, ask};
+use crate::program::{Program, ask};
 use crate::{CALLS, Findings, Pair, until};
 
 pub(crate) async fn judge(tools: &Tools) -> Findings {

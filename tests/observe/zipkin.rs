@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use integration_tests::free_port;
+use integration_tests::{Tools, free_port};
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::examples::spec;
-use crate::program::{Program, Tools};
+use crate::program::Program;
 use crate::{CALLS, Findings, Pair, until};
 
 pub(crate) async fn judge(tools: &Tools) -> Findings {

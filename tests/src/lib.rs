@@ -32,6 +32,7 @@ mod raw_app;
 mod rpc;
 pub mod sentry;
 mod tls_app;
+mod tools;
 
 pub use app::{BodySender, HttpApp, Protocol, Request, Response, stream, text};
 pub use binary::{daprd_binary, example};
@@ -44,6 +45,7 @@ pub use ports::free_port;
 pub use raw::{RawClient, RawResponse};
 pub use raw_app::RawApp;
 pub use tls_app::{TlsApp, localhost};
+pub use tools::Tools;
 
 use std::time::Duration;
 

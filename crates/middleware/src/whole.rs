@@ -1,10 +1,7 @@
 //! Bodies as a whole, for those who need all of one.
 
-use std::future::poll_fn;
-use std::pin::Pin;
-
-use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
 use invoke_core::{Body, BodyError};
 use thiserror::Error;
 
@@ -17,23 +14,12 @@ pub(crate) enum NotWhole {
     Broken(#[from] BodyError),
 }
 
-/// All of a body, which may be so long, in bytes. One that is at hand is not copied.
-pub(crate) async fn whole(mut body: Body, longest: usize) -> Result<Bytes, NotWhole> {
-    if let Some(whole) = body.take_full() {
-        return if whole.len() > longest {
-            Err(NotWhole::TooLong(longest))
-        } else {
-            Ok(whole)
-        };
-    }
-    let mut whole = BytesMut::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        if let Ok(data) = frame?.into_data() {
-            if whole.len() + data.len() > longest {
-                return Err(NotWhole::TooLong(longest));
-            }
-            whole.extend_from_slice(&data);
-        }
-    }
-    Ok(whole.freeze())
+/// All of a body, which may be so long, in bytes.
+pub(crate) async fn whole(body: Body, longest: usize) -> Result<Bytes, NotWhole> {
+    let collected = Limited::new(body, longest).collect().await;
+    let whole = collected.map_err(|error| match error.downcast::<BodyError>() {
+        Ok(error) => NotWhole::Broken(*error),
+        Err(_) => NotWhole::TooLong(longest),
+    })?;
+    Ok(whole.to_bytes())
 }

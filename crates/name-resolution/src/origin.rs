@@ -4,10 +4,10 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use thiserror::Error;
 use tokio::time::timeout;
 use transport::client::{H1Config, H1Pool, PooledBody};
@@ -167,17 +167,16 @@ impl Origin {
 /// The body of an answer.
 type Stream = PooledBody<Full<Bytes>>;
 
-async fn whole(mut body: Stream) -> Result<Bytes, String> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error.to_string())?;
-        let Some(data) = frame.data_ref() else { continue };
-        if whole.len() + data.len() > LONGEST {
-            return Err(format!("the answer is longer than {LONGEST} bytes"));
+async fn whole(body: Stream) -> Result<Bytes, String> {
+    let collected = Limited::new(body, LONGEST).collect().await;
+    let whole = collected.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            format!("the answer is longer than {LONGEST} bytes")
+        } else {
+            error.to_string()
         }
-        whole.extend_from_slice(data);
-    }
-    Ok(whole.freeze())
+    })?;
+    Ok(whole.to_bytes())
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {

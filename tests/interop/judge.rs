@@ -1,6 +1,5 @@
-//! The programs of others.
+//! What the programs of others say.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -9,32 +8,6 @@ use tokio::time::timeout;
 
 /// How long a judge may take. It bounds hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Where they are.
-pub(crate) struct Tools(Option<PathBuf>);
-
-impl Tools {
-    /// Those in a folder, and those on the path.
-    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
-        Self(folder)
-    }
-
-    /// The file of a program; says so if there is none.
-    pub(crate) fn find(&self, name: &str) -> Option<PathBuf> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = self
-            .0
-            .iter()
-            .cloned()
-            .chain(std::env::split_paths(&path))
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file());
-        if found.is_none() {
-            println!("{name}: not here, so it judges nothing");
-        }
-        found
-    }
-}
 
 /// What a program said, on both of its outputs, and whether it was content.
 pub(crate) struct Verdict {
