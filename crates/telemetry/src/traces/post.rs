@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use tokio::time::timeout;
 use transport::client::{H1Config, H1Pool};
 use transport::tls::{OriginTls, Trust};
@@ -140,18 +140,15 @@ impl HttpPost {
             let answer = self.pool.send(request).await;
             let answer = answer.map_err(|error| Refused::for_now(error.to_string()))?;
             let (status, after) = (answer.status(), retry_after(answer.headers()));
-            let mut body = answer.into_body();
-            let mut read = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| Refused::for_now(error.to_string()))?;
-                if let Some(data) = frame.data_ref() {
-                    if read.len() + data.len() > LONGEST_ANSWER {
-                        return Err(Refused::for_good("the answer of the collector is too long"));
-                    }
-                    read.extend_from_slice(data);
+            let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+            let body = body.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Refused::for_good("the answer of the collector is too long")
+                } else {
+                    Refused::for_now(error.to_string())
                 }
-            }
-            Ok((status, after, read.freeze()))
+            })?;
+            Ok((status, after, body.to_bytes()))
         };
         match timeout(self.timeout, exchange).await {
             Ok(answered) => answered,
