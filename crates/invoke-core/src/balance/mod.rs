@@ -18,7 +18,7 @@ use std::sync::Arc;
 use learnt::Learnt;
 
 pub use preferences::Preferences;
-pub use slots::{EndpointState, InFlight, Picked};
+pub use slots::{EndpointState, InFlight, Picked, Tried};
 pub use watch::{EndpointWatch, Endpoints, Publisher, Resolution, watched};
 
 /// The internal gRPC address of one sidecar, with what its resolver knows of it.

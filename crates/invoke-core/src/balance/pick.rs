@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::preferences::Preferences;
-use super::slots::{Picked, Slot};
+use super::slots::{Picked, Slot, Tried};
 
 /// How often an endpoint is drawn before the choice goes on without chance.
 const DRAWS: usize = 8;
@@ -31,7 +31,7 @@ impl Set {
 
     /// Picks the less loaded of two endpoints drawn at random, leaving out those that were tried and, as long as
     /// others are found, those that failed lately. Costs the same whatever the size of the set.
-    pub(super) fn pick(&self, tried: &[Picked], preferences: &Preferences) -> Option<Picked> {
+    pub(super) fn pick(&self, tried: &[Tried], preferences: &Preferences) -> Option<Picked> {
         let first = match &*self.slots {
             [] => return None,
             [only] => return (!only.is_among(tried)).then(|| Picked::only(only)),
@@ -51,7 +51,7 @@ impl Set {
         }))
     }
 
-    fn first(&self, tried: &[Picked], preferences: &Preferences) -> Option<usize> {
+    fn first(&self, tried: &[Tried], preferences: &Preferences) -> Option<usize> {
         let near = self.draw(None, tried, |slot| {
             preferences.is_near(slot) && preferences.is_warm(slot)
         });
@@ -59,7 +59,7 @@ impl Set {
     }
 
     /// Draws from all zones, if draws from one of them alone brought nothing.
-    fn draw_far(&self, before: Option<usize>, tried: &[Picked], preferences: &Preferences) -> Option<usize> {
+    fn draw_far(&self, before: Option<usize>, tried: &[Tried], preferences: &Preferences) -> Option<usize> {
         if !preferences.has_zone() {
             return None;
         }
@@ -70,7 +70,7 @@ impl Set {
     fn draw(
         &self,
         before: Option<usize>,
-        tried: &[Picked],
+        tried: &[Tried],
         is_wanted: impl Fn(&Slot) -> bool,
     ) -> Option<usize> {
         let count = self.slots.len();
@@ -92,7 +92,7 @@ impl Set {
     }
 
     /// The next endpoint from anywhere on that was not tried, one that is not out if there is one.
-    fn search(&self, tried: &[Picked]) -> Option<&Arc<Slot>> {
+    fn search(&self, tried: &[Tried]) -> Option<&Arc<Slot>> {
         let start = fastrand::usize(..self.slots.len());
         let (before, after) = self.slots.split_at(start);
         let candidates = || {
@@ -142,7 +142,7 @@ mod tests {
         Set::new(endpoints.collect())
     }
 
-    fn picked(set: &Set, tried: &[Picked]) -> Option<Picked> {
+    fn picked(set: &Set, tried: &[Tried]) -> Option<Picked> {
         set.pick(tried, &Preferences::default())
     }
 
@@ -194,10 +194,7 @@ mod tests {
         let mut calls = vec![0; set.slots.len()];
         for call in 0..1000 {
             let picked = picked(set, &[]).unwrap();
-            let place = set
-                .slots
-                .iter()
-                .position(|slot| slot.is_among(std::slice::from_ref(&picked)));
+            let place = set.slots.iter().position(|slot| slot.is_among(&[picked.tried()]));
             let place = place.unwrap();
             tokio::time::advance(Duration::from_millis(millis(place, call))).await;
             drop(picked.succeeded(true));
@@ -269,12 +266,12 @@ mod tests {
         fail(&two, 0);
         fail(&two, 1);
         let first = picked(&two, &[]).unwrap();
-        let second = picked(&two, std::slice::from_ref(&first)).unwrap();
+        let second = picked(&two, &[first.tried()]).unwrap();
         assert_ne!(address(&first), address(&second));
-        assert!(picked(&two, &[first, second]).is_none());
+        assert!(picked(&two, &[first.tried(), second.tried()]).is_none());
         let one = set(&[1]);
         let only = picked(&one, &[]).unwrap();
-        assert!(picked(&one, &[only]).is_none());
+        assert!(picked(&one, &[only.tried()]).is_none());
     }
 
     #[tokio::test(start_paused = true)]

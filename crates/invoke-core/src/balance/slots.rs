@@ -123,10 +123,10 @@ impl Slot {
         until != 0 && state.now() < until
     }
 
-    pub(super) fn is_among(&self, tried: &[Picked]) -> bool {
+    pub(super) fn is_among(&self, tried: &[Tried]) -> bool {
         tried
             .iter()
-            .any(|picked| std::ptr::eq(picked.0.slot.state(), self.state()))
+            .any(|tried| std::ptr::eq(tried.0.state(), self.state()))
     }
 }
 
@@ -163,6 +163,10 @@ pub struct InFlight {
     awaited_since: Option<Instant>,
 }
 
+/// An endpoint that a call goes to or went to. It is no load.
+#[derive(Clone, Debug)]
+pub struct Tried(Arc<Slot>);
+
 impl Picked {
     /// One of several: how long it takes counts in later choices.
     pub(super) fn new(slot: &Arc<Slot>) -> Self {
@@ -189,9 +193,9 @@ impl Picked {
         &self.0.slot.endpoint
     }
 
-    /// The same endpoint, to tell what not to pick while this is in use elsewhere.
-    pub(crate) fn noted(&self) -> Self {
-        Self::only(&self.0.slot)
+    /// The endpoint, so that it is not picked again for the same call.
+    pub fn tried(&self) -> Tried {
+        Tried(Arc::clone(&self.0.slot))
     }
 
     /// The attempt was answered; the count goes on with what is returned. How long it took is taken note of if the answer
@@ -253,7 +257,7 @@ mod tests {
         let third = second.renewed(endpoint().in_zone("b"));
         let held = Picked::new(&second);
         assert_eq!([&first, &second, &third].map(|slot| slot.load()), [1; 3]);
-        assert!(third.is_among(std::slice::from_ref(&held)));
+        assert!(third.is_among(&[held.tried()]));
         held.failed();
         assert!(first.is_out() && third.is_out());
         drop(held);

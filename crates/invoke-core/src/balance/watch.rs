@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Endpoint;
 use super::pick::Set;
 use super::preferences::Preferences;
-use super::slots::{EndpointState, Picked, Slot};
+use super::slots::{EndpointState, Picked, Slot, Tried};
 use crate::error::ResolveError;
 
 /// What a resolver knows of an app at the moment.
@@ -227,7 +227,7 @@ impl EndpointWatch {
 
     /// Picks from the endpoints that are known the less loaded of two at random, leaving out those that were tried and,
     /// as long as others are found, those that failed lately. Costs the same however many there are.
-    pub fn pick(&self, tried: &[Picked]) -> Option<Picked> {
+    pub fn pick(&self, tried: &[Tried]) -> Option<Picked> {
         match &**self.known.resolution.load() {
             Resolution::Endpoints(Endpoints(set)) => set.pick(tried, &self.preferences),
             Resolution::Pending | Resolution::Failed(_) => None,

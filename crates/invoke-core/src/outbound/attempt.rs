@@ -9,7 +9,7 @@ use http_body::{Body as _, Frame};
 use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::messages::{Followed, Messages};
-use super::search::{Search, hedged};
+use super::search::Search;
 use crate::attempts::{Named, Outcome, Run, Verdict};
 use crate::balance::{Endpoint, Picked};
 use crate::body::{Body, End, Replay};
@@ -212,18 +212,13 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
                 open.replied(self.peers.invoke(app, &to, self.head, until, body).await)
             }
         };
-        let search = Search {
-            peer: self.peer,
-            resolver: self.resolver,
-            replay,
-        };
+        let search = Search::new(self.peer, self.resolver, replay);
         let first = self.peer.pick(self.resolver).await?;
-        let answered = match run.filter(|_| replay.is_at_hand()) {
-            Some(run) if run.hedges_after().is_some() => {
-                // Rare, and large: a call must not carry room for it.
-                Box::pin(hedged(search, first, send, run)).await
-            }
-            _ => search.from(first, send).await,
+        let run = run.filter(|_| replay.is_at_hand());
+        let answered = match run.and_then(|run| Some((run, run.hedges_after()?))) {
+            // Rare, and large: a call must not carry room for it.
+            Some((run, after)) => Box::pin(search.hedged(first, send, after, run)).await,
+            None => search.from(first, send).await,
         };
         let (mut reply, in_flight) = answered?;
         reply.body = reply.body.counting(in_flight);
@@ -249,11 +244,7 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, ProxiedHead, O> {
                 open.relayed(self.peers.proxy(app, &to, self.head, until, body).await)
             }
         };
-        let search = Search {
-            peer: self.peer,
-            resolver: self.resolver,
-            replay,
-        };
+        let search = Search::new(self.peer, self.resolver, replay);
         let first = self.peer.pick(self.resolver).await?;
         let (answer, in_flight) = search.from(first, send).await?;
         Ok(answer.map(|body| body.counting(in_flight)))

@@ -1,14 +1,15 @@
 //! One attempt among the endpoints of an app.
 
 use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Duration, Instant, timeout};
 
 use super::attempt::Answer;
 use crate::attempts::Run;
-use crate::balance::{InFlight, Picked};
+use crate::balance::{InFlight, Picked, Tried};
 use crate::body::{Body, Replay};
-use crate::error::{Cause, Fault, InvokeError};
+use crate::error::InvokeError;
 use crate::ports::Resolver;
 use crate::targets::Peer;
 
@@ -21,36 +22,52 @@ const LONGEST_SEARCH: Duration = Duration::from_secs(30);
 type Made<T> = Result<(T, InFlight), InvokeError>;
 
 /// Where an attempt may go, and what it sends.
-#[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
-    pub(super) peer: &'a Peer,
-    pub(super) resolver: &'a dyn Resolver,
-    pub(super) replay: &'a Replay,
+    peer: &'a Peer,
+    resolver: &'a dyn Resolver,
+    replay: &'a Replay,
+    /// Where it has been, and where it is at a second endpoint: nobody gets the same attempt twice.
+    tried: Mutex<Vec<Tried>>,
 }
 
-impl Search<'_> {
-    /// One attempt of a policy, which begins at this endpoint: a call that certainly nobody saw moves on to the next one
-    /// at once.
-    pub(super) async fn from<T: Answer, F>(self, first: Picked, send: impl Fn(&Picked, Body) -> F) -> Made<T>
-    where
-        F: Future<Output = Result<T, InvokeError>>,
-    {
-        let Self {
+impl<'a> Search<'a> {
+    pub(super) fn new(peer: &'a Peer, resolver: &'a dyn Resolver, replay: &'a Replay) -> Self {
+        Self {
             peer,
             resolver,
             replay,
-        } = self;
+            tried: Mutex::default(),
+        }
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Vec<Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An endpoint that was not tried. It is now.
+    fn other(&self) -> Option<Picked> {
+        let mut tried = self.tried();
+        let other = self.peer.pick_other(&tried)?;
+        tried.push(other.tried());
+        Some(other)
+    }
+
+    /// One attempt of a policy, which begins at this endpoint: a call that certainly nobody saw moves on to the next one
+    /// at once.
+    pub(super) async fn from<T: Answer, F>(&self, first: Picked, send: impl Fn(&Picked, Body) -> F) -> Made<T>
+    where
+        F: Future<Output = Result<T, InvokeError>>,
+    {
         let mut picked = first;
-        let mut tried: Vec<Picked> = Vec::new();
-        let mut fails_since = None;
+        let (mut failures, mut fails_since) = (0, None);
         loop {
-            let sent = send(&picked, replay.attempt()).await;
+            let sent = send(&picked, self.replay.attempt()).await;
             match &sent {
                 Ok(answer) if answer.unseen().is_some() => {}
                 Err(error) if error.is_unseen_by_peer() => {
                     // A sidecar that has enough to do, or whose app is gone, is there: only this call goes elsewhere.
                     if !error.is_refusal {
-                        peer.unreachable(resolver, &picked);
+                        self.peer.unreachable(self.resolver, &picked);
                     }
                 }
                 Ok(answer) => {
@@ -59,57 +76,51 @@ impl Search<'_> {
                 }
                 Err(_) => return sent.map(|answer| (answer, picked.succeeded(false))),
             }
-            tried.push(picked);
+            failures += 1;
+            if failures == 1 {
+                self.tried().push(picked.tried());
+            }
             let since = *fails_since.get_or_insert_with(Instant::now);
-            let is_enough = tried.len() >= MOST_TRIED || since.elapsed() >= LONGEST_SEARCH;
-            let may_go_on = !is_enough && replay.is_possible();
-            let other = may_go_on.then(|| peer.pick_other(&tried)).flatten();
-            picked = match (other, sent) {
+            let is_enough = failures >= MOST_TRIED || since.elapsed() >= LONGEST_SEARCH;
+            let may_go_on = !is_enough && self.replay.is_possible();
+            picked = match (may_go_on.then(|| self.other()).flatten(), sent) {
                 (Some(other), _) => other,
                 (None, Err(error)) => return Err(error),
-                (None, Ok(answer)) => {
-                    let last = tried.pop().map(|last| last.succeeded(false));
-                    // There is a last one: it has just been put there.
-                    return last
-                        .map(|in_flight| (answer, in_flight))
-                        .ok_or_else(|| InvokeError::unsent(Fault::Us, Cause::NoResolver));
-                }
+                (None, Ok(answer)) => return Ok((answer, picked.succeeded(false))),
             };
         }
     }
-}
 
-/// One attempt that is made at a second endpoint as well when the first takes long. The first answer that comes is the
-/// answer, and the other attempt is dropped, which cancels it. A failure is no answer as long as the other may give one.
-pub(super) async fn hedged<T: Answer, F, R: Run>(
-    search: Search<'_>,
-    first: Picked,
-    send: impl Fn(&Picked, Body) -> F + Copy,
-    run: &R,
-) -> Made<T>
-where
-    F: Future<Output = Result<T, InvokeError>>,
-{
-    let used = [first.noted()];
-    let mut one = pin!(search.from(first, send));
-    let after = run.hedges_after().unwrap_or(Duration::MAX);
-    if let Ok(made) = timeout(after, one.as_mut()).await {
-        return made;
-    }
-    let Some(second) = search.peer.pick_other(&used).filter(|_| run.may_hedge()) else {
-        return one.await;
-    };
-    drop(used);
-    let mut other = pin!(search.from(second, send));
-    tokio::select! {
-        biased;
-        made = one.as_mut() => match made {
-            Ok(made) => Ok(made),
-            Err(_) => other.await,
-        },
-        made = other.as_mut() => match made {
-            Ok(made) => Ok(made),
-            Err(_) => one.await,
-        },
+    /// One attempt that is made at a second endpoint as well when the first has taken so long. The first answer that comes
+    /// is the answer, and the other attempt is dropped, which cancels it. A failure is no answer as long as the other may
+    /// give one, and neither is that of a sidecar whose app has not seen the call.
+    pub(super) async fn hedged<T: Answer, F>(
+        &self,
+        first: Picked,
+        send: impl Fn(&Picked, Body) -> F + Copy,
+        after: Duration,
+        run: &impl Run,
+    ) -> Made<T>
+    where
+        F: Future<Output = Result<T, InvokeError>>,
+    {
+        let begun_at = first.tried();
+        let mut one = pin!(self.from(first, send));
+        if let Ok(made) = timeout(after, one.as_mut()).await {
+            return made;
+        }
+        self.tried().push(begun_at);
+        let second = self.peer.pick_other(&self.tried());
+        let Some(second) = second.filter(|_| run.may_hedge()) else {
+            return one.await;
+        };
+        self.tried().push(second.tried());
+        let mut other = pin!(self.from(second, send));
+        let is_answer = |made: &Made<T>| made.as_ref().is_ok_and(|(answer, _)| answer.unseen().is_none());
+        tokio::select! {
+            biased;
+            made = one.as_mut() => if is_answer(&made) { made } else { other.await },
+            made = other.as_mut() => if is_answer(&made) { made } else { one.await },
+        }
     }
 }

@@ -7,7 +7,7 @@ use arc_swap::ArcSwapOption;
 
 use tokio::time::{Duration, timeout};
 
-use crate::balance::{EndpointWatch, Endpoints, Picked, Resolution};
+use crate::balance::{EndpointWatch, Endpoints, Picked, Resolution, Tried};
 use crate::error::{Fault, InvokeError, ResolveError};
 use crate::headers::Callee;
 use crate::id::AppRef;
@@ -104,7 +104,7 @@ impl Peer {
     }
 
     /// Picks an endpoint that is not among those tried, if there is one.
-    pub(crate) fn pick_other(&self, tried: &[Picked]) -> Option<Picked> {
+    pub(crate) fn pick_other(&self, tried: &[Tried]) -> Option<Picked> {
         self.watch.load().as_ref()?.pick(tried)
     }
 
@@ -196,7 +196,7 @@ mod tests {
         let kept = held.endpoint().clone();
         resolver.say(0, &[1, 2, 3]);
         for _ in 0..50 {
-            let other = peer.pick_other(std::slice::from_ref(&held));
+            let other = peer.pick_other(&[held.tried()]);
             assert_ne!(*other.unwrap().endpoint(), kept);
         }
         resolver.say(0, &[3]);

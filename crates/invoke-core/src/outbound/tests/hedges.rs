@@ -41,10 +41,21 @@ impl Run for Hedged {
     }
 }
 
-/// What the attempts to endpoints come to, in their order: after which time, and whether it is an answer.
+/// What an attempt to an endpoint comes to.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Answer,
+    Failure,
+    /// Nobody saw the call.
+    Refusal,
+    /// The sidecar answers that its app has not seen it.
+    Unseen,
+}
+
+/// What the attempts to endpoints come to, in their order, and after which time.
 #[derive(Clone, Default)]
 struct Lanes {
-    plan: Arc<Mutex<VecDeque<(u64, bool)>>>,
+    plan: Arc<Mutex<VecDeque<(u64, End)>>>,
     notes: Arc<Mutex<Vec<String>>>,
 }
 
@@ -78,14 +89,17 @@ impl Peers for Lanes {
         let index = self.notes.lock().unwrap().len();
         let name = format!("{index} to {}", to.address());
         self.note(name.clone());
-        let (millis, is_answer) = self.plan.lock().unwrap().pop_front().unwrap();
+        let (millis, end) = self.plan.lock().unwrap().pop_front().unwrap();
         let mut given_up = GivenUp(self.clone(), name, false);
         tokio::time::sleep(Duration::from_millis(millis)).await;
         given_up.2 = true;
-        if !is_answer {
-            return Err(unavailable(Seen::Maybe));
+        match end {
+            End::Failure => return Err(unavailable(Seen::Maybe)),
+            End::Refusal => return Err(unavailable(Seen::No)),
+            End::Answer | End::Unseen => {}
         }
         let mut reply = Reply::new(WireStatus::http(http::StatusCode::OK), Route::Local);
+        reply.is_unseen = matches!(end, End::Unseen);
         let sent = body.collect().await.unwrap().to_bytes();
         reply.body = Body::full(format!("{index} {}", String::from_utf8_lossy(&sent)));
         Ok(reply)
@@ -105,7 +119,7 @@ impl Peers for Lanes {
 
 /// Makes a call; gives the body or the error, how long it took, where it went and what was given up.
 async fn made(
-    plan: &[(u64, bool)],
+    plan: &[(u64, End)],
     endpoints: &[&'static str],
     may: bool,
     body: Body,
@@ -136,6 +150,7 @@ async fn made(
     let given_up = notes.iter().filter(|note| note.ends_with("given up")).count();
     let mut places: Vec<_> = notes.iter().filter(|note| !note.ends_with("given up")).collect();
     let sent = places.len();
+    places.sort_by_key(|place| place.rsplit(' ').next().unwrap().to_owned());
     places.dedup_by_key(|place| place.rsplit(' ').next().unwrap().to_owned());
     assert_eq!(places.len(), sent, "each went to another endpoint: {notes:?}");
     (text, begun.elapsed().as_millis(), sent, given_up)
@@ -143,20 +158,28 @@ async fn made(
 
 #[tokio::test(start_paused = true)]
 async fn the_first_answer_counts_and_the_other_attempt_is_given_up() {
+    use End::{Answer, Failure, Refusal, Unseen};
     const GONE: &str = "rpc error: code = Unavailable desc = gone";
     let two = &["one:1", "two:2"][..];
     for (plan, endpoints, may, wanted) in [
-        (&[(5, true)][..], two, true, ("0 hi", 5, 1, 0)),
-        (&[(5, false)], two, true, (GONE, 5, 1, 0)),
-        (&[(1000, true), (20, true)], two, true, ("1 hi", 30, 2, 1)),
-        (&[(15, true), (1000, true)], two, true, ("0 hi", 15, 2, 1)),
+        (&[(5, Answer)][..], two, true, ("0 hi", 5, 1, 0)),
+        (&[(5, Failure)], two, true, (GONE, 5, 1, 0)),
+        (&[(1000, Answer), (20, Answer)], two, true, ("1 hi", 30, 2, 1)),
+        (&[(15, Answer), (1000, Answer)], two, true, ("0 hi", 15, 2, 1)),
         // A failure is no answer while the other attempt may still give one.
-        (&[(15, false), (50, true)], two, true, ("1 hi", 60, 2, 0)),
-        (&[(100, true), (5, false)], two, true, ("0 hi", 100, 2, 0)),
-        (&[(100, false), (5, false)], two, true, (GONE, 100, 2, 0)),
+        (&[(15, Failure), (50, Answer)], two, true, ("1 hi", 60, 2, 0)),
+        (&[(100, Answer), (5, Failure)], two, true, ("0 hi", 100, 2, 0)),
+        (&[(100, Failure), (5, Failure)], two, true, (GONE, 100, 2, 0)),
+        // Neither is the word of a sidecar whose app has not seen the call.
+        (&[(100, Answer), (5, Unseen)], two, true, ("0 hi", 100, 2, 0)),
+        (&[(15, Unseen), (50, Answer)], two, true, ("1 hi", 60, 2, 0)),
+        // Where one attempt is, the other does not go.
+        (&[(100, Answer), (5, Refusal)], two, true, ("0 hi", 100, 2, 0)),
+        (&[(15, Refusal), (50, Answer)], two, true, ("1 hi", 60, 2, 0)),
+        (&[(5, Refusal), (50, Answer)], two, true, ("1 hi", 55, 2, 0)),
         // No budget, and no other endpoint.
-        (&[(100, true)], two, false, ("0 hi", 100, 1, 0)),
-        (&[(100, true)], &two[..1], true, ("0 hi", 100, 1, 0)),
+        (&[(100, Answer)], two, false, ("0 hi", 100, 1, 0)),
+        (&[(100, Answer)], &two[..1], true, ("0 hi", 100, 1, 0)),
     ] {
         let (text, millis, sent, given_up) = made(plan, endpoints, may, Body::full("hi")).await;
         assert_eq!((text.as_str(), millis, sent, given_up), wanted, "{plan:?}");
@@ -169,6 +192,6 @@ async fn a_body_that_streams_is_sent_once() {
     sender.send_data("hi".into()).await.unwrap();
     drop(sender);
     let two = &["one:1", "two:2"];
-    let (text, _, sent, _) = made(&[(100, true)], two, true, Body::stream(body)).await;
+    let (text, _, sent, _) = made(&[(100, End::Answer)], two, true, Body::stream(body)).await;
     assert_eq!((text.as_str(), sent), ("0 hi", 1));
 }
