@@ -127,7 +127,17 @@ where
         let found = self.find_one(text)?;
         match &found.versions {
             None => Ok(found),
-            Some(versions) => self.find_one(versions.pick(headers)),
+            Some(versions) => {
+                let version = versions.pick(headers);
+                let found = self.find_one(version)?;
+                if found.external.is_some() {
+                    let text = format!(
+                        "{version:?}, a version of {text:?}, is the name of an endpoint, not of an app"
+                    );
+                    return Err(InvokeError::unsent(Fault::Us, Cause::App { text, source: None }));
+                }
+                Ok(found)
+            }
         }
     }
 

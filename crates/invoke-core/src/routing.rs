@@ -55,10 +55,12 @@ impl Versions {
     /// The version for a call with these headers.
     pub(crate) fn pick(&self, headers: &HeaderMap) -> &str {
         let key = self.sticky.as_ref().and_then(|sticky| sticky.key(headers));
-        let point = match key {
+        let point = match key.filter(|key| !key.is_empty()) {
             // Whoever cannot be told apart is treated by chance.
             None => fastrand::u64(..self.total),
-            Some(key) => hash(&key) % self.total,
+            // A place on the whole, not a rest: shares may be given anew in other units, and only those move whose part
+            // of the whole did.
+            Some(key) => ((u128::from(hash(&key)) * u128::from(self.total)) >> 64) as u64,
         };
         let place = self.shares.partition_point(|(_, until)| *until <= point);
         &self.shares[place].0
@@ -180,15 +182,26 @@ mod tests {
     #[test]
     fn a_larger_share_takes_nobody_away() {
         let sticky = || Some(Sticky::Header(HeaderName::from_static("x-user")));
-        let with = |new: u32| {
-            let shares = [("v1".to_owned(), 100 - new), ("v2".to_owned(), new)];
+        let with = |old: u32, new: u32| {
+            let shares = [("v1".to_owned(), old), ("v2".to_owned(), new)];
             Versions::new(shares, sticky()).unwrap()
         };
-        let (before, after) = (with(10), with(30));
-        for user in 0..1000 {
-            let headers = headers("x-user", &user.to_string());
-            assert!(before.pick(&headers) == "v1" || after.pick(&headers) == "v2");
+        let before = with(90, 10);
+        for after in [with(70, 30), with(90, 30), with(7, 3)] {
+            for user in 0..1000 {
+                let headers = headers("x-user", &user.to_string());
+                assert!(before.pick(&headers) == "v1" || after.pick(&headers) == "v2");
+            }
         }
+    }
+
+    #[test]
+    fn an_empty_name_is_nobodys() {
+        let sticky = Sticky::Header(HeaderName::from_static("x-user"));
+        let versions = versions(Some(sticky));
+        let picked = (0..1000).map(|_| versions.pick(&headers("x-user", "")).to_owned());
+        let picked: std::collections::BTreeSet<String> = picked.collect();
+        assert_eq!(picked.len(), 2);
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn versions(path: &str, value: &Value) -> Result<Vec<(String, u32)>, RoutingErro
         let of = |key: &str| fields.get(key).unwrap_or(&Value::Null);
         let app = of("app")
             .as_str()
-            .filter(|app| !app.is_empty() && !app.contains('/'));
+            .filter(|app| !app.is_empty() && !app.contains('/') && app.matches('.').count() < 2);
         let app = app.ok_or_else(|| wrong(&format!("{path}.app"), "an app id", of("app")))?;
         let share = of("share").as_u64().and_then(|share| u32::try_from(share).ok());
         let share = share.ok_or_else(|| wrong(&format!("{path}.share"), "a whole number", of("share")))?;
@@ -187,6 +187,10 @@ mod tests {
                 of(json!({"versions": [{"app": "b", "share": 0}]})),
                 ".apps.a.versions: a list of versions, of which one at least has a share, is wanted, not \
                  [{\"app\":\"b\",\"share\":0}]",
+            ),
+            (
+                of(json!({"versions": [{"app": "b.ns.more", "share": 1}]})),
+                ".apps.a.versions[0].app: an app id is wanted, not \"b.ns.more\"",
             ),
             (
                 of(json!({"versions": [{"share": 1}]})),
