@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use resources::{CircuitBreakerPolicy, Resiliency, RetryPolicy, TargetPolicies};
 
-use crate::compile::{self, BUILT_INS, Mistake, PROTECTED};
+use crate::compile::{self, BUILT_INS, Mistake, PROTECTED, beyond};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Names {
     pub retries: BTreeSet<String>,
     /// Of `circuitBreakers`.
     pub circuit_breakers: BTreeSet<String>,
+    /// Of `hedges`.
+    pub hedges: BTreeSet<String>,
 }
 
 impl Names {
@@ -33,20 +35,23 @@ impl Names {
         self.retries.extend(resource.retries.keys().cloned());
         let breakers = resource.circuit_breakers.keys();
         self.circuit_breakers.extend(breakers.cloned());
+        self.hedges.extend(resource.hedges.keys().cloned());
     }
 
-    /// Takes the names that a target has.
+    /// Takes the names that a target has, and those of its methods.
     fn use_of(&mut self, target: &TargetPolicies) {
         let (timeouts, retries) = (&mut self.timeouts, &mut self.retries);
         for (names, name) in [
             (timeouts, &target.timeout),
             (retries, &target.retry),
             (&mut self.circuit_breakers, &target.circuit_breaker),
+            (&mut self.hedges, &target.hedge),
         ] {
             if !name.is_empty() {
                 names.insert(name.clone());
             }
         }
+        target.methods.values().for_each(|method| self.use_of(method));
     }
 
     /// Takes the names that the targets of a resource have.
@@ -93,7 +98,15 @@ pub fn mistakes(resource: &Resiliency) -> Vec<Found> {
             );
         });
     }
+    for (name, policy) in &resource.hedges {
+        if let Err(mistake) = beyond::hedge(name, policy) {
+            tell(way(&["spec", "policies", "hedges", name]), mistake);
+        }
+    }
     for (name, target) in &resource.apps {
+        if let Err(mistake) = beyond::methods(name, target) {
+            tell(way(&["spec", "targets", "apps", name, "methods"]), mistake);
+        }
         if let Err(mistake) = compile::cache_size(target.circuit_breaker_cache_size) {
             let path = way(&["spec", "targets", "apps", name, "circuitBreakerCacheSize"]);
             tell(path, mistake);
@@ -120,7 +133,11 @@ fn of_retry(name: &str, policy: &RetryPolicy, tell: &mut dyn FnMut(&str, Mistake
         max_interval,
         http_codes,
         grpc_codes,
-        ..
+        jitter,
+        total_timeout,
+        max_retry_after,
+        budget,
+        max_retries: _,
     } = policy.clone();
     for (field, alone) in [
         ("policy", RetryPolicy { policy, ..none() }),
@@ -134,6 +151,22 @@ fn of_retry(name: &str, policy: &RetryPolicy, tell: &mut dyn FnMut(&str, Mistake
         ),
         ("matching.httpStatusCodes", RetryPolicy { http_codes, ..none() }),
         ("matching.gRPCStatusCodes", RetryPolicy { grpc_codes, ..none() }),
+        ("jitter", RetryPolicy { jitter, ..none() }),
+        (
+            "totalTimeout",
+            RetryPolicy {
+                total_timeout,
+                ..none()
+            },
+        ),
+        (
+            "maxRetryAfter",
+            RetryPolicy {
+                max_retry_after,
+                ..none()
+            },
+        ),
+        ("budget", RetryPolicy { budget, ..none() }),
     ] {
         if let Err(mistake) = compile::retry_of(&alone, name) {
             tell(field, mistake);
@@ -221,6 +254,62 @@ mod tests {
             "{found:#?}"
         );
         assert!(found.iter().all(|found| !found.text.contains('\n')), "{found:#?}");
+    }
+
+    /// What the check lets pass is used, and what it refuses is not.
+    #[test]
+    fn the_check_and_the_sidecar_agree() {
+        for (spec, place) in [
+            ("{}", None),
+            (
+                "{policies: {retries: {r: {jitter: 2}}}}",
+                Some("policies.retries.r.jitter"),
+            ),
+            (
+                "{policies: {retries: {r: {totalTimeout: 0s}}}}",
+                Some("policies.retries.r.totalTimeout"),
+            ),
+            (
+                "{policies: {retries: {r: {maxRetryAfter: soon}}}}",
+                Some("policies.retries.r.maxRetryAfter"),
+            ),
+            (
+                "{policies: {retries: {r: {budget: {percent: 101}}}}}",
+                Some("policies.retries.r.budget"),
+            ),
+            (
+                "{policies: {retries: {DaprBuiltInServiceRetries: {totalTimeout: 1s}}}}",
+                Some("policies.retries.DaprBuiltInServiceRetries.totalTimeout"),
+            ),
+            ("{policies: {hedges: {h: {}}}}", Some("policies.hedges.h")),
+            (
+                "{policies: {hedges: {h: {delay: 1s, verbs: POST}}}}",
+                Some("policies.hedges.h"),
+            ),
+            ("{policies: {hedges: {h: {delay: 1s, verbs: PUT}}}}", None),
+            (
+                "{targets: {apps: {x: {methods: {'GOT /a': {}}}}}}",
+                Some("targets.apps.x.methods"),
+            ),
+            ("{targets: {apps: {x: {methods: {'GET /a': {hedge: h}}}}}}", None),
+        ] {
+            let text = format!("metadata: {{name: r}}\nspec: {spec}\n");
+            let loaded = resources::decode_resiliency(&[text], "me");
+            let resource = &loaded.resources[0];
+            let found = mistakes(resource);
+            let places: Vec<String> = found.iter().map(|found| found.path[1..].join(".")).collect();
+            assert_eq!(places, place.into_iter().collect::<Vec<_>>(), "{spec}");
+            assert_eq!(compile::mistake_of(resource).is_some(), place.is_some(), "{spec}");
+        }
+    }
+
+    #[test]
+    fn policies_of_methods_are_used() {
+        let text = "metadata: {name: r}\nspec: {targets: {apps: {x: {hedge: a, methods: {GET: {hedge: b, retry: c}}}}}}\n";
+        let mut used = Names::default();
+        used.add_uses(&resources::decode_resiliency(&[text], "me").resources[0]);
+        assert_eq!(used.hedges, ["a", "b"].map(str::to_owned).into());
+        assert_eq!(used.retries, ["c".to_owned()].into());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! used. Dapr's `daprd` uses what it read before it came to the mistake, in an order that differs from start to start.
 //! A mistake in `targets.actors`, which it reads last and which calls between apps do not need, spoils nothing.
 
-mod beyond;
+pub(crate) mod beyond;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;

@@ -101,7 +101,7 @@ pub(super) fn retry(name: &str, policy: &RetryPolicy, is_built_in: bool) -> Resu
 }
 
 /// A hedging policy.
-pub(super) fn hedge(name: &str, policy: &HedgePolicy) -> Result<HedgeSettings, Mistake> {
+pub(crate) fn hedge(name: &str, policy: &HedgePolicy) -> Result<HedgeSettings, Mistake> {
     let place = format!("spec.policies.hedges.{name}");
     let at = |field: &str| format!("{place}.{field}");
     let delay = duration(&at("delay"), &policy.delay)?;
@@ -143,7 +143,7 @@ pub(super) fn hedge(name: &str, policy: &HedgePolicy) -> Result<HedgeSettings, M
 }
 
 /// What methods of a target have, each with its key.
-pub(super) fn methods(target: &str, names: &TargetPolicies) -> Result<Vec<(String, Pattern)>, Mistake> {
+pub(crate) fn methods(target: &str, names: &TargetPolicies) -> Result<Vec<(String, Pattern)>, Mistake> {
     let place = format!("spec.targets.apps.{target}.methods");
     if names.methods.len() > MOST {
         return Err(mistake(&place, format!("there are more than {MOST}")));

@@ -40,6 +40,7 @@ fn unused(world: &mut World<'_>, found: Found<'_, Resiliency>, used: &Names) {
         timeouts,
         retries,
         circuit_breakers,
+        hedges,
         ..
     } = found.resource;
     let timeouts = timeouts.keys().map(|name| ("timeouts", name, &used.timeouts));
@@ -47,7 +48,8 @@ fn unused(world: &mut World<'_>, found: Found<'_, Resiliency>, used: &Names) {
     let breakers = circuit_breakers
         .keys()
         .map(|name| ("circuitBreakers", name, &used.circuit_breakers));
-    for (kind, name, used) in timeouts.chain(retries).chain(breakers) {
+    let hedges = hedges.keys().map(|name| ("hedges", name, &used.hedges));
+    for (kind, name, used) in timeouts.chain(retries).chain(breakers).chain(hedges) {
         let path = ["spec", "policies", kind, name];
         if is_protected(name) {
             let text = format!("the policy {name} may not be changed, this one is not used");
@@ -118,6 +120,7 @@ fn named(
             &policies.circuit_breaker,
             &there.circuit_breakers,
         ),
+        ("hedge", &policies.hedge, &there.hedges),
     ] {
         if !name.is_empty() && !known.contains(name) {
             let text = format!("there is no policy {name:?}, calls go without it");
@@ -125,5 +128,14 @@ fn named(
             let finding = finding.near(name, known.iter().map(String::as_str));
             world.tell_of(found, &[path, &[field]].concat(), finding);
         }
+    }
+    for (key, method) in &policies.methods {
+        named(
+            world,
+            found,
+            &[path, &["methods", key.as_str()]].concat(),
+            method,
+            there,
+        );
     }
 }
