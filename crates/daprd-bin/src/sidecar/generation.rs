@@ -20,7 +20,7 @@ use reflection::Reflection;
 use resiliency::Policies;
 use resources::{AccessLogging, Component, Configuration, HttpEndpoint, Resiliency, StickyBy, Template};
 use telemetry::metrics::{AccessCounters, Metrics};
-use telemetry::push::{PushPlan, Pushing};
+use telemetry::push::PushPlan;
 use telemetry::traces::{Exporters, Plan};
 
 use super::access;
@@ -31,6 +31,7 @@ use super::given::Given;
 use super::metrics::Measuring;
 use super::middleware::Pipelines;
 use super::policies::policies;
+use super::pushed::Pushed;
 use crate::access_log::{AccessLog, Accesses};
 use crate::environment::Environment;
 use crate::fatal::Fatal;
@@ -69,6 +70,8 @@ pub(super) struct Lasting {
     pub(super) exporters: Exporters,
     /// What the metrics port shows.
     pub(super) registry: Metrics,
+    /// Whoever pushes that.
+    pub(super) pushed: Pushed,
     /// Whoever measures. Counters go on from one generation to the next, unless what is measured changes.
     pub(super) measuring: Current<Measuring>,
     /// Whoever is told of the calls of the app and of external endpoints.
@@ -172,8 +175,6 @@ pub(super) struct Generation {
     /// What the next generation goes on with.
     external: External,
     policies: Policies,
-    /// Where metrics are pushed to, and who does it.
-    push: Option<(PushPlan, Option<Arc<Pushing>>)>,
 }
 
 impl Generation {
@@ -228,13 +229,9 @@ impl Generation {
         let accesses = accesses.map(|template| AccessLog::new(given.log.clone(), &settings.app_id, template));
         let seen = (traces, accesses.map(Accesses));
         let observer = Arc::new(((log, measuring.calls.clone()), seen));
-        let push = push.map(|plan| match before.and_then(|before| before.push.as_ref()) {
-            Some((known, pushing)) if *known == plan => (plan, pushing.clone()),
-            _ => {
-                let pushing = plan.begin(&lasting.registry, &lasting.exporters);
-                (plan, pushing.map(Arc::new))
-            }
-        });
+        lasting
+            .pushed
+            .follow(push, |plan| plan.begin(&lasting.registry, &lasting.exporters));
         let external = match before {
             None => endpoints::external(settings, options, &lasting.watched, &lasting.connections),
             Some(before) => before.external.clone(),
@@ -265,7 +262,6 @@ impl Generation {
         Self {
             external,
             policies,
-            push,
             enabled: Enabled::new(is_traced(&configuration), measuring.calls.is_some(), &apis),
             grpc: api_grpc::Api::new(
                 Arc::clone(&outbound),

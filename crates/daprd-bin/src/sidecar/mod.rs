@@ -20,6 +20,7 @@ mod notices;
 mod parts;
 mod policies;
 mod ports;
+mod pushed;
 mod reload;
 mod security;
 mod sent;
@@ -52,7 +53,7 @@ use parts::Parts;
 use reload::{Fault, Owner};
 pub use security::check_security;
 use start::start;
-pub use traces::plan as trace_plan;
+pub use traces::{plan as trace_plan, push_plan};
 
 /// Runs a sidecar until it ends; `None` asks for another one.
 pub async fn run(

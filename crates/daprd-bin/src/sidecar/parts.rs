@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
+use super::pushed::Pushed;
 use super::reload::Ends;
 use crate::flags::{Settings, go};
 use crate::scope::SCOPE;
@@ -23,6 +24,8 @@ pub(super) struct Parts {
     pub(super) connections: Tasks,
     /// Those who export spans: they end when everybody has left them what was recorded.
     pub(super) exporters: Tasks,
+    /// Metrics that are pushed.
+    pub(super) pushed: Pushed,
     pub(super) readiness: Readiness,
     trigger: ShutdownTrigger,
     pub(super) shutdown: Shutdown,
@@ -48,6 +51,7 @@ impl Parts {
             tasks: Tasks::new(),
             connections: Tasks::new(),
             exporters: Tasks::new(),
+            pushed: Pushed::default(),
             readiness: Readiness::new(),
             trigger,
             shutdown,
@@ -179,9 +183,10 @@ impl Parts {
         }
     }
 
-    /// Waits for those who export spans, but not beyond the grace period: a collector that does not answer is no reason to
-    /// fail.
+    /// Waits for those who export spans and metrics, but not beyond the grace period: a collector that does not answer is
+    /// no reason to fail.
     async fn flush(&self, until: Option<Instant>) {
+        self.pushed.end();
         if self.exporters.is_empty() {
             return;
         }

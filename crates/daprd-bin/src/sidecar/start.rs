@@ -117,6 +117,7 @@ pub(super) async fn start(
         environment: place.environment,
         exporters,
         registry: registry.clone(),
+        pushed: parts.pushed.clone(),
         measuring,
         watched,
     };

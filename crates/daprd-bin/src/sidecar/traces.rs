@@ -28,7 +28,7 @@ pub fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, TraceEr
 }
 
 /// Where metrics are pushed to, if they are.
-pub(super) fn push_plan(app_id: &str, configuration: &Configuration) -> Result<Option<PushPlan>, PushError> {
+pub fn push_plan(app_id: &str, configuration: &Configuration) -> Result<Option<PushPlan>, PushError> {
     let otlp = &configuration.daprd.metrics.otlp;
     let duration = |field: &str, text: &str| {
         timeout(text).map_err(|_| {

@@ -31,6 +31,10 @@ pub(super) struct Worker {
     is_failing: bool,
 }
 
+fn late() -> Result<(), String> {
+    Err("it does not answer in time".to_owned())
+}
+
 impl Worker {
     pub(super) fn grpc(grpc: OtlpGrpc) -> Self {
         Self::new(Destination::Grpc(grpc))
@@ -59,19 +63,21 @@ impl Worker {
         exporters.tasks().spawn(async move {
             let mut next = Instant::now() + interval;
             loop {
-                let is_last = tokio::select! {
-                    _ = &mut ended => true,
-                    () = sleep_until(next) => false,
-                };
-                // A collector that hangs must not hold up the end.
-                let exported = timeout(patience, self.export(&metrics, &resource)).await;
-                self.tell(exported.unwrap_or_else(|_| Err("it does not answer in time".to_owned())));
-                if is_last {
-                    return;
+                tokio::select! {
+                    _ = &mut ended => break,
+                    () = sleep_until(next) => {}
                 }
+                let exported = tokio::select! {
+                    // What is on its way is in the last export, too, and a collector that hangs must not hold up the end.
+                    _ = &mut ended => break,
+                    exported = timeout(patience, self.export(&metrics, &resource)) => exported,
+                };
+                self.tell(exported.unwrap_or_else(|_| late()));
                 // What was missed is not caught up with.
                 next = (next + interval).max(Instant::now());
             }
+            let exported = timeout(patience, self.export(&metrics, &resource)).await;
+            self.tell(exported.unwrap_or_else(|_| late()));
         });
         Pushing { _end: end }
     }

@@ -11,7 +11,7 @@ use telemetry::metrics::{PathLabels, Rules};
 use telemetry::traces::TraceError;
 
 use super::{Found, Layers, World};
-use crate::sidecar::{api_lists_of, metric_rules, trace_plan};
+use crate::sidecar::{api_lists_of, metric_rules, push_plan, trace_plan};
 
 /// The features that Dapr 1.18 has.
 const FEATURES: [&str; 6] = [
@@ -285,6 +285,10 @@ fn tracing(world: &mut World<'_>, layered: &Layered<'_>) {
 }
 
 fn metrics(world: &mut World<'_>, layered: &Layered<'_>) {
+    if let Err(error) = push_plan(world.app_id, &layered.configuration) {
+        let finding = Finding::new(Severity::Error, "metrics", error.to_string());
+        layered.tell(world, &["spec", "daprd", "metrics", "otlp"], finding);
+    }
     let metric = layered.configuration.metric();
     let mut told: Vec<(&[&'static str], String)> = Vec::new();
     let http = metric.http.clone().unwrap_or_default();
