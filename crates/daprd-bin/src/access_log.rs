@@ -10,6 +10,7 @@ use invoke_core::headers::CALLER_APP_ID;
 use invoke_core::observe::{Api, Call, Exchange, Gate, LastAttempt, Observe, Request, Ticket, Traced, Trail};
 use invoke_core::trace::TraceContext;
 use invoke_core::{Caller, End, MethodPath};
+use percent_encoding::percent_decode_str;
 use resources::{AccessField, Piece, Template};
 use telemetry::log::{Log, utc};
 
@@ -103,7 +104,9 @@ impl Line {
             Call::Proxied(head) => Self::begin("internal", head.path.path()),
         };
         let named = headers.get(CALLER_APP_ID).and_then(|id| id.to_str().ok());
-        line.caller = named.or(caller.spiffe_id.as_deref()).map(shown);
+        // What was proven comes before what is said.
+        let proven = caller.spiffe_id.as_deref().and_then(|id| id.rsplit('/').next());
+        line.caller = proven.or(named).map(shown);
         line.target = Some(app_id.into());
         line.trace = trace;
         line
@@ -165,21 +168,42 @@ impl Line {
     }
 }
 
-/// A value as a line shows it: not too long, and without the user and the password of a URL.
+/// A value as a line shows it: not too long, and without the users and the passwords of URLs, which a path may have in
+/// escapes, too.
 fn shown(value: &str) -> Box<str> {
+    let decoded = percent_decode_str(value).decode_utf8_lossy();
+    match without_users(&decoded) {
+        Some(safe) => limited(&safe),
+        None => limited(value),
+    }
+}
+
+fn limited(value: &str) -> Box<str> {
     let mut end = value.len().min(LONGEST_VALUE);
     while !value.is_char_boundary(end) {
         end -= 1;
     }
-    let value = &value[..end];
-    let Some((scheme, rest)) = value.split_once("://") else {
-        return value.into();
-    };
-    let host = rest.find('/').unwrap_or(rest.len());
-    match rest[..host].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]).into(),
-        None => value.into(),
+    value[..end].into()
+}
+
+/// The text without what stands before the hosts of its URLs; nothing if there is nothing of the kind. A scheme may be
+/// followed by any number of slashes: targets of calls are read as widely.
+fn without_users(text: &str) -> Option<String> {
+    let (mut safe, mut rest) = (String::new(), text);
+    let mut has_user = false;
+    while let Some((before, after)) = rest.split_once(":/") {
+        let host = after.trim_start_matches('/');
+        safe.push_str(before);
+        safe.push_str(":/");
+        safe.push_str(&after[..after.len() - host.len()]);
+        let end = host.find('/').unwrap_or(host.len());
+        let at = host[..end].rfind('@').map_or(0, |at| at + 1);
+        has_user |= at > 0;
+        safe.push_str(&host[at..end]);
+        rest = &host[end..];
     }
+    safe.push_str(rest);
+    has_user.then_some(safe)
 }
 
 impl Observe for Accesses {
@@ -325,10 +349,24 @@ mod tests {
                 "/v1.0/invoke/http://host/method/x",
             ),
             ("http://user:se@cret@host", "http://host"),
+            (
+                "/v1.0/invoke/http:%2F%2Fuser:secret@host/method/x%20y",
+                "/v1.0/invoke/http://host/method/x y",
+            ),
+            (
+                "/v1.0/invoke/http%3a//user:secret%40host/method/x",
+                "/v1.0/invoke/http://host/method/x",
+            ),
+            ("https:///user:secret@host", "https:///host"),
+            ("http:/user:secret@host", "http:/host"),
+            ("http://a/http://user:secret@b", "http://a/http://b"),
+            ("/a%20b", "/a%20b"),
         ] {
             assert_eq!(&*shown(value), wanted);
         }
         assert_eq!(shown(&"é".repeat(LONGEST_VALUE)).len(), LONGEST_VALUE);
+        let long = format!("http://{}@host", "s".repeat(LONGEST_VALUE));
+        assert_eq!(&*shown(&long), "http://host");
     }
 
     #[test]
