@@ -89,7 +89,11 @@ where
                 Err(InvokeError::new(Fault::Caller, invoke_core::Seen::Maybe, late))
             }),
     };
-    let reply = reply.map_err(|error| failed(&error))?;
+    let mut reply = reply.map_err(|error| failed(&error))?;
+    if let Some(deadline) = deadline {
+        // It is the end of the call, body and all.
+        reply.body = reply.body.until(deadline.into());
+    }
     let answer = respond::answer(reply, asked).await?;
     if !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
         seen.observer.error_code(DIRECT_INVOKE);

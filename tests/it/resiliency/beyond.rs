@@ -186,6 +186,13 @@ async fn http_apps_say_and_are_told_how_much_time_is_left() {
         status == 500 && text.ends_with("err: context deadline exceeded\"}"),
         "{text}"
     );
+    // A body that goes on for longer does not look whole.
+    let dripping = client
+        .get(caller.invoke_url("R-b", "slowbody/100/drips"))
+        .header(option.1, "900");
+    let answer = dripping.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.text().await.is_err());
     let (status, text) = call("ok/odd", Some("soon")).await;
     assert!(
         status == 400 && text.contains("is no number of milliseconds"),
