@@ -115,6 +115,26 @@ async fn every_problem_is_told_at_once() {
     );
 }
 
+/// What a cluster knows is not known here: it is neither taken for empty nor for wrong.
+#[tokio::test]
+async fn values_of_a_cluster_are_not_judged() {
+    let folder = TempDir::new().unwrap();
+    for (kind, name) in [
+        ("ratelimit", "maxRequestsPerSecond"),
+        ("oauth2clientcredentials", "authStyle"),
+    ] {
+        let component = format!(
+            "{HEAD}kind: Component\nmetadata: {{name: {kind}}}\nspec:\n  type: middleware.http.{kind}\n  version: v1\n  \
+             metadata:\n  - name: {name}\n    secretKeyRef: {{name: a, key: b}}\n"
+        );
+        write(&folder, &format!("{kind}.yaml"), component);
+    }
+    let exit = check(&["--mode", "kubernetes", &folder.path().display().to_string()]).await;
+    let errors = lines(&exit, &folder);
+    let errors: Vec<_> = errors.iter().filter(|line| line.contains("error[")).collect();
+    assert_eq!((exit.code, errors.len()), (Some(0), 0), "{}", exit.stdout);
+}
+
 #[tokio::test]
 async fn exit_codes() {
     let folder = TempDir::new().unwrap();

@@ -166,19 +166,18 @@ fn is_without_value(item: &Item) -> bool {
 /// Whether middleware can be set up, as far as that is known offline, and whether anybody uses it.
 fn middleware(world: &mut World<'_>, found: Found<'_, Component>, resolved: Component) {
     let component = found.resource;
-    // A value that is somewhere else may be any.
-    let value = |item: Item| {
-        let is_elsewhere = !item.secret.name.is_empty() || !item.variable.is_empty();
-        let given = item.value.filter(|value| !value.is_empty() || !is_elsewhere);
-        let value = given.unwrap_or_else(|| if is_elsewhere { "unknown" } else { "" }.to_owned());
-        (item.name, value)
+    // Where a value is somewhere else nobody knows whether the whole is right.
+    let is_elsewhere = |item: &Item| {
+        let is_referred_to = !item.secret.name.is_empty() || !item.variable.is_empty();
+        is_referred_to && item.value.as_deref().unwrap_or_default().is_empty()
     };
-    let items = resolved.metadata.into_iter().map(value);
+    let is_known = !resolved.metadata.iter().any(is_elsewhere);
+    let items = resolved.metadata.into_iter();
     let spec = Spec {
         name: component.head.name.clone(),
         kind: component.kind.clone(),
         version: component.version.clone(),
-        properties: Properties::new(items),
+        properties: Properties::new(items.map(|item| (item.name, item.value.unwrap_or_default()))),
     };
     if let Err(error) = spec.check() {
         let severity = if component.ignore_errors {
@@ -187,6 +186,9 @@ fn middleware(world: &mut World<'_>, found: Found<'_, Component>, resolved: Comp
             Severity::Error
         };
         let is_about_type = !matches!(error, middleware::LoadError::Create { .. });
+        if !is_about_type && !is_known {
+            return;
+        }
         let path: &[&str] = if is_about_type {
             TYPE
         } else {
