@@ -207,7 +207,7 @@ impl Fields {
         };
         match seconds {
             Some(0.0) => None,
-            Some(seconds) if seconds > 0.0 => {
+            Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
                 Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFE, |life| life.min(LONGEST_LIFE)))
             }
             _ => {
@@ -348,12 +348,7 @@ mod tests {
                 "Bearer a",
                 Some(3600),
             ),
-            (
-                JSON,
-                r#"{"access_token":"a","expires_in":"0"}"#,
-                "Bearer a",
-                None,
-            ),
+            (JSON, r#"{"access_token":"a","expires_in":"0"}"#, "Bearer a", None),
             (
                 JSON,
                 r#"{"access_token":"a","expires_in":null}"#,
@@ -374,7 +369,7 @@ mod tests {
             ),
             (
                 JSON,
-                r#"{"access_token":"a","expires_in":"NaN"}"#,
+                r#"{"access_token":"a","expires_in":"inf"}"#,
                 "Bearer a",
                 Some(60),
             ),
