@@ -101,6 +101,17 @@ pub fn join_lines(headers: &mut HeaderMap, name: &HeaderName, between: &[u8]) {
     }
 }
 
+/// The value of a cookie, the first of that name, as it was sent (RFC 6265, section 4.2). Whatever other cookies hold
+/// does not matter.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.find_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+        value.strip_prefix(b"=")
+    })
+}
+
 /// Whether a header concerns one connection only.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     HOP_BY_HOP.contains(name)
@@ -288,6 +299,23 @@ mod tests {
 
     fn identity(address: &str) -> Identity {
         Identity::new("me".into(), "ns".into(), address, "node1")
+    }
+
+    #[test]
+    fn cookies() {
+        for (lines, wanted) in [
+            (&["a=b"][..], Some("b")),
+            (&["c=d; a=b=; a=e"], Some("b=")),
+            (&["c=d", "c=d;a="], Some("")),
+            (&["é=\u{e9}; a=b"], Some("b")),
+            (&["a=é"], Some("é")),
+            (&["aa=b", "a", "A=b", "=b", ";;"], None),
+            (&[], None),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
+            let found = cookie(&map(&lines), "a").map(<[u8]>::to_vec);
+            assert_eq!(found.as_deref(), wanted.map(str::as_bytes), "{lines:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::{COOKIE, HeaderName};
+use http::header::HeaderName;
 
 /// The apps that have versions, by the names that callers use. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -87,17 +87,7 @@ impl Sticky {
     fn key<'a>(&self, headers: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
         match self {
             Self::Header(name) => headers.get(name).map(|value| value.as_bytes().into()),
-            Self::Cookie(name) => {
-                let lines = headers.get_all(COOKIE).iter();
-                let mut pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-                pairs.find_map(|pair| {
-                    let value = pair
-                        .trim_ascii()
-                        .strip_prefix(name.as_bytes())?
-                        .strip_prefix(b"=")?;
-                    Some(value.into())
-                })
-            }
+            Self::Cookie(name) => crate::headers::cookie(headers, name).map(Cow::Borrowed),
         }
     }
 }

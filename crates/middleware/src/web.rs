@@ -18,6 +18,8 @@ use tokio::time::timeout;
 use transport::client::{H1Config, H1Pool, Proxies};
 use transport::tls::{OriginTls, Trust};
 
+#[cfg(feature = "oauth2")]
+use crate::oauth::Sessions;
 use crate::whole::whole;
 
 /// How long an answer may take as a whole.
@@ -38,6 +40,9 @@ struct Inner {
     tasks: Tasks,
     /// Reading the authorities of the system takes a while, so it is done once, when they are needed.
     tls: Mutex<Option<OriginTls>>,
+    /// A sidecar has one way to such servers for its life, so that sessions outlive the components that began them.
+    #[cfg(feature = "oauth2")]
+    sessions: Sessions,
 }
 
 /// Why there is no answer, as Go says it.
@@ -64,11 +69,19 @@ impl Web {
             proxies,
             tasks,
             tls: Mutex::default(),
+            #[cfg(feature = "oauth2")]
+            sessions: Sessions::default(),
         }))
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.0.tasks
+    }
+
+    /// Who has logged in, or is about to.
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     /// Gets what is at a URL; redirects are followed.

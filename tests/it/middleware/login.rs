@@ -101,52 +101,52 @@ async fn a_browser_logs_in_and_its_requests_have_its_token() {
     let session = cookie(&sent);
     assert_ne!(session, "gosessionsid=chosen");
 
-    // Nothing but the right state, of this session, with a code that is good.
+    // Requests of one browser at once: each may finish its login.
+    let mut states = vec![state_sent];
+    for path in ["private/a", "private/b", "private/c"] {
+        let sent = get(path, &session).await;
+        assert_eq!(cookie(&sent), session);
+        states.push(state(&header(&sent, LOCATION)));
+    }
+
+    // Nothing but the right state, of this session, with a code that is good. Whatever comes of it, a state is good once.
     let wrong = [
-        (
-            format!("back?state={state_sent}&code=good"),
-            "",
-            500,
-            "Internal Server Error",
-        ),
-        (
-            "back?state=other&code=good".to_owned(),
-            &session,
-            400,
-            "invalid state",
-        ),
-        (
-            format!("back?state={state_sent}"),
-            &session,
-            400,
-            "code not found",
-        ),
-        (
-            format!("back?state={state_sent}&code=bad"),
-            &session,
-            500,
-            "Internal Server Error",
-        ),
+        (0, "good", "", 500, "Internal Server Error"),
+        (1, "", &session, 400, "code not found"),
+        (1, "good", &session, 400, "invalid state"),
+        (2, "bad", &session, 500, "Internal Server Error"),
+        (2, "good", &session, 400, "invalid state"),
     ];
-    for (path, cookie, status, said) in wrong {
+    for (state, code, cookie, status, said) in wrong {
+        let path = format!("back?state={}&code={code}", states[state]);
         let answer = get(&path, cookie).await;
         assert_eq!(answer.status(), status, "{path}");
         assert_eq!(answer.text().await.unwrap(), said, "{path}");
     }
 
-    let back = get(&format!("back?state={state_sent}&code=good"), &session).await;
+    let back = get(&format!("back?state={}&code=good", states[0]), &session).await;
     assert_eq!(back.status(), StatusCode::FOUND);
     assert_eq!(header(&back, LOCATION), "/v1.0/invoke/me/method/private?a=1&b=2");
     let logged_in = cookie(&back);
-    assert_eq!(
-        asked.lock().unwrap().last().unwrap(),
-        "code=good&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2Fback"
-    );
+    assert_ne!(logged_in, session);
+    let exchanges = {
+        let asked = asked.lock().unwrap();
+        assert_eq!(
+            asked.last().unwrap(),
+            "code=good&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%2Fback"
+        );
+        asked.len()
+    };
+    // The other login that was pending needs no token any more.
+    let other = get(&format!("back?state={}&code=good", states[3]), &logged_in).await;
+    assert_eq!(header(&other, LOCATION), "/v1.0/invoke/me/method/private/c");
+    assert_eq!(cookie(&other), logged_in);
+    assert_eq!(asked.lock().unwrap().len(), exchanges);
 
     let private = get("private", &format!("a=b; {logged_in}")).await;
     assert_eq!(private.text().await.unwrap(), "/private Bearer token");
-    // The session from before the login knows nothing any more, and a state is good once.
-    let again = get(&format!("back?state={state_sent}&code=good"), &session).await;
+    // The session from before the login knows nothing any more.
+    let again = get(&format!("back?state={}&code=good", states[0]), &session).await;
     assert_eq!(again.status(), 500);
     assert_eq!(get("private", &session).await.status(), StatusCode::FOUND);
 }

@@ -7,7 +7,7 @@ use invoke_core::Body;
 use thiserror::Error;
 
 use super::endpoint::{AuthStyle, Endpoint, Form, set};
-use super::sessions::{self, Progress, Sessions};
+use super::sessions::{self, Login, NoLogin};
 use super::{PathFilter, scope};
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
@@ -28,6 +28,8 @@ pub(crate) enum OAuth2Error {
 
 #[derive(Debug)]
 pub(crate) struct OAuth2 {
+    /// Has the sessions.
+    web: Web,
     endpoint: Endpoint,
     auth_url: String,
     redirect_url: String,
@@ -65,6 +67,7 @@ impl OAuth2 {
             AuthStyle::Unknown,
         );
         Ok(Self {
+            web: web.clone(),
             identity: format!("{} {}", endpoint.identity(), text("scopes")),
             endpoint,
             auth_url: text("authURL").to_owned(),
@@ -82,28 +85,39 @@ impl OAuth2 {
         if !self.filter.takes(&call.request) {
             return Ok(After::Nothing);
         }
+        let sessions = self.web.sessions();
         let id = sessions::shown(call.request.headers());
-        let progress = id.and_then(|id| Sessions::of_process().progress(id, &self.identity));
-        if let Some(Progress::Has { value, .. }) = progress {
-            if let Some(header) = &self.header {
-                call.request.headers_mut().append(header.clone(), value);
-            }
-            return Ok(After::Nothing);
-        }
+        let token = id.and_then(|id| sessions.token(id, &self.identity));
         let query = request::pairs(request::query(&call.request).unwrap_or_default());
         let parameter = |name: &str| {
             let named = query.iter().find(|(known, _)| known == name.as_bytes());
             named.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
         };
+        let state = parameter("state").filter(|state| !state.is_empty());
+        let login = |state: &str| {
+            let id = id.ok_or(NoLogin::Nothing)?;
+            sessions.take(id, &self.identity, state)
+        };
         let browser = Browser {
             id: id.map(str::to_owned),
             host: host(&call.request).unwrap_or_default().to_owned(),
         };
-        let answer = match parameter("state").filter(|state| !state.is_empty()) {
+        if let Some(value) = token {
+            // Of logins that were pending together another one was finished first.
+            let target = state.as_deref().and_then(|state| login(state).ok());
+            if let (Some(target), Some(id)) = (target, &browser.id) {
+                return Err(self.go_on(&browser, target, id).unwrap_or_else(|answer| answer));
+            }
+            if let Some(header) = &self.header {
+                call.request.headers_mut().append(header.clone(), value);
+            }
+            return Ok(After::Nothing);
+        }
+        let answer = match state {
             None => self.send_away(&browser, &request::path_and_query(&call.request)),
             Some(state) => {
                 let code = parameter("code").unwrap_or_default();
-                Box::pin(self.take_back(&browser, progress, &state, &code)).await
+                Box::pin(self.take_back(&browser, login(&state), &code)).await
             }
         };
         Err(answer.unwrap_or_else(|answer| answer))
@@ -117,10 +131,11 @@ impl OAuth2 {
             // As a place to go to it would be another host.
             target.insert_str(0, "/.");
         }
-        let sent = Progress::sent(state.clone(), target)
+        let login = Login::new(state.clone(), target)
             .ok_or_else(|| Box::new(refused(StatusCode::URI_TOO_LONG, "URI Too Long")))?;
-        let id = Sessions::of_process()
-            .advance(browser.id.as_deref(), &self.identity, sent)
+        let sessions = self.web.sessions();
+        let id = sessions
+            .begin(browser.id.as_deref(), &self.identity, login)
             .ok_or_else(failed)?;
         let mut form = Form::new();
         set(&mut form, "response_type", "code");
@@ -138,29 +153,27 @@ impl OAuth2 {
         self.redirect(browser, &location, &id)
     }
 
-    /// The browser comes back with a code.
+    /// The browser comes back from a login with a code.
     async fn take_back(
         &self,
         browser: &Browser,
-        progress: Option<Progress>,
-        state: &str,
+        login: Result<String, NoLogin>,
         code: &str,
     ) -> Result<Answer, Answer> {
-        let Some(Progress::Sent {
-            state: wanted,
-            target,
-        }) = progress
-        else {
-            tracing::error!(
-                target: "dapr.contrib",
-                "Value saved in state key 'redirect-url' is not a *url.URL"
-            );
-            return Err(failed());
+        let bad = |text: &'static str| {
+            tracing::warn!(target: "dapr.contrib", "A login is refused: {text}");
+            Box::new(refused(StatusCode::BAD_REQUEST, text))
         };
-        let bad = |text: &'static str| Box::new(refused(StatusCode::BAD_REQUEST, text));
-        if state != wanted {
-            return Err(bad("invalid state"));
-        }
+        let target = login.map_err(|why| match why {
+            NoLogin::Nothing => {
+                tracing::error!(
+                    target: "dapr.contrib",
+                    "Value saved in state key 'redirect-url' is not a *url.URL"
+                );
+                failed()
+            }
+            NoLogin::OtherState => bad("invalid state"),
+        })?;
         if code.is_empty() {
             return Err(bad("code not found"));
         }
@@ -177,15 +190,20 @@ impl OAuth2 {
                 return Err(failed());
             }
         };
-        let has = Progress::has(token.value, token.life);
-        let id = Sessions::of_process()
-            .advance(browser.id.as_deref(), &self.identity, has)
+        let sessions = self.web.sessions();
+        let id = sessions
+            .finish(browser.id.as_deref(), &self.identity, token.value, token.life)
             .ok_or_else(failed)?;
+        self.go_on(browser, target, &id)
+    }
+
+    /// The browser goes to where it wanted to go.
+    fn go_on(&self, browser: &Browser, target: String, id: &str) -> Result<Answer, Answer> {
         let location = match browser.host.as_str() {
             host if self.forces_https && !host.is_empty() => format!("https://{host}{target}"),
             _ => target,
         };
-        self.redirect(browser, &location, &id)
+        self.redirect(browser, &location, id)
     }
 
     fn redirect(&self, browser: &Browser, location: &str, id: &str) -> Result<Answer, Answer> {

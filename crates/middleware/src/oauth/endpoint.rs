@@ -17,6 +17,11 @@ use crate::web::{Answer, Web, WebError};
 /// So much of an answer that is no token is shown.
 const SHOWN: usize = 512;
 
+/// How long a token is used whose `expires_in` cannot be read.
+const UNREADABLE_LIFE: Duration = Duration::from_secs(60);
+/// A token that is good for longer is as good as one without end.
+const LONGEST_LIFE: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// Names and values of a form.
 pub(super) type Form = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -73,15 +78,15 @@ pub(super) struct Endpoint {
     web: Web,
     url: String,
     id: String,
-    secret: HeaderSafe,
+    secret: Secret,
     /// An [`AuthStyle`], found out or given.
     style: AtomicU8,
 }
 
 /// A text that `Debug` does not show.
-pub(super) struct HeaderSafe(pub(super) String);
+struct Secret(String);
 
-impl std::fmt::Debug for HeaderSafe {
+impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("…")
     }
@@ -93,7 +98,7 @@ impl Endpoint {
             web: web.clone(),
             url: url.to_owned(),
             id: id.to_owned(),
-            secret: HeaderSafe(secret.to_owned()),
+            secret: Secret(secret.to_owned()),
             style: AtomicU8::new(style as u8),
         }
     }
@@ -190,16 +195,30 @@ impl Fields {
         fields
     }
 
-    /// Nothing for what is no number above zero: such a token has no end, as far as one knows.
+    /// Nothing if the server did not say it, or said 0, which is the same for Go's clients: such a token has no end, as
+    /// far as one knows. What cannot be read says that there is one, so that it comes soon.
     fn life(&self) -> Option<Duration> {
         let seconds = match self.expires_in.as_ref()? {
-            Value::Number(number) => number.as_u64(),
-            Value::String(text) => text.parse().ok(),
+            Value::Null => return None,
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) if text.is_empty() => return None,
+            Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
-        seconds
-            .filter(|seconds| *seconds > 0)
-            .map(|seconds| Duration::from_secs(seconds.min(u32::MAX.into())))
+        match seconds {
+            Some(0.0) => None,
+            Some(seconds) if seconds > 0.0 && seconds.is_finite() => {
+                Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFE, |life| life.min(LONGEST_LIFE)))
+            }
+            _ => {
+                tracing::warn!(
+                    target: "dapr.contrib",
+                    "The server says of a token that it ends, but not when: {} s are assumed",
+                    UNREADABLE_LIFE.as_secs()
+                );
+                Some(UNREADABLE_LIFE)
+            }
+        }
     }
 
     fn refusal(&self) -> Option<String> {
@@ -309,9 +328,51 @@ mod tests {
                 JSON,
                 r#"{"access_token":"a","expires_in":-5,"error":""}"#,
                 "Bearer a",
+                Some(60),
+            ),
+            (
+                "",
+                r#"{"access_token":"a","expires_in":1e3}"#,
+                "Bearer a",
+                Some(1000),
+            ),
+            (
+                JSON,
+                r#"{"access_token":"a","expires_in":3600.0}"#,
+                "Bearer a",
+                Some(3600),
+            ),
+            (
+                JSON,
+                r#"{"access_token":"a","expires_in":"3600.0"}"#,
+                "Bearer a",
+                Some(3600),
+            ),
+            (JSON, r#"{"access_token":"a","expires_in":"0"}"#, "Bearer a", None),
+            (
+                JSON,
+                r#"{"access_token":"a","expires_in":null}"#,
+                "Bearer a",
                 None,
             ),
-            ("", r#"{"access_token":"a","expires_in":1e3}"#, "Bearer a", None),
+            (
+                JSON,
+                r#"{"access_token":"a","expires_in":"soon"}"#,
+                "Bearer a",
+                Some(60),
+            ),
+            (
+                JSON,
+                r#"{"access_token":"a","expires_in":[1]}"#,
+                "Bearer a",
+                Some(60),
+            ),
+            (
+                JSON,
+                r#"{"access_token":"a","expires_in":"inf"}"#,
+                "Bearer a",
+                Some(60),
+            ),
             (
                 JSON,
                 r#"{"access_token":"a","expires_in":18446744073709551615}"#,
@@ -328,7 +389,7 @@ mod tests {
                 "application/x-www-form-urlencoded",
                 "access_token=a&expires_in=x",
                 "Bearer a",
-                None,
+                Some(60),
             ),
         ] {
             let token = token(&answered(200, kind, body)).unwrap();

@@ -16,6 +16,8 @@ use http::Request;
 use regex::bytes::Regex;
 
 use crate::request;
+#[cfg(feature = "oauth2")]
+pub(crate) use sessions::Sessions;
 
 /// The paths that a component is for: all of them without a filter.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use invoke_core::Body;
+use invoke_core::{Body, BodyError};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use serde::Deserialize;
@@ -153,15 +153,15 @@ impl Opa {
             let taken = std::mem::take(call.request.body_mut());
             body = match Box::pin(whole(taken, LONGEST)).await {
                 Ok(body) => body,
-                Err(error @ NotWhole::TooLong(_)) => {
+                Err(error @ (NotWhole::TooLong(_) | NotWhole::Broken(BodyError::TooLarge))) => {
                     tracing::warn!(target: "dapr.contrib", "Error procesing rego policy: the body: {error}");
                     let answer = refused(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
                     return Err(Box::new(answer));
                 }
                 Err(NotWhole::Broken(error)) => {
-                    // It is a failure of the call, whatever a policy would say.
-                    *call.request.body_mut() = Body::empty().preceded_by(Err(error));
-                    return Ok(After::Nothing);
+                    // Nobody judged it, so it does not go on, not even to routes that read no body.
+                    tracing::warn!(target: "dapr.contrib", "Error procesing rego policy: the body: {error}");
+                    return Err(Box::new(refused(StatusCode::BAD_REQUEST, "Bad Request")));
                 }
             };
             *call.request.body_mut() = Body::full(body.clone());
@@ -226,8 +226,8 @@ fn compiled(rego: &str) -> Result<(Engine, bool), OpaError> {
     if rego.trim().is_empty() {
         return Err(OpaError::Empty);
     }
-    let mut used = words::words(rego).filter(|(_, word)| *word != NOW);
-    let missing = used.find_map(|(_, word)| MISSING.into_iter().find(|missing| word.starts_with(missing)));
+    let mut used = words::words(rego).filter(|word| word.text != NOW);
+    let missing = used.find_map(|word| MISSING.into_iter().find(|missing| word.text.starts_with(missing)));
     if let Some(missing) = missing {
         return Err(OpaError::Missing(missing));
     }

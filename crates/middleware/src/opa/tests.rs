@@ -113,6 +113,22 @@ async fn bodies_are_seen_and_go_on() {
     );
 }
 
+#[tokio::test]
+async fn a_broken_body_is_refused() {
+    let rego = "package http\nallow = true\n";
+    let reading = opa(rego, &[("readBody", "true")]).unwrap();
+    for (error, status, said) in [
+        (BodyError::transport("bad chunk"), 400, "Bad Request"),
+        (BodyError::TooLarge, 413, "Request Entity Too Large"),
+    ] {
+        let mut broken = call("/", &[], "");
+        *broken.request.body_mut() = Body::empty().preceded_by(Err(error));
+        let refused = reading.handle(&mut broken).await.unwrap_err();
+        assert_eq!(refused.status(), status);
+        assert_eq!(refused.body().as_full(), Some(said.as_bytes()));
+    }
+}
+
 #[test]
 fn what_is_no_policy() {
     for (rego, status, wanted) in [
