@@ -35,6 +35,8 @@ mod scripted;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "consul", feature = "kubernetes"))]
+mod trouble;
 
 pub use balancing::{preferences, preferring};
 pub use registry::{Built, InitError, Instance, Means, RESOLVERS, build, check};

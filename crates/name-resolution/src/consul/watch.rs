@@ -14,6 +14,7 @@ use super::COMPONENT;
 use super::agent::{Agent, AgentError};
 use super::answer::{endpoints, index};
 use super::settings::{PLAIN, Query};
+use crate::trouble::Trouble;
 
 /// How long an answer may take that need not wait for anything.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,10 +22,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often is asked where the agent cannot be waited for.
 const POLL: Duration = Duration::from_secs(1);
-/// The first pause after a failure, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// For how long instances that were found go on to count while the agent says nothing.
-const STALE: Duration = Duration::from_secs(600);
 
 /// What all apps share.
 #[derive(Debug)]
@@ -73,7 +70,7 @@ pub(super) async fn keep(watching: Arc<Watching>, app_id: String, publisher: Pub
 async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
     let mut place = None;
     let mut last = 0;
-    let mut trouble = Trouble::default();
+    let mut trouble = Trouble::new(COMPONENT);
     loop {
         // One who finds no place asks again and again instead.
         place = place.or_else(|| watching.places.try_acquire().ok());
@@ -86,7 +83,7 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
                 found: Ok(found),
             }) => {
                 publisher.publish(found);
-                trouble = Trouble::default();
+                trouble.over();
                 let is_early = newer_than == Some(index) && begun.elapsed() < watching.query.wait / 2;
                 // An index that goes back is that of an agent that has begun anew, and says nothing of the one before.
                 last = if index < last { 0 } else { index };
@@ -104,7 +101,7 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
         };
         last = 0;
         let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
-        if !is_known || trouble.has_lasted(STALE) {
+        if !is_known || trouble.is_stale() {
             publisher.fail(ResolveError::new(failure));
             return;
         }
@@ -114,46 +111,3 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
 
 /// What stands in front of the reason when there is no usable answer.
 const UNREADABLE: &str = "failed to query healthy consul services";
-
-/// Failures in a row.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    since: Option<Instant>,
-    count: u32,
-}
-
-impl Trouble {
-    fn has_lasted(&self, limit: Duration) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= limit)
-    }
-
-    /// How long to wait after one more of them. It is logged once.
-    pub(super) fn next(&mut self, failure: &str) -> Duration {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            tracing::warn!(target: "dapr.contrib", component = COMPONENT, "{failure}; it is tried again");
-        }
-        let (first, longest) = BACK_OFF;
-        let pause = first.saturating_mul(1 << self.count.min(16)).min(longest);
-        self.count = self.count.saturating_add(1);
-        // Half of it is chance, so that the sidecars of a host do not come back at once.
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_double_up_to_a_bound_and_differ() {
-        let mut trouble = Trouble::default();
-        for wanted in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
-            let pause = trouble.next("failed");
-            let wanted = Duration::from_millis(wanted);
-            assert!(pause >= wanted / 2 && pause <= wanted, "{pause:?} {wanted:?}");
-        }
-        let many: std::collections::HashSet<_> = (0..10).map(|_| trouble.next("failed")).collect();
-        assert!(many.len() > 5, "{many:?}");
-    }
-}

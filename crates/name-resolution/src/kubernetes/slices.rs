@@ -22,6 +22,7 @@ use super::COMPONENT;
 use super::slice::{Event, List, Slices};
 use crate::origin::{Origin, Place};
 use crate::registry::Means;
+use crate::trouble::{BACK_OFF, Trouble};
 
 /// Where a pod has the token and the authority of the API.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -33,10 +34,6 @@ const WATCH: Duration = Duration::from_secs(290);
 const LONGEST: usize = 4 << 20;
 /// How many apps are watched like this; the others are looked up in the DNS.
 const PLACES: usize = 64;
-/// The first pause after a failure, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// For how long what is known goes on to count while the API does not answer.
-const STALE: Duration = Duration::from_secs(600);
 
 /// The API, and how many apps are watched.
 #[derive(Debug)]
@@ -115,13 +112,13 @@ impl Cluster {
         let Ok(_place) = self.places.try_acquire() else {
             return Ended::Refused(format!("{PLACES} apps are watched already"));
         };
-        let (mut failures, mut since) = (0_u32, None);
+        let mut trouble = Trouble::new(COMPONENT);
         loop {
-            let told = self.tell(app, publisher).await;
+            let told = self.tell(app, publisher, &mut trouble).await;
             let failure = match told {
                 // What was known is too old to go on from it, or the API wants to be asked anew.
                 Ok(Told::Again) => {
-                    (failures, since) = (0, None);
+                    trouble.over();
                     sleep(BACK_OFF.0.mul_f64(fastrand::f64())).await;
                     continue;
                 }
@@ -133,20 +130,15 @@ impl Cluster {
                 Err(failure) => failure,
             };
             let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
-            let since = *since.get_or_insert_with(Instant::now);
-            if !is_known || since.elapsed() > STALE {
+            if !is_known || trouble.is_stale() {
                 return Ended::Refused(failure);
             }
-            tracing::debug!(target: "dapr.contrib", component = COMPONENT, "{failure}; it is tried again");
-            let (first, longest) = BACK_OFF;
-            let pause = first.saturating_mul(1 << failures.min(16)).min(longest);
-            failures = failures.saturating_add(1);
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            sleep(trouble.next(&failure)).await;
         }
     }
 
     /// Asks for all and then for what changes, until it has to be begun anew.
-    async fn tell(&self, app: &AppRef, publisher: &Publisher) -> Result<Told, String> {
+    async fn tell(&self, app: &AppRef, publisher: &Publisher, trouble: &mut Trouble) -> Result<Told, String> {
         let (id, namespace) = (app.id.as_str(), app.namespace.as_str());
         // Who an app is goes into a path and a selector: letters, digits and hyphens, as the API lets names have.
         let is_name = |text: &str| {
@@ -172,11 +164,12 @@ impl Cluster {
                 return Ok(Told::Nobody);
             }
             publisher.publish(endpoints);
+            trouble.heard();
             let begun = Instant::now();
-            let changes = self.changes(&target, &mut version, &mut slices, publisher);
+            let changes = self.changes(&target, &mut version, &mut slices, publisher, trouble);
             match timeout(WATCH + LIMIT, changes).await {
                 Ok(Ok(true)) => return Ok(Told::Again),
-                Ok(Ok(false)) => {}
+                Ok(Ok(false)) => trouble.over(),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Err("the API tells nothing, and does not end either".to_owned()),
             }
@@ -209,6 +202,7 @@ impl Cluster {
         version: &mut String,
         slices: &mut Slices,
         publisher: &Publisher,
+        trouble: &mut Trouble,
     ) -> Result<bool, String> {
         let seconds = WATCH.as_secs();
         let target = format!(
@@ -229,9 +223,13 @@ impl Cluster {
             line.extend_from_slice(data);
             while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
                 let event = line.split_to(end + 1);
-                if !event.trim_ascii().is_empty() && self.take(&event, version, slices, publisher)? {
+                if event.trim_ascii().is_empty() {
+                    continue;
+                }
+                if self.take(&event, version, slices, publisher)? {
                     return Ok(true);
                 }
+                trouble.over();
             }
             if line.len() > LONGEST {
                 return Err(format!("a change is longer than {LONGEST} bytes"));

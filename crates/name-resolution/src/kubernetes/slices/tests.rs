@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::scripted::{Said, Scripted};
+use crate::trouble::STALE;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIST: &str = "GET /apis/discovery.k8s.io/v1/namespaces/ns/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D\
@@ -176,6 +177,32 @@ async fn trouble_with_the_api_takes_nothing_away() {
             "the token was renewed"
         );
     }
+}
+
+/// Lets time pass of which the API notices nothing.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Faults far from each other are two troubles, however little was told of between them.
+#[tokio::test]
+async fn a_list_ends_a_trouble() {
+    let looking = look(|before, _| match before {
+        0 => list("7", &["10.0.0.1"]),
+        1 => Said::Answer(500, 0, String::new()),
+        2 => list("8", &["10.0.0.1"]),
+        3 => Said::Nothing,
+        4 => list("9", &["10.0.0.2"]),
+        _ => Said::Nothing,
+    })
+    .await;
+    looking.await_requests(4).await;
+    // The watch that is open ends by its limit.
+    pass(STALE + Duration::from_secs(1)).await;
+    looking.await_pods(&["10.0.0.2:50002"]).await;
+    assert!(!looking.asks_dns.is_finished());
 }
 
 #[tokio::test]
