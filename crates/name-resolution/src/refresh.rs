@@ -9,6 +9,7 @@ use std::time::Duration;
 use invoke_core::AppRef;
 use invoke_core::balance::{Endpoint, EndpointWatch, Publisher, Resolution, watched};
 use invoke_core::error::ResolveError;
+use lifecycle::Tasks;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
@@ -33,16 +34,18 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Refreshing {
     component: &'static str,
+    tasks: Tasks,
     lookups: Arc<Semaphore>,
     /// How those who look an app up hear that one of its sidecars could not be reached.
     unreachable: Mutex<HashMap<AppRef, Weak<Notify>>>,
 }
 
 impl Refreshing {
-    /// `component` is the name in the log.
-    pub(crate) fn new(component: &'static str) -> Self {
+    /// `component` is the name in the log, `tasks` owns the look-ups.
+    pub(crate) fn new(component: &'static str, tasks: Tasks) -> Self {
         Self {
             component,
+            tasks,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             unreachable: Mutex::default(),
         }
@@ -55,29 +58,22 @@ impl Refreshing {
         F: Future<Output = Result<Found, ResolveError>> + Send,
     {
         let (publisher, watch) = watched();
-        tokio::spawn(self.keeping(app, publisher, look_up));
+        let (component, lookups) = (self.component, Arc::clone(&self.lookups));
+        let unreachable = self.unreachable_of(app);
+        self.tasks.spawn(async move {
+            keep_while_watched(component, &publisher, &look_up, &lookups, &unreachable).await;
+        });
         watch
     }
 
-    /// The same for somebody who has begun to tell.
-    pub(crate) fn keeping<F, L>(
-        &self,
-        app: &AppRef,
-        publisher: Publisher,
-        look_up: L,
-    ) -> impl Future<Output = ()> + Send + 'static
+    /// The same for somebody who has begun to tell, and may go on afterwards.
+    pub(crate) async fn keeping<F, L>(&self, app: &AppRef, publisher: &Publisher, look_up: &L)
     where
-        L: Fn() -> F + Send + Sync + 'static,
+        L: Fn() -> F + Send + Sync,
         F: Future<Output = Result<Found, ResolveError>> + Send,
     {
-        let (lookups, unreachable) = (Arc::clone(&self.lookups), self.unreachable_of(app));
-        let component = self.component;
-        async move {
-            tokio::select! {
-                () = publisher.closed() => {}
-                () = keep(component, &publisher, look_up, &lookups, &unreachable) => {}
-            }
-        }
+        let unreachable = self.unreachable_of(app);
+        keep_while_watched(self.component, publisher, look_up, &self.lookups, &unreachable).await;
     }
 
     /// What tells those who look the app up. Only they hold it: it goes with the last of them.
@@ -109,10 +105,25 @@ impl Refreshing {
     }
 }
 
+async fn keep_while_watched<F>(
+    component: &'static str,
+    publisher: &Publisher,
+    look_up: &impl Fn() -> F,
+    lookups: &Semaphore,
+    unreachable: &Notify,
+) where
+    F: Future<Output = Result<Found, ResolveError>>,
+{
+    tokio::select! {
+        () = publisher.closed() => {}
+        () = keep(component, publisher, look_up, lookups, unreachable) => {}
+    }
+}
+
 async fn keep<F>(
     component: &'static str,
     publisher: &Publisher,
-    look_up: impl Fn() -> F,
+    look_up: &impl Fn() -> F,
     lookups: &Semaphore,
     unreachable: &Notify,
 ) where
@@ -208,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_good_for_as_long_as_it_says() {
-        let refreshing = Refreshing::new("test");
+        let refreshing = Refreshing::new("test", Tasks::new());
         let mut watch = scripted(
             &refreshing,
             &[Ok((&[2, 1, 2], 30)), Ok((&[3], 5)), Ok((&[4], 1000))],
@@ -230,7 +241,7 @@ mod tests {
     async fn what_is_not_found_four_times_in_a_row_is_given_up() {
         const SCRIPT: &[Result<(&[u16], u64), &str>] =
             &[Ok((&[1], 5)), Err("x"), Err("x"), Err("x"), Ok((&[2], 5))];
-        let refreshing = Refreshing::new("test");
+        let refreshing = Refreshing::new("test", Tasks::new());
         let watch = scripted(&refreshing, SCRIPT);
         let found = watch
             .wait_for(|found| !matches!(found, Resolution::Pending))
@@ -251,7 +262,7 @@ mod tests {
 
     #[test]
     fn one_unreachable_sidecar_is_no_matter_of_other_apps() {
-        let refreshing = Refreshing::new("test");
+        let refreshing = Refreshing::new("test", Tasks::new());
         let (one, other) = (AppRef::new("a", "ns"), AppRef::new("b", "ns"));
         let (of_one, of_other) = (refreshing.unreachable_of(&one), refreshing.unreachable_of(&other));
         let mut told = [of_one, of_other].map(|notify| Box::pin(notify.notified_owned()));

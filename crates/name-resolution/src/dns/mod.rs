@@ -17,6 +17,7 @@ use hickory_resolver::proto::rr::{Name, RData};
 use invoke_core::balance::{Endpoint, EndpointWatch};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
+use lifecycle::Tasks;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -110,8 +111,16 @@ fn whole(text: &str) -> Result<Name, Unusable> {
     Ok(name)
 }
 
+/// Whether the settings can be read. Whether this host has a DNS is no matter of them.
+pub(crate) fn check(configuration: &Value) -> Result<(), InitError> {
+    let settings = DnsSettings::of(configuration);
+    settings
+        .map(drop)
+        .map_err(|error| InitError::Init(error.to_string()))
+}
+
 impl Dns {
-    pub(crate) fn new(configuration: &Value) -> Result<Self, InitError> {
+    pub(crate) fn new(configuration: &Value, tasks: &Tasks) -> Result<Self, InitError> {
         let settings = DnsSettings::of(configuration).map_err(|error| InitError::Init(error.to_string()))?;
         let failed =
             |error: NetError| InitError::Init(format!("the DNS of the system cannot be used: {error}"));
@@ -136,7 +145,7 @@ impl Dns {
             name: settings.name,
             kind: settings.kind,
             resolver: builder.build().map_err(failed)?,
-            refreshing: Refreshing::new(COMPONENT),
+            refreshing: Refreshing::new(COMPONENT, tasks.clone()),
         })
     }
 }

@@ -142,7 +142,7 @@ impl Server {
         if port > 0 {
             settings["port"] = json!(port);
         }
-        Dns::new(&settings).unwrap()
+        Dns::new(&settings, &Tasks::new()).unwrap()
     }
 }
 
