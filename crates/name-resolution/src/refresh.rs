@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -13,14 +14,16 @@ use lifecycle::Tasks;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
+use crate::instances::bounded;
+
 /// How soon is looked up again when a sidecar could not be reached, or nothing was found where something was.
 const SOON: Duration = Duration::from_secs(1);
+/// How soon at the latest after a look-up that failed, however long what was found before was good for.
+const RETRY: Duration = Duration::from_secs(5);
 /// How many look-ups in a row may fail before what is known is given up.
 const PATIENCE: u32 = 4;
 /// How many look-ups there are at once.
 const LOOKUPS: usize = 64;
-/// How many sidecars of an app are known at once.
-const INSTANCES: usize = 1024;
 
 /// What a look-up found.
 #[derive(Debug)]
@@ -132,6 +135,9 @@ async fn keep<F>(
     let mut failures = 0;
     let mut good_for = SOON;
     loop {
+        // Who cannot be reached while this look-up goes on may be in what it finds.
+        let mut told = pin!(unreachable.notified());
+        told.as_mut().enable();
         let found = {
             // Nobody closes the semaphore.
             let _place = lookups.acquire().await;
@@ -141,7 +147,7 @@ async fn keep<F>(
             Ok(found) => {
                 failures = 0;
                 good_for = found.good_for;
-                publisher.publish(in_order(found.endpoints));
+                publisher.publish(bounded(found.endpoints));
             }
             Err(error) => {
                 failures += 1;
@@ -151,10 +157,11 @@ async fn keep<F>(
                     return;
                 }
                 tracing::debug!(target: "dapr.contrib", component, "{error}");
+                good_for = good_for.min(RETRY);
             }
         }
         let soon = async {
-            unreachable.notified().await;
+            told.await;
             sleep(SOON).await;
         };
         tokio::select! {
@@ -162,14 +169,6 @@ async fn keep<F>(
             () = sleep(good_for) => {}
         }
     }
-}
-
-/// The DNS turns the order around from answer to answer.
-fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    endpoints.sort_by(|one, other| one.address().cmp(other.address()));
-    endpoints.dedup_by(|one, other| one.address() == other.address());
-    endpoints.truncate(INSTANCES);
-    endpoints
 }
 
 #[cfg(test)]
@@ -258,6 +257,42 @@ mod tests {
             "three failures, an answer, four failures"
         );
         assert!(!watch.is_alive(), "the next call asks anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_made_good_soon() {
+        let refreshing = Refreshing::new("test", Tasks::new());
+        let mut watch = scripted(&refreshing, &[Ok((&[1], 300)), Err("x"), Ok((&[2], 300))]);
+        assert!(watch.changed().await);
+        let begun = Instant::now();
+        assert!(watch.changed().await);
+        assert_eq!((ports(&watch).as_str(), begun.elapsed().as_secs()), ("h:2", 305));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_unreachable_during_a_look_up_is_looked_up_again() {
+        let refreshing = Refreshing::new("test", Tasks::new());
+        let count = AtomicU32::new(0);
+        let mut watch = refreshing.watch(&app(), move || {
+            let port = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                sleep(Duration::from_secs(2)).await;
+                Ok(Found {
+                    endpoints: vec![Endpoint::new(format!("h:{port}"))],
+                    good_for: Duration::from_secs(300),
+                })
+            }
+        });
+        let begun = Instant::now();
+        sleep(Duration::from_secs(1)).await;
+        refreshing.hurry(&app());
+        for (wanted, after) in [("h:0", 2), ("h:1", 5)] {
+            assert!(watch.changed().await);
+            assert_eq!(
+                (ports(&watch).as_str(), begun.elapsed().as_secs()),
+                (wanted, after)
+            );
+        }
     }
 
     #[test]

@@ -227,7 +227,7 @@ pub(crate) mod fuzz {
     use super::{Agent, ConsulSettings, Instance, Means, Tasks, Value, answer};
 
     pub(crate) fn endpoints(bytes: &[u8]) -> Result<Vec<Endpoint>, String> {
-        answer::endpoints("app", "DAPR_PORT", bytes)
+        answer::endpoints("app", "DAPR_PORT", bytes).map_err(|error| error.to_string())
     }
 
     pub(crate) fn are_settings(settings: &Value) -> bool {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::balance::{Publisher, Resolution};
+use invoke_core::balance::{Endpoint, Publisher, Resolution};
 use invoke_core::error::ResolveError;
 use percent_encoding::utf8_percent_encode;
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::COMPONENT;
 use super::agent::{Agent, AgentError};
-use super::answer::{endpoints, index};
+use super::answer::{NoEndpoints, endpoints, index};
 use super::settings::{PLAIN, Query};
 use crate::trouble::Trouble;
 
@@ -22,6 +22,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often is asked where the agent cannot be waited for.
 const POLL: Duration = Duration::from_secs(1);
+
+/// For how long an agent that has begun anew is not believed that nobody is there: sidecars look every half a minute
+/// whether it still knows them.
+const ANEW: Duration = Duration::from_secs(90);
 
 /// What all apps share.
 #[derive(Debug)]
@@ -37,7 +41,7 @@ pub(super) struct Watching {
 /// An answer: its index, and what it says.
 struct Told {
     index: u64,
-    found: Result<Vec<invoke_core::balance::Endpoint>, String>,
+    found: Result<Vec<Endpoint>, NoEndpoints>,
 }
 
 impl Watching {
@@ -70,6 +74,8 @@ pub(super) async fn keep(watching: Arc<Watching>, app_id: String, publisher: Pub
 async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
     let mut place = None;
     let mut last = 0;
+    // When the agent last said that there are instances, and since when one that has begun anew says that there are none.
+    let (mut known_at, mut anew) = (0, None);
     let mut trouble = Trouble::new(COMPONENT);
     loop {
         // One who finds no place asks again and again instead.
@@ -84,6 +90,7 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
             }) => {
                 publisher.publish(found);
                 trouble.over();
+                (known_at, anew) = (index, None);
                 let is_early = newer_than == Some(index) && begun.elapsed() < watching.query.wait / 2;
                 // An index that goes back is that of an agent that has begun anew, and says nothing of the one before.
                 last = if index < last { 0 } else { index };
@@ -91,13 +98,23 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
                 sleep(if waits { PAUSE } else { POLL }).await;
                 continue;
             }
-            // There are none, by an answer that can be read. One that cannot is no news.
-            Ok(Told { found: Err(text), .. }) if !text.starts_with(UNREADABLE) => {
-                publisher.fail(ResolveError::new(text));
-                return;
+            Ok(Told {
+                index,
+                found: Err(nobody @ NoEndpoints::Nobody(_)),
+            }) => {
+                let began_anew = index > 0 && index < known_at;
+                if !began_anew || anew.get_or_insert_with(Instant::now).elapsed() >= ANEW {
+                    publisher.fail(ResolveError::new(nobody.to_string()));
+                    return;
+                }
+                format!("the agent has begun anew: {nobody}")
             }
-            Ok(Told { found: Err(text), .. }) => text,
-            Err(error) => format!("{UNREADABLE}: {error}"),
+            // What cannot be read is no news.
+            Ok(Told {
+                found: Err(unreadable @ NoEndpoints::Unreadable(_)),
+                ..
+            }) => unreadable.to_string(),
+            Err(error) => format!("failed to query healthy consul services: {error}"),
         };
         last = 0;
         let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
@@ -108,6 +125,3 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
         sleep(trouble.next(&failure)).await;
     }
 }
-
-/// What stands in front of the reason when there is no usable answer.
-const UNREADABLE: &str = "failed to query healthy consul services";

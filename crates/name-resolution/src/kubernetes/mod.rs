@@ -28,8 +28,6 @@ const CLUSTER_DOMAIN: &str = "cluster.local";
 const REFRESH: Duration = Duration::from_secs(5);
 /// How long one look-up may take.
 const LOOKUP: Duration = Duration::from_secs(20);
-/// How many sidecars of an app are known at once.
-const INSTANCES: usize = 1024;
 /// What the log calls this resolver.
 const COMPONENT: &str = "nr (kubernetes/v1)";
 
