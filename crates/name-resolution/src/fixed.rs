@@ -11,6 +11,7 @@ use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
 
 use crate::fields::{FieldError, Fields};
+use crate::instances::ordered;
 use crate::registry::InitError;
 
 /// Of each app the addresses.
@@ -70,7 +71,7 @@ fn endpoints(apps: &Fields<'_>, app: &str) -> Result<Vec<Endpoint>, FieldError> 
     if endpoints.is_empty() {
         return Err(apps.refused(app, "at least one address"));
     }
-    Ok(endpoints)
+    Ok(ordered(endpoints))
 }
 
 /// Whether this is `host:port`.
@@ -141,7 +142,7 @@ mod tests {
         let resolver = Fixed::new(&json!({"Apps": {
             "one": "10.0.0.1:50002",
             "one.staging": "10.0.0.9:50002",
-            "two": ["host.example:1", {"address": "[::1]:2", "weight": 3, "zone": "z"}],
+            "two": ["host.example:1", "host.example:1", {"address": "[::1]:2", "weight": 3, "zone": "z"}],
         }}));
         let resolver = resolver.unwrap();
         let plain = |address: &str| (address.to_owned(), 1, None);
@@ -156,8 +157,8 @@ mod tests {
         assert_eq!(
             found(&resolver, "two", "default"),
             Ok(vec![
+                ("[::1]:2".to_owned(), 3, Some("z".to_owned())),
                 plain("host.example:1"),
-                ("[::1]:2".to_owned(), 3, Some("z".to_owned()))
             ])
         );
         assert_eq!(

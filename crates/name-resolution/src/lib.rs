@@ -19,12 +19,21 @@ mod fixed;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod host;
+#[cfg(any(
+    feature = "consul",
+    feature = "dns",
+    feature = "kubernetes",
+    feature = "static"
+))]
+mod instances;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 #[cfg(feature = "nameformat")]
 mod nameformat;
+#[cfg(any(feature = "consul", feature = "kubernetes"))]
+mod nullable;
 #[cfg(any(feature = "consul", feature = "kubernetes"))]
 mod origin;
 #[cfg(any(feature = "dns", feature = "kubernetes"))]
@@ -35,6 +44,8 @@ mod scripted;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "consul", feature = "kubernetes"))]
+mod trouble;
 
 pub use balancing::{preferences, preferring};
 pub use registry::{Built, InitError, Instance, Means, RESOLVERS, build, check};

@@ -3,23 +3,27 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use invoke_core::AppRef;
 use invoke_core::balance::{Endpoint, EndpointWatch, Publisher, Resolution, watched};
 use invoke_core::error::ResolveError;
+use lifecycle::Tasks;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
+use crate::instances::bounded;
+
 /// How soon is looked up again when a sidecar could not be reached, or nothing was found where something was.
 const SOON: Duration = Duration::from_secs(1);
+/// How soon at the latest after a look-up that failed, however long what was found before was good for.
+const RETRY: Duration = Duration::from_secs(5);
 /// How many look-ups in a row may fail before what is known is given up.
 const PATIENCE: u32 = 4;
 /// How many look-ups there are at once.
 const LOOKUPS: usize = 64;
-/// How many sidecars of an app are known at once.
-const INSTANCES: usize = 1024;
 
 /// What a look-up found.
 #[derive(Debug)]
@@ -33,16 +37,18 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) struct Refreshing {
     component: &'static str,
+    tasks: Tasks,
     lookups: Arc<Semaphore>,
     /// How those who look an app up hear that one of its sidecars could not be reached.
     unreachable: Mutex<HashMap<AppRef, Weak<Notify>>>,
 }
 
 impl Refreshing {
-    /// `component` is the name in the log.
-    pub(crate) fn new(component: &'static str) -> Self {
+    /// `component` is the name in the log, `tasks` owns the look-ups.
+    pub(crate) fn new(component: &'static str, tasks: Tasks) -> Self {
         Self {
             component,
+            tasks,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             unreachable: Mutex::default(),
         }
@@ -55,29 +61,22 @@ impl Refreshing {
         F: Future<Output = Result<Found, ResolveError>> + Send,
     {
         let (publisher, watch) = watched();
-        tokio::spawn(self.keeping(app, publisher, look_up));
+        let (component, lookups) = (self.component, Arc::clone(&self.lookups));
+        let unreachable = self.unreachable_of(app);
+        self.tasks.spawn(async move {
+            keep_while_watched(component, &publisher, &look_up, &lookups, &unreachable).await;
+        });
         watch
     }
 
-    /// The same for somebody who has begun to tell.
-    pub(crate) fn keeping<F, L>(
-        &self,
-        app: &AppRef,
-        publisher: Publisher,
-        look_up: L,
-    ) -> impl Future<Output = ()> + Send + 'static
+    /// The same for somebody who has begun to tell, and may go on afterwards.
+    pub(crate) async fn keeping<F, L>(&self, app: &AppRef, publisher: &Publisher, look_up: &L)
     where
-        L: Fn() -> F + Send + Sync + 'static,
+        L: Fn() -> F + Send + Sync,
         F: Future<Output = Result<Found, ResolveError>> + Send,
     {
-        let (lookups, unreachable) = (Arc::clone(&self.lookups), self.unreachable_of(app));
-        let component = self.component;
-        async move {
-            tokio::select! {
-                () = publisher.closed() => {}
-                () = keep(component, &publisher, look_up, &lookups, &unreachable) => {}
-            }
-        }
+        let unreachable = self.unreachable_of(app);
+        keep_while_watched(self.component, publisher, look_up, &self.lookups, &unreachable).await;
     }
 
     /// What tells those who look the app up. Only they hold it: it goes with the last of them.
@@ -109,10 +108,25 @@ impl Refreshing {
     }
 }
 
+async fn keep_while_watched<F>(
+    component: &'static str,
+    publisher: &Publisher,
+    look_up: &impl Fn() -> F,
+    lookups: &Semaphore,
+    unreachable: &Notify,
+) where
+    F: Future<Output = Result<Found, ResolveError>>,
+{
+    tokio::select! {
+        () = publisher.closed() => {}
+        () = keep(component, publisher, look_up, lookups, unreachable) => {}
+    }
+}
+
 async fn keep<F>(
     component: &'static str,
     publisher: &Publisher,
-    look_up: impl Fn() -> F,
+    look_up: &impl Fn() -> F,
     lookups: &Semaphore,
     unreachable: &Notify,
 ) where
@@ -121,6 +135,9 @@ async fn keep<F>(
     let mut failures = 0;
     let mut good_for = SOON;
     loop {
+        // Who cannot be reached while this look-up goes on may be in what it finds.
+        let mut told = pin!(unreachable.notified());
+        told.as_mut().enable();
         let found = {
             // Nobody closes the semaphore.
             let _place = lookups.acquire().await;
@@ -130,7 +147,7 @@ async fn keep<F>(
             Ok(found) => {
                 failures = 0;
                 good_for = found.good_for;
-                publisher.publish(in_order(found.endpoints));
+                publisher.publish(bounded(found.endpoints));
             }
             Err(error) => {
                 failures += 1;
@@ -140,10 +157,11 @@ async fn keep<F>(
                     return;
                 }
                 tracing::debug!(target: "dapr.contrib", component, "{error}");
+                good_for = good_for.min(RETRY);
             }
         }
         let soon = async {
-            unreachable.notified().await;
+            told.await;
             sleep(SOON).await;
         };
         tokio::select! {
@@ -151,14 +169,6 @@ async fn keep<F>(
             () = sleep(good_for) => {}
         }
     }
-}
-
-/// The DNS turns the order around from answer to answer.
-fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    endpoints.sort_by(|one, other| one.address().cmp(other.address()));
-    endpoints.dedup_by(|one, other| one.address() == other.address());
-    endpoints.truncate(INSTANCES);
-    endpoints
 }
 
 #[cfg(test)]
@@ -208,7 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_good_for_as_long_as_it_says() {
-        let refreshing = Refreshing::new("test");
+        let refreshing = Refreshing::new("test", Tasks::new());
         let mut watch = scripted(
             &refreshing,
             &[Ok((&[2, 1, 2], 30)), Ok((&[3], 5)), Ok((&[4], 1000))],
@@ -230,7 +240,7 @@ mod tests {
     async fn what_is_not_found_four_times_in_a_row_is_given_up() {
         const SCRIPT: &[Result<(&[u16], u64), &str>] =
             &[Ok((&[1], 5)), Err("x"), Err("x"), Err("x"), Ok((&[2], 5))];
-        let refreshing = Refreshing::new("test");
+        let refreshing = Refreshing::new("test", Tasks::new());
         let watch = scripted(&refreshing, SCRIPT);
         let found = watch
             .wait_for(|found| !matches!(found, Resolution::Pending))
@@ -249,9 +259,45 @@ mod tests {
         assert!(!watch.is_alive(), "the next call asks anew");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_made_good_soon() {
+        let refreshing = Refreshing::new("test", Tasks::new());
+        let mut watch = scripted(&refreshing, &[Ok((&[1], 300)), Err("x"), Ok((&[2], 300))]);
+        assert!(watch.changed().await);
+        let begun = Instant::now();
+        assert!(watch.changed().await);
+        assert_eq!((ports(&watch).as_str(), begun.elapsed().as_secs()), ("h:2", 305));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_unreachable_during_a_look_up_is_looked_up_again() {
+        let refreshing = Refreshing::new("test", Tasks::new());
+        let count = AtomicU32::new(0);
+        let mut watch = refreshing.watch(&app(), move || {
+            let port = count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                sleep(Duration::from_secs(2)).await;
+                Ok(Found {
+                    endpoints: vec![Endpoint::new(format!("h:{port}"))],
+                    good_for: Duration::from_secs(300),
+                })
+            }
+        });
+        let begun = Instant::now();
+        sleep(Duration::from_secs(1)).await;
+        refreshing.hurry(&app());
+        for (wanted, after) in [("h:0", 2), ("h:1", 5)] {
+            assert!(watch.changed().await);
+            assert_eq!(
+                (ports(&watch).as_str(), begun.elapsed().as_secs()),
+                (wanted, after)
+            );
+        }
+    }
+
     #[test]
     fn one_unreachable_sidecar_is_no_matter_of_other_apps() {
-        let refreshing = Refreshing::new("test");
+        let refreshing = Refreshing::new("test", Tasks::new());
         let (one, other) = (AppRef::new("a", "ns"), AppRef::new("b", "ns"));
         let (of_one, of_other) = (refreshing.unreachable_of(&one), refreshing.unreachable_of(&other));
         let mut told = [of_one, of_other].map(|notify| Box::pin(notify.notified_owned()));

@@ -178,6 +178,15 @@ pub const RESOLVERS: &[&str] = &[
     "static",
 ];
 
+/// The name of a resolver of this program, in lower case.
+fn known(component: &str, version: &str) -> Result<String, InitError> {
+    let lower = component.to_lowercase();
+    if matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") && RESOLVERS.contains(&lower.as_str()) {
+        return Ok(lower);
+    }
+    Err(InitError::unknown(component, version))
+}
+
 /// Whether [`build`] would get as far as asking somebody else: the resolver is there, and its settings can be read.
 ///
 /// # Errors
@@ -188,10 +197,7 @@ pub fn check(
     configuration: &Value,
     instance: &Instance,
 ) -> Result<(), InitError> {
-    let lower = component.to_lowercase();
-    if !matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") || !RESOLVERS.contains(&lower.as_str()) {
-        return Err(InitError::unknown(component, version));
-    }
+    let lower = known(component, version)?;
     // The environment is that of another process.
     let means = Means::new(Tasks::new(), Proxies::default(), |_| None);
     match lower.as_str() {
@@ -204,7 +210,7 @@ pub fn check(
         #[cfg(feature = "consul")]
         "consul" | "hashicorp.consul" => crate::consul::check(configuration, &with_literal(instance), &means),
         #[cfg(feature = "dns")]
-        "dns" => crate::dns::Dns::new(configuration).map(|_| ()),
+        "dns" => crate::dns::check(configuration),
         #[cfg(feature = "static")]
         "static" => crate::fixed::Fixed::new(configuration).map(|_| ()),
         #[cfg(feature = "nameformat")]
@@ -221,10 +227,7 @@ pub async fn build(
     instance: &Instance,
     means: &Means,
 ) -> Result<Built, InitError> {
-    if !matches!(version.to_lowercase().as_str(), "" | "v0" | "v1") {
-        return Err(InitError::unknown(component, version));
-    }
-    match component.to_lowercase().as_str() {
+    match known(component, version)?.as_str() {
         #[cfg(feature = "mdns")]
         "mdns" => {
             let resolver = crate::mdns::MdnsResolver::start(&with_literal(instance))?;
@@ -253,7 +256,10 @@ pub async fn build(
             Ok(Built::unregistered(resolver))
         }
         #[cfg(feature = "dns")]
-        "dns" => Ok(Built::unregistered(crate::dns::Dns::new(configuration)?)),
+        "dns" => {
+            let resolver = crate::dns::Dns::new(configuration, &means.tasks)?;
+            Ok(Built::unregistered(resolver))
+        }
         #[cfg(feature = "static")]
         "static" => Ok(Built::unregistered(crate::fixed::Fixed::new(configuration)?)),
         #[cfg(feature = "nameformat")]

@@ -7,10 +7,22 @@ use std::num::NonZeroU32;
 
 use http::HeaderMap;
 use invoke_core::balance::Endpoint;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use thiserror::Error;
 
-/// How many sidecars of an app are known at once.
-const INSTANCES: usize = 1024;
+use crate::instances::bounded;
+use crate::nullable::or_nothing;
+
+/// Why an answer has no sidecars, in the words of Dapr.
+#[derive(Debug, Error)]
+pub(super) enum NoEndpoints {
+    /// There are none of which something can be made, and the answer can be believed.
+    #[error("{0}")]
+    Nobody(String),
+    /// It is no answer, which is no news of the app.
+    #[error("failed to query healthy consul services: {0}")]
+    Unreadable(#[from] serde_json::Error),
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -52,15 +64,9 @@ struct Locality {
     zone: String,
 }
 
-/// `null` is what is not there.
-fn or_nothing<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
-
-/// The sidecars of an app by an answer, or what callers are told: the texts of Dapr.
-pub(super) fn endpoints(app_id: &str, port_key: &str, body: &[u8]) -> Result<Vec<Endpoint>, String> {
-    let entries: Option<Vec<Entry>> = serde_json::from_slice(body)
-        .map_err(|error| format!("failed to query healthy consul services: {error}"))?;
+/// The sidecars of an app by an answer.
+pub(super) fn endpoints(app_id: &str, port_key: &str, body: &[u8]) -> Result<Vec<Endpoint>, NoEndpoints> {
+    let entries: Option<Vec<Entry>> = serde_json::from_slice(body)?;
     let mut unusable = format!("no healthy services found with AppID '{app_id}'");
     let mut endpoints = Vec::new();
     for entry in entries.unwrap_or_default() {
@@ -70,13 +76,9 @@ pub(super) fn endpoints(app_id: &str, port_key: &str, body: &[u8]) -> Result<Vec
         }
     }
     if endpoints.is_empty() {
-        return Err(unusable);
+        return Err(NoEndpoints::Nobody(unusable));
     }
-    // The agent turns the order around from answer to answer.
-    endpoints.sort_by(|one, other| one.address().cmp(other.address()));
-    endpoints.dedup_by(|one, other| one.address() == other.address());
-    endpoints.truncate(INSTANCES);
-    Ok(endpoints)
+    Ok(bounded(endpoints))
 }
 
 impl Entry {
@@ -155,7 +157,8 @@ mod tests {
     use super::*;
 
     fn of(body: &Value) -> Result<Vec<Endpoint>, String> {
-        endpoints("a", "DAPR_PORT", body.to_string().as_bytes())
+        let found = endpoints("a", "DAPR_PORT", body.to_string().as_bytes());
+        found.map_err(|error| error.to_string())
     }
 
     fn one(address: &str, node: &str, port: &str) -> Value {
@@ -237,7 +240,14 @@ mod tests {
             assert_eq!(of(&entries), Err(wanted.to_owned()));
         }
         let cut = endpoints("a", "DAPR_PORT", b"[{\"Node\":");
-        assert!(cut.unwrap_err().contains("EOF while parsing"));
+        assert!(matches!(cut, Err(NoEndpoints::Unreadable(error)) if error.is_eof()));
+        // An app id may be any text: it does not decide what kind of failure this is.
+        let nobody = endpoints(
+            "failed to query",
+            "failed to query healthy consul services",
+            b"[{}]",
+        );
+        assert!(matches!(nobody, Err(NoEndpoints::Nobody(_))));
     }
 
     #[test]

@@ -25,9 +25,10 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::registry::{InitError, Instance, Means};
+use crate::trouble::Trouble;
 use agent::{Agent, AgentError};
 use settings::{ConsulSettings, PLAIN, Registration};
-use watch::{Trouble, Watching, keep};
+use watch::{Watching, keep};
 
 /// What the log calls this resolver.
 const COMPONENT: &str = "nr (consul/v1)";
@@ -174,7 +175,7 @@ impl Inner {
             "/v1/agent/service/{}",
             utf8_percent_encode(&registration.id, PLAIN)
         );
-        let mut trouble = Trouble::default();
+        let mut trouble = Trouble::new(COMPONENT);
         loop {
             if is_registered {
                 sleep(looks).await;
@@ -189,7 +190,10 @@ impl Inner {
                 );
             } else {
                 match self.register(registration).await {
-                    Ok(()) => (is_registered, trouble) = (true, Trouble::default()),
+                    Ok(()) => {
+                        is_registered = true;
+                        trouble.over();
+                    }
                     Err(error) => sleep(trouble.next(&error)).await,
                 }
             }
@@ -223,7 +227,7 @@ pub(crate) mod fuzz {
     use super::{Agent, ConsulSettings, Instance, Means, Tasks, Value, answer};
 
     pub(crate) fn endpoints(bytes: &[u8]) -> Result<Vec<Endpoint>, String> {
-        answer::endpoints("app", "DAPR_PORT", bytes)
+        answer::endpoints("app", "DAPR_PORT", bytes).map_err(|error| error.to_string())
     }
 
     pub(crate) fn are_settings(settings: &Value) -> bool {

@@ -171,6 +171,37 @@ async fn an_index_that_goes_back_begins_anew() {
     assert!(!queries[2].contains("index"), "{queries:?}");
 }
 
+/// Sidecars register again with an agent that has lost everything; until then what was found counts.
+#[tokio::test]
+async fn an_agent_that_begins_anew_with_nobody_takes_nothing_away() {
+    let agent = Scripted::start(|before, _| match before {
+        0 => Said::Answer(200, 0, "{}".to_owned()),
+        1 => answer(100, &[1]),
+        2 | 3 => answer(3, &[]),
+        4 => answer(4, &[2]),
+        5 => answer(3, &[]),
+        6 => Said::Nothing,
+        _ => answer(3, &[]),
+    })
+    .await;
+    let (consul, _) = start(agent.port, json!({})).await;
+    let mut watch = consul.watch(&AppRef::new("a", "ns"));
+    await_ports(&watch, &[1]).await;
+    assert!(timeout(PATIENCE, watch.changed()).await.unwrap());
+    await_ports(&watch, &[2]).await;
+    while queries(&agent).len() < 6 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(91)).await;
+    tokio::time::resume();
+    assert_eq!(
+        failure(&watch).await,
+        "no healthy services found with AppID 'a'",
+        "not for ever"
+    );
+}
+
 /// An agent, or something in front of it, that answers at once is not asked all the time.
 #[tokio::test]
 async fn an_agent_that_does_not_wait_is_asked_every_second() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use invoke_core::balance::{Publisher, Resolution};
+use invoke_core::balance::{Endpoint, Publisher, Resolution};
 use invoke_core::error::ResolveError;
 use percent_encoding::utf8_percent_encode;
 use tokio::sync::Semaphore;
@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use super::COMPONENT;
 use super::agent::{Agent, AgentError};
-use super::answer::{endpoints, index};
+use super::answer::{NoEndpoints, endpoints, index};
 use super::settings::{PLAIN, Query};
+use crate::trouble::Trouble;
 
 /// How long an answer may take that need not wait for anything.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,10 +22,10 @@ const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often is asked where the agent cannot be waited for.
 const POLL: Duration = Duration::from_secs(1);
-/// The first pause after a failure, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// For how long instances that were found go on to count while the agent says nothing.
-const STALE: Duration = Duration::from_secs(600);
+
+/// For how long an agent that has begun anew is not believed that nobody is there: sidecars look every half a minute
+/// whether it still knows them.
+const ANEW: Duration = Duration::from_secs(90);
 
 /// What all apps share.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ pub(super) struct Watching {
 /// An answer: its index, and what it says.
 struct Told {
     index: u64,
-    found: Result<Vec<invoke_core::balance::Endpoint>, String>,
+    found: Result<Vec<Endpoint>, NoEndpoints>,
 }
 
 impl Watching {
@@ -73,7 +74,9 @@ pub(super) async fn keep(watching: Arc<Watching>, app_id: String, publisher: Pub
 async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
     let mut place = None;
     let mut last = 0;
-    let mut trouble = Trouble::default();
+    // When the agent last said that there are instances, and since when one that has begun anew says that there are none.
+    let (mut known_at, mut anew) = (0, None);
+    let mut trouble = Trouble::new(COMPONENT);
     loop {
         // One who finds no place asks again and again instead.
         place = place.or_else(|| watching.places.try_acquire().ok());
@@ -86,7 +89,8 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
                 found: Ok(found),
             }) => {
                 publisher.publish(found);
-                trouble = Trouble::default();
+                trouble.over();
+                (known_at, anew) = (index, None);
                 let is_early = newer_than == Some(index) && begun.elapsed() < watching.query.wait / 2;
                 // An index that goes back is that of an agent that has begun anew, and says nothing of the one before.
                 last = if index < last { 0 } else { index };
@@ -94,66 +98,30 @@ async fn follow(watching: &Watching, app_id: &str, publisher: &Publisher) {
                 sleep(if waits { PAUSE } else { POLL }).await;
                 continue;
             }
-            // There are none, by an answer that can be read. One that cannot is no news.
-            Ok(Told { found: Err(text), .. }) if !text.starts_with(UNREADABLE) => {
-                publisher.fail(ResolveError::new(text));
-                return;
+            Ok(Told {
+                index,
+                found: Err(nobody @ NoEndpoints::Nobody(_)),
+            }) => {
+                let began_anew = index > 0 && index < known_at;
+                if !began_anew || anew.get_or_insert_with(Instant::now).elapsed() >= ANEW {
+                    publisher.fail(ResolveError::new(nobody.to_string()));
+                    return;
+                }
+                format!("the agent has begun anew: {nobody}")
             }
-            Ok(Told { found: Err(text), .. }) => text,
-            Err(error) => format!("{UNREADABLE}: {error}"),
+            // What cannot be read is no news.
+            Ok(Told {
+                found: Err(unreadable @ NoEndpoints::Unreadable(_)),
+                ..
+            }) => unreadable.to_string(),
+            Err(error) => format!("failed to query healthy consul services: {error}"),
         };
         last = 0;
         let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
-        if !is_known || trouble.has_lasted(STALE) {
+        if !is_known || trouble.is_stale() {
             publisher.fail(ResolveError::new(failure));
             return;
         }
         sleep(trouble.next(&failure)).await;
-    }
-}
-
-/// What stands in front of the reason when there is no usable answer.
-const UNREADABLE: &str = "failed to query healthy consul services";
-
-/// Failures in a row.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    since: Option<Instant>,
-    count: u32,
-}
-
-impl Trouble {
-    fn has_lasted(&self, limit: Duration) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= limit)
-    }
-
-    /// How long to wait after one more of them. It is logged once.
-    pub(super) fn next(&mut self, failure: &str) -> Duration {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            tracing::warn!(target: "dapr.contrib", component = COMPONENT, "{failure}; it is tried again");
-        }
-        let (first, longest) = BACK_OFF;
-        let pause = first.saturating_mul(1 << self.count.min(16)).min(longest);
-        self.count = self.count.saturating_add(1);
-        // Half of it is chance, so that the sidecars of a host do not come back at once.
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_double_up_to_a_bound_and_differ() {
-        let mut trouble = Trouble::default();
-        for wanted in [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000] {
-            let pause = trouble.next("failed");
-            let wanted = Duration::from_millis(wanted);
-            assert!(pause >= wanted / 2 && pause <= wanted, "{pause:?} {wanted:?}");
-        }
-        let many: std::collections::HashSet<_> = (0..10).map(|_| trouble.next("failed")).collect();
-        assert!(many.len() > 5, "{many:?}");
     }
 }

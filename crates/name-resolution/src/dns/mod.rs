@@ -9,16 +9,20 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData};
 use invoke_core::balance::{Endpoint, EndpointWatch};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
+use lifecycle::Tasks;
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::fields::{FieldError, Fields};
 use crate::refresh::{Found, Refreshing};
@@ -36,6 +40,11 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// How many targets of one service are looked up.
 const TARGETS: usize = 256;
+/// How many of them at once, and for how long all of them.
+const AT_ONCE: usize = 16;
+const ALL_TARGETS: Duration = Duration::from_secs(15);
+/// For how long an answer is good of which targets are missing.
+const INCOMPLETE: Duration = Duration::from_secs(5);
 
 /// Asks servers of the DNS.
 #[derive(Debug)]
@@ -69,7 +78,7 @@ impl DnsSettings {
         if !name.contains("{appid}") {
             return Err(fields.refused("name", "a name with {appid} in it"));
         }
-        if let Err(Unusable) = whole(&name.replace("{appid}", "a").replace("{namespace}", "b")) {
+        if let Err(Unusable) = whole(&filled(&name, "a", "b")) {
             return Err(fields.refused("name", "a name of the DNS with {appid} in it"));
         }
         let port = u16::try_from(fields.natural("port", u16::MAX.into())?).unwrap_or_default();
@@ -98,6 +107,24 @@ impl DnsSettings {
 #[derive(Debug)]
 struct Unusable;
 
+/// The name of an app. What takes the place of a field is not looked at for fields again.
+fn filled(name: &str, app_id: &str, namespace: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(name.len()), name);
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let (value, after) = if let Some(after) = after.strip_prefix("appid}") {
+            (app_id, after)
+        } else if let Some(after) = after.strip_prefix("namespace}") {
+            (namespace, after)
+        } else {
+            ("{", after)
+        };
+        text.push_str(value);
+        rest = after;
+    }
+    text + rest
+}
+
 /// A name as it is asked for.
 fn whole(text: &str) -> Result<Name, Unusable> {
     // What is between the dots are labels, whatever an app is called.
@@ -110,8 +137,16 @@ fn whole(text: &str) -> Result<Name, Unusable> {
     Ok(name)
 }
 
+/// Whether the settings can be read. Whether this host has a DNS is no matter of them.
+pub(crate) fn check(configuration: &Value) -> Result<(), InitError> {
+    let settings = DnsSettings::of(configuration);
+    settings
+        .map(drop)
+        .map_err(|error| InitError::Init(error.to_string()))
+}
+
 impl Dns {
-    pub(crate) fn new(configuration: &Value) -> Result<Self, InitError> {
+    pub(crate) fn new(configuration: &Value, tasks: &Tasks) -> Result<Self, InitError> {
         let settings = DnsSettings::of(configuration).map_err(|error| InitError::Init(error.to_string()))?;
         let failed =
             |error: NetError| InitError::Init(format!("the DNS of the system cannot be used: {error}"));
@@ -136,15 +171,14 @@ impl Dns {
             name: settings.name,
             kind: settings.kind,
             resolver: builder.build().map_err(failed)?,
-            refreshing: Refreshing::new(COMPONENT),
+            refreshing: Refreshing::new(COMPONENT, tasks.clone()),
         })
     }
 }
 
 impl Resolver for Dns {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
-        let text = self.name.replace("{appid}", app.id.as_str());
-        let text = text.replace("{namespace}", app.namespace.as_str());
+        let text = filled(&self.name, app.id.as_str(), app.namespace.as_str());
         let asking = Arc::new(Asking {
             name: whole(&text),
             text,
@@ -209,6 +243,11 @@ impl Asking {
         Ok((endpoints.collect(), found.valid_until()))
     }
 
+    async fn target(&self, service: SRV) -> (SRV, Result<LookupIp, NetError>) {
+        let found = self.resolver.lookup_ip(service.target.clone()).await;
+        (service, found)
+    }
+
     /// The targets that come first; the others are for when those are gone.
     async fn service(&self, name: Name) -> Result<(Vec<Endpoint>, Instant), NetError> {
         let found = self.resolver.srv_lookup(name).await?;
@@ -231,25 +270,46 @@ impl Asking {
             .collect();
         let first = services.iter().map(|service| service.priority).min();
         services.retain(|service| Some(service.priority) == first);
-        let mut endpoints = Vec::new();
-        for service in services.into_iter().take(TARGETS) {
-            let addresses = match known.get(&service.target) {
-                Some(addresses) => addresses.clone(),
-                None => match self.resolver.lookup_ip(service.target.clone()).await {
-                    Ok(found) => {
-                        until = until.min(found.valid_until());
-                        found.iter().collect()
-                    }
-                    // One target without an address is no reason to do without the others.
-                    Err(error) if error.is_no_records_found() => continue,
-                    Err(error) => return Err(error),
-                },
-            };
+        let (mut endpoints, mut failure) = (Vec::new(), None);
+        let mut add = |service: &SRV, addresses: &mut dyn Iterator<Item = IpAddr>| {
             let weight = NonZeroU32::new(service.weight.into()).unwrap_or(NonZeroU32::MIN);
-            let of_target = addresses.into_iter().map(|address| {
+            let of_target = addresses.map(|address| {
                 Endpoint::new(SocketAddr::new(address, service.port).to_string()).with_weight(weight)
             });
             endpoints.extend(of_target);
+        };
+        let mut unknown = Vec::new();
+        for service in services.into_iter().take(TARGETS) {
+            match known.get(&service.target) {
+                Some(addresses) => add(service, &mut addresses.iter().copied()),
+                None => unknown.push(service.clone()),
+            }
+        }
+        let mut look_ups = stream::iter(unknown)
+            .map(|service| self.target(service))
+            .buffer_unordered(AT_ONCE);
+        let deadline = tokio::time::Instant::now() + ALL_TARGETS;
+        loop {
+            match timeout_at(deadline, look_ups.next()).await {
+                Ok(None) => break,
+                Ok(Some((service, Ok(found)))) => {
+                    until = until.min(found.valid_until());
+                    add(&service, &mut found.iter());
+                }
+                // A target without an address, or one that cannot be looked up, is no reason to do without the others.
+                Ok(Some((_, Err(error)))) if error.is_no_records_found() => {}
+                Ok(Some((_, Err(error)))) => failure = Some(error),
+                Err(_) => {
+                    failure = Some(NetError::Timeout);
+                    break;
+                }
+            }
+        }
+        match failure {
+            Some(error) if endpoints.is_empty() => return Err(error),
+            // Those that are missing are looked up again soon.
+            Some(_) => until = until.min(Instant::now() + INCOMPLETE),
+            None => {}
         }
         Ok((endpoints, until))
     }

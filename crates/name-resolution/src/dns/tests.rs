@@ -13,7 +13,7 @@ use super::*;
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
-const SRV: u16 = 33;
+const SERVICE: u16 = 33;
 
 /// A record of an answer: name, kind, seconds, data.
 type Entry = (&'static str, u16, u32, Vec<u8>);
@@ -36,7 +36,7 @@ fn a(name: &'static str, seconds: u32, last: u8) -> Entry {
 fn srv(name: &'static str, (priority, weight, port): (u16, u16, u16), target: &str) -> Entry {
     let mut data = [priority, weight, port].map(u16::to_be_bytes).concat();
     data.extend(encoded(target));
-    (name, SRV, 60, data)
+    (name, SERVICE, 60, data)
 }
 
 fn encoded(name: &str) -> Vec<u8> {
@@ -142,7 +142,7 @@ impl Server {
         if port > 0 {
             settings["port"] = json!(port);
         }
-        Dns::new(&settings).unwrap()
+        Dns::new(&settings, &Tasks::new()).unwrap()
     }
 }
 
@@ -199,7 +199,7 @@ async fn addresses_of_both_families() {
 #[tokio::test]
 async fn services_with_their_ports_and_weights() {
     let server = Server::start(|name, kind| match (name, kind) {
-        ("_dapr._tcp.app.", SRV) => {
+        ("_dapr._tcp.app.", SERVICE) => {
             let of = |what, target| srv("_dapr._tcp.app", what, target);
             let services = vec![
                 of((1, 5, 1000), "one.app"),
@@ -220,6 +220,41 @@ async fn services_with_their_ports_and_weights() {
         first(&resolver).await,
         Ok(found(&[("10.0.0.1:1000", 5), ("10.0.0.2:2000", 1)]))
     );
+}
+
+/// Two dozen targets that do not answer, one after the other, would take longer than a look-up may.
+#[tokio::test]
+async fn targets_that_fail_cost_only_themselves() {
+    for fault in [Said::Error(2), Said::Nothing] {
+        let server = Server::start(move |name, kind| match (name, kind) {
+            ("_dapr._tcp.app.", SERVICE) => {
+                let service = |port, target: &str| srv("_dapr._tcp.app", (1, 1, port), target);
+                let mut services: Vec<_> = (1..=24)
+                    .map(|one| service(one, &format!("dead-{one}.app")))
+                    .collect();
+                services.push(service(1000, "two.app"));
+                Said::Records(services, vec![])
+            }
+            ("two.app.", A) => Said::Records(vec![a("two.app", 60, 2)], vec![]),
+            ("two.app.", _) => Said::Error(0),
+            _ => fault.clone(),
+        })
+        .await;
+        let resolver = server.resolver("_dapr._tcp.{appid}", "srv", 0);
+        assert_eq!(first(&resolver).await, Ok(found(&[("10.0.0.2:1000", 1)])));
+    }
+}
+
+#[test]
+fn names_are_filled_once() {
+    for (name, wanted) in [
+        ("{appid}.{namespace}.x", "{namespace}.{appid}.x"),
+        ("{namespace}{appid}{appid}", "{appid}{namespace}{namespace}"),
+        ("{{appid}}.{x}.{", "{{namespace}}.{x}.{"),
+        ("x", "x"),
+    ] {
+        assert_eq!(filled(name, "{namespace}", "{appid}"), wanted);
+    }
 }
 
 #[tokio::test]

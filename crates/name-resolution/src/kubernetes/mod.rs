@@ -1,6 +1,7 @@
 //! `kubernetes`: the DNS of the cluster knows the sidecars of an app by a headless service; on wish the API of the cluster
 //! is asked, which tells of changes.
 
+mod recent;
 mod slice;
 mod slices;
 
@@ -12,22 +13,21 @@ use std::time::Duration;
 use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
+use lifecycle::Tasks;
 use serde_json::Value;
 use tokio::net::lookup_host;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::refresh::{Found, Refreshing};
 use crate::registry::{InitError, Instance, Means};
 use crate::settings::Settings;
-use slices::Cluster;
+use slices::{AGAIN, Cluster};
 
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// How often those who are watched are looked up again.
 const REFRESH: Duration = Duration::from_secs(5);
 /// How long one look-up may take.
 const LOOKUP: Duration = Duration::from_secs(20);
-/// How many sidecars of an app are known at once.
-const INSTANCES: usize = 1024;
 /// What the log calls this resolver.
 const COMPONENT: &str = "nr (kubernetes/v1)";
 
@@ -38,6 +38,7 @@ pub(crate) struct Kubernetes {
     port: u16,
     refreshing: Arc<Refreshing>,
     cluster: Option<Arc<Cluster>>,
+    tasks: Tasks,
 }
 
 impl Kubernetes {
@@ -54,8 +55,9 @@ impl Kubernetes {
         Ok(Self {
             name: Name::of(&settings).map_err(InitError::Init)?,
             port,
-            refreshing: Arc::new(Refreshing::new(COMPONENT)),
+            refreshing: Arc::new(Refreshing::new(COMPONENT, means.tasks.clone())),
             cluster,
+            tasks: means.tasks.clone(),
         })
     }
 }
@@ -86,9 +88,13 @@ impl Resolver for Kubernetes {
         };
         let (publisher, watch) = watched();
         let (refreshing, app) = (Arc::clone(&self.refreshing), app.clone());
-        tokio::spawn(async move {
-            if cluster.keep(&app, &host, &publisher).await {
-                refreshing.keeping(&app, publisher, look_up).await;
+        self.tasks.spawn(async move {
+            while cluster.keep(&app, &host, &publisher).await {
+                // What the DNS found stays known while the API is tried again.
+                tokio::select! {
+                    () = refreshing.keeping(&app, &publisher, &look_up) => return,
+                    () = sleep(AGAIN) => {}
+                }
             }
         });
         watch

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use invoke_core::balance::Endpoint;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use crate::instances::bounded;
+use crate::nullable::or_nothing;
 
 /// By this name Dapr's operator calls the port that sidecars call.
 const PORT: &str = "dapr-internal";
@@ -78,11 +81,6 @@ struct Port {
     port: Option<u16>,
 }
 
-/// `null` is what is not there.
-fn or_nothing<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
-
 /// The slices of one service, by their names.
 #[derive(Debug, Default)]
 pub(super) struct Slices(BTreeMap<String, Slice>);
@@ -107,11 +105,7 @@ impl Slices {
 
     /// The pods that are ready. A service that does not name the port of sidecars has `port`.
     pub(super) fn endpoints(&self, port: u16) -> Vec<Endpoint> {
-        let mut endpoints: Vec<Endpoint> = self.0.values().flat_map(|slice| slice.endpoints(port)).collect();
-        endpoints.sort_by(|one, other| one.address().cmp(other.address()));
-        endpoints.dedup_by(|one, other| one.address() == other.address());
-        endpoints.truncate(super::INSTANCES);
-        endpoints
+        bounded(self.0.values().flat_map(|slice| slice.endpoints(port)).collect())
     }
 }
 

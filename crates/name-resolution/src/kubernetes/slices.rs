@@ -12,16 +12,18 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use invoke_core::AppRef;
-use invoke_core::balance::{Publisher, Resolution};
+use invoke_core::balance::Publisher;
 use invoke_core::error::ResolveError;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use transport::tls::{OriginTls, Trust};
 
 use super::COMPONENT;
+use super::recent::Recent;
 use super::slice::{Event, List, Slices};
 use crate::origin::{Origin, Place};
 use crate::registry::Means;
+use crate::trouble::{BACK_OFF, Trouble};
 
 /// Where a pod has the token and the authority of the API.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -33,10 +35,13 @@ const WATCH: Duration = Duration::from_secs(290);
 const LONGEST: usize = 4 << 20;
 /// How many apps are watched like this; the others are looked up in the DNS.
 const PLACES: usize = 64;
-/// The first pause after a failure, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// For how long what is known goes on to count while the API does not answer.
-const STALE: Duration = Duration::from_secs(600);
+
+/// For how long the DNS is asked in place of the API before that is tried again.
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
+/// For how long a namespace that this sidecar may not look into is not asked for.
+const DENIED: Duration = Duration::from_secs(55);
+/// How often the log tells that the pods of a namespace cannot be watched.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// The API, and how many apps are watched.
 #[derive(Debug)]
@@ -45,12 +50,40 @@ pub(super) struct Cluster {
     token: PathBuf,
     port: u16,
     places: Semaphore,
+    /// The namespaces into which this sidecar may not look. A call to an app that nobody knows asks anew.
+    denied: Recent,
+    /// Those of which the log has told.
+    told: Recent,
+}
+
+/// Why the API tells nothing.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    /// Its answer, when it says no.
+    status: Option<StatusCode>,
+}
+
+impl Failure {
+    /// This sidecar has no right to look, which asking again does not change.
+    fn is_denial(&self) -> bool {
+        matches!(
+            self.status,
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        )
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self { text, status: None }
+    }
 }
 
 /// Why nothing more is told.
 enum Ended {
     /// The API does not let this sidecar look, or there is no place: the DNS knows, too.
-    Refused(String),
+    Refused(Failure),
     /// Whoever looked was told why.
     Failed,
 }
@@ -83,45 +116,64 @@ impl Cluster {
             tls: Some(tls),
             unix: None,
         };
-        Ok(Self {
-            origin: Origin::new(place, means)?,
-            token: account.join("token"),
+        let origin = Origin::new(place, means)?;
+        Ok(Self::at(origin, account.join("token"), port, PLACES))
+    }
+
+    fn at(origin: Origin, token: PathBuf, port: u16, places: usize) -> Self {
+        Self {
+            origin,
+            token,
             port,
-            places: Semaphore::new(PLACES),
-        })
+            places: Semaphore::new(places),
+            denied: Recent::new(DENIED),
+            told: Recent::new(SILENCE),
+        }
     }
 
     /// Keeps the pods of an app up to date until nobody looks or there are none; `true` when the DNS is to be asked
     /// instead.
     pub(super) async fn keep(&self, app: &AppRef, host: &str, publisher: &Publisher) -> bool {
+        let namespace = app.namespace.as_str();
+        if self.denied.has(namespace) {
+            return true;
+        }
         let ended = tokio::select! {
             () = publisher.closed() => return false,
             ended = self.follow(app, host, publisher) => ended,
         };
-        match ended {
-            Ended::Failed => false,
-            Ended::Refused(why) => {
-                tracing::warn!(
-                    target: "dapr.contrib",
-                    component = COMPONENT,
-                    "the pods of {app} cannot be watched, so the DNS is asked: {why}"
-                );
-                true
-            }
+        let Ended::Refused(failure) = ended else {
+            return false;
+        };
+        if failure.is_denial() {
+            self.denied.note(namespace);
         }
+        let why = failure.text;
+        if self.told.note(namespace) {
+            tracing::warn!(
+                target: "dapr.contrib",
+                component = COMPONENT,
+                "the pods of {app} cannot be watched, so the DNS is asked: {why}"
+            );
+        } else {
+            tracing::debug!(target: "dapr.contrib", component = COMPONENT, "the DNS is asked for {app}: {why}");
+        }
+        true
     }
 
     async fn follow(&self, app: &AppRef, host: &str, publisher: &Publisher) -> Ended {
         let Ok(_place) = self.places.try_acquire() else {
-            return Ended::Refused(format!("{PLACES} apps are watched already"));
+            return Ended::Refused(format!("{PLACES} apps are watched already").into());
         };
-        let (mut failures, mut since) = (0_u32, None);
+        // What the DNS found before is none of what this keeps fresh.
+        let mut is_known = false;
+        let mut trouble = Trouble::new(COMPONENT);
         loop {
-            let told = self.tell(app, publisher).await;
+            let told = self.tell(app, publisher, &mut trouble, &mut is_known).await;
             let failure = match told {
                 // What was known is too old to go on from it, or the API wants to be asked anew.
                 Ok(Told::Again) => {
-                    (failures, since) = (0, None);
+                    trouble.over();
                     sleep(BACK_OFF.0.mul_f64(fastrand::f64())).await;
                     continue;
                 }
@@ -132,21 +184,21 @@ impl Cluster {
                 }
                 Err(failure) => failure,
             };
-            let is_known = matches!(publisher.now(), Resolution::Endpoints(_));
-            let since = *since.get_or_insert_with(Instant::now);
-            if !is_known || since.elapsed() > STALE {
+            if !is_known || trouble.is_stale() {
                 return Ended::Refused(failure);
             }
-            tracing::debug!(target: "dapr.contrib", component = COMPONENT, "{failure}; it is tried again");
-            let (first, longest) = BACK_OFF;
-            let pause = first.saturating_mul(1 << failures.min(16)).min(longest);
-            failures = failures.saturating_add(1);
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            sleep(trouble.next(&failure.text)).await;
         }
     }
 
     /// Asks for all and then for what changes, until it has to be begun anew.
-    async fn tell(&self, app: &AppRef, publisher: &Publisher) -> Result<Told, String> {
+    async fn tell(
+        &self,
+        app: &AppRef,
+        publisher: &Publisher,
+        trouble: &mut Trouble,
+        is_known: &mut bool,
+    ) -> Result<Told, Failure> {
         let (id, namespace) = (app.id.as_str(), app.namespace.as_str());
         // Who an app is goes into a path and a selector: letters, digits and hyphens, as the API lets names have.
         let is_name = |text: &str| {
@@ -172,20 +224,22 @@ impl Cluster {
                 return Ok(Told::Nobody);
             }
             publisher.publish(endpoints);
+            trouble.heard();
+            *is_known = true;
             let begun = Instant::now();
-            let changes = self.changes(&target, &mut version, &mut slices, publisher);
+            let changes = self.changes(&target, &mut version, &mut slices, publisher, trouble);
             match timeout(WATCH + LIMIT, changes).await {
                 Ok(Ok(true)) => return Ok(Told::Again),
-                Ok(Ok(false)) => {}
+                Ok(Ok(false)) => trouble.over(),
                 Ok(Err(error)) => return Err(error),
-                Err(_) => return Err("the API tells nothing, and does not end either".to_owned()),
+                Err(_) => return Err("the API tells nothing, and does not end either".to_owned().into()),
             }
             // An API that ends at once is not asked all the time.
             sleep(BACK_OFF.0.saturating_sub(begun.elapsed())).await;
         }
     }
 
-    async fn list(&self, target: &str) -> Result<Bytes, String> {
+    async fn list(&self, target: &str) -> Result<Bytes, Failure> {
         let answer = self
             .origin
             .ask(Method::GET, target, self.headers()?, Bytes::new(), LIMIT)
@@ -195,11 +249,14 @@ impl Cluster {
             return Ok(answer.body);
         }
         let shown = &answer.body[..answer.body.len().min(512)];
-        Err(format!(
-            "the API answered {}: {}",
-            answer.status,
-            String::from_utf8_lossy(shown).trim()
-        ))
+        Err(Failure {
+            text: format!(
+                "the API answered {}: {}",
+                answer.status,
+                String::from_utf8_lossy(shown).trim()
+            ),
+            status: Some(answer.status),
+        })
     }
 
     /// Follows the changes until the API has said all that it wanted to: whether all is to be asked for anew.
@@ -209,7 +266,8 @@ impl Cluster {
         version: &mut String,
         slices: &mut Slices,
         publisher: &Publisher,
-    ) -> Result<bool, String> {
+        trouble: &mut Trouble,
+    ) -> Result<bool, Failure> {
         let seconds = WATCH.as_secs();
         let target = format!(
             "{target}&watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}"
@@ -219,7 +277,12 @@ impl Cluster {
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::GONE => return Ok(true),
-            other => return Err(format!("the API answered {other}")),
+            other => {
+                return Err(Failure {
+                    text: format!("the API answered {other}"),
+                    status: Some(other),
+                });
+            }
         }
         let mut body = answer.into_body();
         let mut line = BytesMut::new();
@@ -229,12 +292,16 @@ impl Cluster {
             line.extend_from_slice(data);
             while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
                 let event = line.split_to(end + 1);
-                if !event.trim_ascii().is_empty() && self.take(&event, version, slices, publisher)? {
+                if event.trim_ascii().is_empty() {
+                    continue;
+                }
+                if self.take(&event, version, slices, publisher)? {
                     return Ok(true);
                 }
+                trouble.over();
             }
             if line.len() > LONGEST {
-                return Err(format!("a change is longer than {LONGEST} bytes"));
+                return Err(format!("a change is longer than {LONGEST} bytes").into());
             }
         }
         Ok(false)

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use invoke_core::balance::{EndpointWatch, watched};
+use invoke_core::Resolver;
+use invoke_core::balance::{EndpointWatch, Resolution, watched};
+use lifecycle::Tasks;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::super::{Kubernetes, Name};
 use super::*;
+use crate::refresh::Refreshing;
 use crate::scripted::{Said, Scripted};
+use crate::trouble::STALE;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIST: &str = "GET /apis/discovery.k8s.io/v1/namespaces/ns/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3D\
@@ -38,23 +43,24 @@ struct Looking {
     asks_dns: JoinHandle<bool>,
 }
 
-async fn look(script: impl Fn(usize, &str) -> Said + Send + Sync + 'static) -> Looking {
-    let api = Scripted::start(move |before, asked| script(before, &asked.line)).await;
+/// The API on a port of this host, and the folder of its token.
+fn cluster(port: u16) -> (Arc<Cluster>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     fs::write(&token, "first\n").unwrap();
     let place = Place {
-        authority: format!("127.0.0.1:{}", api.port),
+        authority: format!("127.0.0.1:{port}"),
         prefix: String::new(),
         tls: None,
         unix: None,
     };
-    let cluster = Arc::new(Cluster {
-        origin: Origin::new(place, &Means::with_variables(|_| None)).unwrap(),
-        token,
-        port: 50002,
-        places: Semaphore::new(1),
-    });
+    let origin = Origin::new(place, &Means::with_variables(|_| None)).unwrap();
+    (Arc::new(Cluster::at(origin, token, 50002, 1)), folder)
+}
+
+async fn look(script: impl Fn(usize, &str) -> Said + Send + Sync + 'static) -> Looking {
+    let api = Scripted::start(move |before, asked| script(before, &asked.line)).await;
+    let (cluster, folder) = cluster(api.port);
     let (publisher, watch) = watched();
     let asks_dns = tokio::spawn(async move {
         cluster
@@ -69,21 +75,25 @@ async fn look(script: impl Fn(usize, &str) -> Said + Send + Sync + 'static) -> L
     }
 }
 
+async fn await_pods(watch: &EndpointWatch, wanted: &[&str]) {
+    let is_there = |resolution: &Resolution| match resolution {
+        Resolution::Endpoints(found) => found
+            .iter()
+            .map(|one| one.address().to_string())
+            .eq(wanted.iter().map(ToString::to_string)),
+        _ => false,
+    };
+    let found = timeout(PATIENCE, watch.wait_for(is_there)).await;
+    assert!(
+        found.is_ok_and(|found| is_there(&found)),
+        "{wanted:?} {:?}",
+        watch.now()
+    );
+}
+
 impl Looking {
     async fn await_pods(&self, wanted: &[&str]) {
-        let is_there = |resolution: &Resolution| match resolution {
-            Resolution::Endpoints(found) => found
-                .iter()
-                .map(|one| one.address().to_string())
-                .eq(wanted.iter().map(ToString::to_string)),
-            _ => false,
-        };
-        let found = timeout(PATIENCE, self.watch.wait_for(is_there)).await;
-        assert!(
-            found.is_ok_and(|found| is_there(&found)),
-            "{wanted:?} {:?}",
-            self.watch.now()
-        );
+        await_pods(&self.watch, wanted).await;
     }
 
     async fn await_requests(&self, count: usize) -> Vec<String> {
@@ -178,10 +188,91 @@ async fn trouble_with_the_api_takes_nothing_away() {
     }
 }
 
+/// Lets time pass of which the API notices nothing.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Faults far from each other are two troubles, however little was told of between them.
+#[tokio::test]
+async fn a_list_ends_a_trouble() {
+    let looking = look(|before, _| match before {
+        0 => list("7", &["10.0.0.1"]),
+        1 => Said::Answer(500, 0, String::new()),
+        2 => list("8", &["10.0.0.1"]),
+        3 => Said::Nothing,
+        4 => list("9", &["10.0.0.2"]),
+        _ => Said::Nothing,
+    })
+    .await;
+    looking.await_requests(4).await;
+    // The watch that is open ends by its limit.
+    pass(STALE + Duration::from_secs(1)).await;
+    looking.await_pods(&["10.0.0.2:50002"]).await;
+    assert!(!looking.asks_dns.is_finished());
+}
+
 #[tokio::test]
 async fn who_may_not_look_asks_the_dns() {
     let looking = look(|_, _| Said::Answer(403, 0, "{\"message\":\"forbidden\"}".to_owned())).await;
     assert!(timeout(PATIENCE, looking.asks_dns).await.unwrap().unwrap());
+}
+
+/// A resolver whose DNS has one address for all apps.
+fn resolver(cluster: Arc<Cluster>, tasks: &Tasks) -> Kubernetes {
+    Kubernetes {
+        name: Name::parse("127.0.0.1:{{.Port}}").unwrap(),
+        port: 50002,
+        refreshing: Arc::new(Refreshing::new(COMPONENT, tasks.clone())),
+        cluster: Some(cluster),
+        tasks: tasks.clone(),
+    }
+}
+
+#[tokio::test]
+async fn the_dns_is_asked_for_a_minute_in_place_of_the_api() {
+    for trouble in [429, 500, 403] {
+        let api = Scripted::start(move |before, _| match before {
+            0 => Said::Answer(trouble, 0, String::new()),
+            1 => Said::Answer(503, 0, String::new()),
+            2 => list("7", &["10.0.0.1"]),
+            _ => Said::Nothing,
+        })
+        .await;
+        let (cluster, _folder) = cluster(api.port);
+        let tasks = Tasks::new();
+        let watch = resolver(cluster, &tasks).watch(&AppRef::new("a", "ns"));
+        await_pods(&watch, &["127.0.0.1:50002"]).await;
+        // What the DNS said does not become true because the API is tried.
+        for wanted in [&["127.0.0.1:50002"], &["10.0.0.1:50002"]] {
+            let before = api.lines().len();
+            pass(AGAIN + Duration::from_secs(1)).await;
+            while api.lines().len() == before {
+                sleep(Duration::from_millis(5)).await;
+            }
+            await_pods(&watch, wanted).await;
+        }
+        assert_eq!(tasks.len(), 1, "the task has an owner");
+        drop(watch);
+        timeout(PATIENCE, tasks.wait()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_denied_is_not_asked_for_by_each_call() {
+    for status in [401, 403] {
+        let api = Scripted::start(move |_, _| Said::Answer(status, 0, String::new())).await;
+        let (cluster, _folder) = cluster(api.port);
+        let tasks = Tasks::new();
+        let resolver = resolver(cluster, &tasks);
+        for (id, namespace, wanted) in [("a", "ns", 1), ("a", "ns", 1), ("b", "ns", 1), ("a", "other", 2)] {
+            let watch = resolver.watch(&AppRef::new(id, namespace));
+            await_pods(&watch, &["127.0.0.1:50002"]).await;
+            assert_eq!(api.lines().len(), wanted, "{id} {namespace}");
+        }
+    }
 }
 
 #[tokio::test]
