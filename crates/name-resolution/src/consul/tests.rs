@@ -177,9 +177,7 @@ async fn an_agent_that_begins_anew_with_nobody_takes_nothing_away() {
     let agent = Scripted::start(|before, _| match before {
         0 => Said::Answer(200, 0, "{}".to_owned()),
         1 => answer(100, &[1]),
-        2 | 3 => answer(3, &[]),
         4 => answer(4, &[2]),
-        5 => answer(3, &[]),
         6 => Said::Nothing,
         _ => answer(3, &[]),
     })

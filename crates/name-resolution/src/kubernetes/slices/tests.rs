@@ -202,7 +202,6 @@ async fn a_list_ends_a_trouble() {
         0 => list("7", &["10.0.0.1"]),
         1 => Said::Answer(500, 0, String::new()),
         2 => list("8", &["10.0.0.1"]),
-        3 => Said::Nothing,
         4 => list("9", &["10.0.0.2"]),
         _ => Said::Nothing,
     })
