@@ -20,6 +20,9 @@ use answers::{Answers, Exposed};
 
 use crate::metrics::Metrics;
 
+/// So much of an answer lies with the system until the scraper reads it, in bytes.
+const SEND_BUFFER: usize = 256 * 1024;
+
 /// A metrics port that cannot be opened.
 #[derive(Debug, Error)]
 pub enum MetricsError {
@@ -54,6 +57,7 @@ impl MetricsServer {
                     address: address.clone(),
                     source,
                 })?;
+        listener.limit_send_buffer(SEND_BUFFER);
         tracing::info!(target: "dapr.runtime", "metrics server started on {address}/");
         Ok(Self { listener, metrics })
     }

@@ -128,6 +128,12 @@ impl Listener {
         }))
     }
 
+    /// Bounds what the system keeps of each connection for a client that does not read; without it, the system lets
+    /// that grow to megabytes. For connections that are taken from now on, as far as the system follows.
+    pub fn limit_send_buffer(&self, bytes: usize) {
+        let _ = socket2::SockRef::from(self).set_send_buffer_size(bytes);
+    }
+
     /// The TCP address, if it is one.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.0 {

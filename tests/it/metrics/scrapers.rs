@@ -62,8 +62,10 @@ async fn scrapers_that_do_not_read_hold_nothing_up() {
     for text in scraped {
         assert!(
             text.ends_with('\n') && text.len() >= whole.len() / 2,
-            "{}",
-            text.len()
+            "{} of {}: …{:?}",
+            text.len(),
+            whole.len(),
+            text.get(text.len().saturating_sub(80)..)
         );
     }
     // The oldest of the others are told that theirs is not whole.
