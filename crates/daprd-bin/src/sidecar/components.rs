@@ -2,7 +2,7 @@
 //! that resources refer to: they are checked as far as Dapr checks them at once, and listed in the metadata, so that an
 //! app whose folder has a state store or a message bus starts as it did.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use api_core::ComponentInfo;
 use resources::{Component, Configuration, Resource, SecretStore};
@@ -78,6 +78,7 @@ impl Accepted {
         counters: Option<&StartMetrics>,
     ) -> Result<Self, ComponentsError> {
         let before: HashMap<&str, &Component> = by_name(before);
+        let after = last_of_each_name(after);
         let mut held: HashMap<String, Component> = HashMap::new();
         for component in std::mem::take(&mut self.components) {
             held.insert(component.head.name.clone(), component);
@@ -137,6 +138,15 @@ fn by_name(components: &[Component]) -> HashMap<&str, &Component> {
         .iter()
         .map(|component| (component.head.name.as_str(), component));
     named.collect()
+}
+
+/// Of several of one name the last counts, as in the changes that are told.
+fn last_of_each_name(mut components: Vec<Component>) -> Vec<Component> {
+    let mut seen = HashSet::new();
+    components.reverse();
+    components.retain(|component| seen.insert(component.head.name.clone()));
+    components.reverse();
+    components
 }
 
 /// Secret stores come before whatever may refer to them.
@@ -298,4 +308,61 @@ pub(super) fn has_message_bus(components: &[Component]) -> bool {
     components
         .iter()
         .any(|component| component.category() == Some("pubsub"))
+}
+
+#[cfg(test)]
+mod tests {
+    use resources::Head;
+
+    use super::*;
+
+    fn component((name, kind): (&str, &str)) -> Component {
+        Component {
+            head: Head {
+                name: name.to_owned(),
+                ..Head::default()
+            },
+            kind: kind.to_owned(),
+            version: "v1".to_owned(),
+            ..Component::default()
+        }
+    }
+
+    /// Somebody who lists may know a resource as it was, and as it is.
+    #[test]
+    fn of_several_of_one_name_the_last_counts() {
+        let (uppercase, alias) = ("middleware.http.uppercase", "middleware.http.routeralias");
+        for (before, after, wanted) in [
+            (
+                vec![("a", uppercase), ("b", alias)],
+                vec![("a", uppercase), ("b", alias), ("a", alias)],
+                vec![("b", alias), ("a", alias)],
+            ),
+            (
+                vec![],
+                vec![("a", alias), ("a", uppercase), ("a", alias)],
+                vec![("a", alias)],
+            ),
+            (
+                vec![("a", alias), ("a", uppercase)],
+                vec![("a", alias)],
+                vec![("a", alias)],
+            ),
+        ] {
+            let [before, after] = [before, after].map(|of| of.into_iter().map(component).collect::<Vec<_>>());
+            let configuration = Configuration::default();
+            let mut accepted = accept(before.clone(), &configuration, None).unwrap();
+            // All of them were set up.
+            let set_up = std::mem::take(&mut accepted.middleware);
+            accepted.components.extend(set_up);
+            let renewed = accepted
+                .renewed((&before, after), false, true, &configuration, None)
+                .unwrap();
+            let found = renewed.middleware.iter();
+            let found: Vec<_> = found
+                .map(|one| (one.head.name.as_str(), one.kind.as_str()))
+                .collect();
+            assert_eq!(found, wanted);
+        }
+    }
 }
