@@ -3,18 +3,17 @@
 //! The policy is that of OPA before its version 1, as Dapr's: `import rego.v1` asks for the newer syntax. It is compiled
 //! once; each request is judged by a copy that shares what was compiled. A judgement that takes too long is none.
 
+mod eval;
 mod input;
 mod jwt;
 mod words;
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use invoke_core::{Body, BodyError};
-use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use serde::Deserialize;
 use thiserror::Error;
@@ -23,13 +22,9 @@ use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
 use crate::properties::{Duplicate, Properties, is_truthy};
 use crate::whole::{NotWhole, whole};
+use eval::Policy;
 use input::Input;
 
-/// How long a request may be judged, and after how many steps that is looked at.
-const TIMER: ExecutionTimerConfig = ExecutionTimerConfig {
-    limit: Duration::from_millis(500),
-    check_interval: NonZeroU32::new(1000).unwrap(),
-};
 /// How much of a body a policy may see, in bytes. A longer one is refused: half of it would be another one.
 const LONGEST: usize = 16 << 20;
 /// What decides.
@@ -84,6 +79,8 @@ enum EvalError {
     NoResult,
     #[error("got an invalid type back from repo policy. Only a boolean or map is valid")]
     Type,
+    #[error(transparent)]
+    Evaluation(#[from] eval::NoResult),
     #[error("{0}")]
     Rego(String),
     #[error("{0}")]
@@ -105,7 +102,7 @@ struct Judgement {
 
 /// A policy.
 pub(crate) struct Opa {
-    engine: Engine,
+    policy: Policy,
     /// Whether it decides anything.
     has_rule: bool,
     default_status: i64,
@@ -135,7 +132,7 @@ impl Opa {
         let (engine, has_rule) = compiled(text("rego"))?;
         let included = text("includedHeaders").replace(' ', "");
         Ok(Self {
-            engine,
+            policy: Policy::new(engine),
             has_rule,
             default_status,
             // What is no name of a header is in no request.
@@ -166,7 +163,7 @@ impl Opa {
             };
             *call.request.body_mut() = Body::full(body.clone());
         }
-        let judged = self.judge(call, &body);
+        let judged = Box::pin(self.judge(call, &body)).await;
         judged.unwrap_or_else(|error| {
             tracing::warn!(target: "dapr.contrib", "Error procesing rego policy: {error}");
             let mut answer = answered(self.default_status);
@@ -176,15 +173,12 @@ impl Opa {
         })
     }
 
-    fn judge(&self, call: &mut Call, body: &[u8]) -> Result<Verdict, EvalError> {
+    async fn judge(&self, call: &mut Call, body: &[u8]) -> Result<Verdict, EvalError> {
         if !self.has_rule {
             return Err(EvalError::NoResult);
         }
-        let mut engine = self.engine.clone();
-        engine.set_input(Input { call, body }.value(&self.included));
-        let result = engine
-            .eval_rule(RULE.to_owned())
-            .map_err(|error| EvalError::Rego(in_words(&error)))?;
+        let input = Input { call, body }.value(&self.included);
+        let result = self.policy.evaluate(input).await?;
         match result {
             Value::Bool(true) => Ok(Ok(After::Nothing)),
             Value::Bool(false) => Ok(Err(Box::new(answered(self.default_status)))),
@@ -237,7 +231,6 @@ fn compiled(rego: &str) -> Result<(Engine, bool), OpaError> {
     let failed = |error: anyhow::Error| OpaError::Rego(in_words(&error));
     let mut engine = Engine::new();
     engine.set_rego_v0(true);
-    engine.set_execution_timer_config(TIMER);
     jwt::add(&mut engine).map_err(failed)?;
     let now = |_: Vec<Value>| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -249,9 +242,7 @@ fn compiled(rego: &str) -> Result<(Engine, bool), OpaError> {
     engine
         .add_policy(FILE.to_owned(), rego.to_owned())
         .map_err(failed)?;
-    // Judging nothing compiles the policy, and shows what would fail each time.
-    engine.set_input(Value::new_object());
-    match engine.eval_rule(RULE.to_owned()) {
+    match eval::rehearse(&mut engine) {
         Err(error) if error.to_string().contains("not a valid rule path") => Ok((engine, false)),
         Err(error) if error.to_string().contains("could not find function") => Err(failed(error)),
         _ => Ok((engine, true)),
