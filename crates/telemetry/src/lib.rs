@@ -9,6 +9,7 @@
 
 pub mod log;
 pub mod metrics;
+mod otlp;
 pub mod push;
 pub mod server;
 pub mod traces;
