@@ -74,6 +74,8 @@ pub struct SeenMetric {
     pub attributes: BTreeMap<String, String>,
     /// Its value; of a histogram how many values it has.
     pub value: f64,
+    /// When counting began, in nanoseconds since 1970; 0 for a gauge.
+    pub began: u64,
 }
 
 /// One export.
@@ -244,24 +246,25 @@ fn metrics_of(message: &Bytes) -> Vec<SeenMetric> {
         let resource = attributes(of_resource.resource.unwrap_or_default().attributes);
         let scopes = of_resource.scope_metrics.into_iter();
         for metric in scopes.flat_map(|scope| scope.metrics) {
-            let mut put = |kind, pairs, value| {
+            let mut put = |kind, pairs, value, began| {
                 seen.push(SeenMetric {
                     resource: resource.clone(),
                     name: metric.name.clone(),
                     kind,
                     attributes: attributes(pairs),
                     value,
+                    began,
                 });
             };
             if let Some(sum) = metric.sum {
                 assert!(sum.is_monotonic && sum.temporality == CUMULATIVE);
                 for point in sum.points {
                     assert!(point.start > 0 && point.start <= point.time);
-                    put("counter", point.attributes, point.value);
+                    put("counter", point.attributes, point.value, point.start);
                 }
             }
             for point in metric.gauge.into_iter().flat_map(|gauge| gauge.points) {
-                put("gauge", point.attributes, point.value);
+                put("gauge", point.attributes, point.value, 0);
             }
             if let Some(histogram) = metric.histogram {
                 assert_eq!(histogram.temporality, CUMULATIVE);
@@ -269,7 +272,7 @@ fn metrics_of(message: &Bytes) -> Vec<SeenMetric> {
                     assert!(point.start > 0 && point.start <= point.time);
                     assert_eq!(point.counts.len(), point.bounds.len() + 1);
                     assert_eq!(point.counts.iter().sum::<u64>(), point.count);
-                    put("histogram", point.attributes, point.count as f64);
+                    put("histogram", point.attributes, point.count as f64, point.start);
                 }
             }
         }

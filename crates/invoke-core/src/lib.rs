@@ -46,7 +46,7 @@ pub use ports::{
     Receive, Resolver,
 };
 pub use proxied::{Proxied, ProxiedHead, Unseen};
-pub use pushback::Pushback;
+pub use pushback::{Pushback, retry_after};
 pub use reply::{Reply, Route, WireStatus};
 pub use routing::Routes;
 pub use targets::Targets;

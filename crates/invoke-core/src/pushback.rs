@@ -26,14 +26,20 @@ impl Pushback {
             let millis: Option<u64> = millis.and_then(|millis| millis.trim().parse().ok());
             return Some(millis.map_or(Self::Never, |millis| Self::After(Duration::from_millis(millis))));
         }
-        let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse() {
-            return Some(Self::After(Duration::from_secs(seconds)));
-        }
-        let date = httpdate::parse_http_date(text).ok()?;
-        let left = date.duration_since(SystemTime::now());
-        Some(Self::After(left.unwrap_or_default()))
+        retry_after(headers).map(Self::After)
     }
+}
+
+/// How long `Retry-After` (RFC 9110, section 10.2.3) asks to wait: seconds, or until a date, which may be over. `None` where
+/// it is missing or cannot be read.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let left = date.duration_since(SystemTime::now());
+    Some(left.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ async fn call(daprd: &Daprd) {
     assert_eq!(answer.status(), 200);
 }
 
-/// How many requests a collector heard of.
-fn requests(metrics: &[SeenMetric]) -> f64 {
+/// What a collector heard of requests to this path.
+fn requests_to(path: &str, metrics: &[SeenMetric]) -> Option<SeenMetric> {
     let wanted: BTreeMap<String, String> = [
         ("app_id", "a"),
         ("method", "GET"),
-        ("path", "/v1.0/invoke/a/method/x"),
+        ("path", path),
         ("status", "200"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -29,7 +29,14 @@ fn requests(metrics: &[SeenMetric]) -> f64 {
     let found = metrics
         .iter()
         .find(|metric| metric.name == "dapr_http_server_request_count" && metric.attributes == wanted);
-    found.map_or(0.0, |metric| metric.value)
+    found.cloned()
+}
+
+const PATH: &str = "/v1.0/invoke/a/method/x";
+
+/// How many requests a collector heard of.
+fn requests(metrics: &[SeenMetric]) -> f64 {
+    requests_to(PATH, metrics).map_or(0.0, |metric| metric.value)
 }
 
 #[tokio::test]
@@ -128,6 +135,71 @@ async fn a_collector_that_refuses_or_is_away_harms_nothing() {
     call(&daprd).await;
     let exit = daprd.stop().await;
     assert_eq!(exit.code, Some(0), "a collector is no reason to fail");
+}
+
+/// Counters say since when they count. They begin anew when something else is measured, and at no other change.
+#[tokio::test]
+async fn counters_that_begin_anew_say_so() {
+    let collector = Collector::start(Spoken::Http).await;
+    let own = |interval: &str| {
+        format!(
+            "  daprd:\n    metrics:\n      endpoints: true\n      otlp: {{endpointAddress: '127.0.0.1:{}', \
+             protocol: http, isSecure: false, interval: {interval}}}\n",
+            collector.port
+        )
+    };
+    let mesh = Mesh::with_configuration(&own("200ms"));
+    let file = mesh.folder().join("config.yaml");
+    let replace = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        let beside = mesh.folder().join("beside");
+        std::fs::write(&beside, text.replace(from, to)).unwrap();
+        std::fs::rename(beside, &file).unwrap();
+    };
+    let app = app().await;
+    let daprd = mesh.sidecar("a").app_port(app.port).start().await;
+    call(&daprd).await;
+    eventually("the first request", || async {
+        requests(&collector.metrics()) >= 1.0
+    })
+    .await;
+    let first = requests_to(PATH, &collector.metrics()).unwrap();
+    replace("endpoints: true", "endpoints: false");
+    replace("200ms", "150ms");
+    daprd
+        .await_log("The changes are in place; calls that had begun go on as they began")
+        .await;
+    call(&daprd).await;
+    eventually("both requests", || async {
+        requests(&collector.metrics()) >= 2.0
+    })
+    .await;
+    assert_eq!(
+        requests_to(PATH, &collector.metrics()).unwrap().began,
+        first.began
+    );
+    replace(
+        "  daprd:",
+        "  metrics: {http: {increasedCardinality: false}}\n  daprd:",
+    );
+    daprd.await_log("increasedCardinality\\\":false").await;
+    eventually("requests without their paths", || async {
+        call(&daprd).await;
+        requests_to("", &collector.metrics()).is_some()
+    })
+    .await;
+    let metrics = collector.metrics();
+    let process = metrics
+        .iter()
+        .find(|metric| metric.name == "process_cpu_seconds_total");
+    let process = process.unwrap().began;
+    let next = requests_to("", &metrics).unwrap().began;
+    assert!(
+        process <= first.began && first.began < next,
+        "{process} {} {next}",
+        first.began
+    );
 }
 
 #[tokio::test]

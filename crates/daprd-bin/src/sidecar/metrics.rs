@@ -1,7 +1,7 @@
 //! What is measured, and who measures it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use app_channel::{GrpcCall, HttpCall, Limit, Observer, Watched};
 use lifecycle::Current;
@@ -10,7 +10,8 @@ use resources::{Configuration, Metric};
 use telemetry::log::Log;
 use telemetry::metrics::{
     self, AccessCounters, AppMetrics, BreakerState, CallMetrics, HttpMode, Kind, Metrics, MetricsSettings,
-    PathLabels, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics, Rule, Rules, StartMetrics,
+    PathLabels, PeerMetrics, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics, Rule, Rules,
+    StartMetrics,
 };
 use telemetry::server::{MetricsError, MetricsServer};
 use telemetry::traces::Exporters;
@@ -42,6 +43,8 @@ pub(super) struct Measuring {
     pub(super) policies: Option<ResiliencyMetrics>,
     /// The families that Dapr does not have.
     own: Own,
+    /// When these counters began; `None` where there are none.
+    began: Option<SystemTime>,
 }
 
 /// Which families there are that Dapr does not have.
@@ -52,7 +55,26 @@ struct Own {
     has_endpoints: bool,
 }
 
+impl Own {
+    fn of(configuration: &Configuration) -> Self {
+        let own = &configuration.daprd.metrics;
+        Self {
+            is_on: own.enabled.unwrap_or(true),
+            has_endpoints: own.endpoints.unwrap_or(false),
+        }
+    }
+}
+
 impl Measuring {
+    /// The same counters, of which a configuration that measures the same shows others.
+    pub(super) fn showing(&self, configuration: &Configuration) -> Self {
+        let own = match self.calls {
+            Some(_) => Own::of(configuration),
+            None => Own::default(),
+        };
+        Self { own, ..self.clone() }
+    }
+
     /// What the configuration wants. Mistakes are told and left out: what is measured must not decide whether the sidecar
     /// runs.
     pub(super) fn begin(flags: &Flags, app_id: &str, configuration: &Configuration) -> Self {
@@ -67,11 +89,7 @@ impl Measuring {
         if !flags.is_on("enable-metrics") {
             return Self::default();
         }
-        let own = &configuration.daprd.metrics;
-        let own = Own {
-            is_on: own.enabled.unwrap_or(true),
-            has_endpoints: own.endpoints.unwrap_or(false),
-        };
+        let own = Own::of(configuration);
         let settings = settings(app_id, &metric, own.is_on);
         let (paths, errors) = PathLabels::new(settings.http.is_increased, &settings.http.patterns);
         for error in errors {
@@ -90,6 +108,7 @@ impl Measuring {
             access,
             policies: Some(policies),
             own,
+            began: Some(SystemTime::now()),
         }
     }
 
@@ -100,7 +119,10 @@ impl Measuring {
         families.extend(self.app.iter().flat_map(AppMetrics::families));
         families.extend(self.start.iter().flat_map(StartMetrics::families));
         families.extend(self.policies.iter().flat_map(ResiliencyMetrics::families));
-        families
+        match self.began {
+            Some(began) => families.into_iter().map(|family| family.since(began)).collect(),
+            None => families,
+        }
     }
 
     /// Whoever is told what policies do.
@@ -133,17 +155,22 @@ impl Sources {
     /// Shows them at the metrics port, as long as they are wanted.
     pub(super) fn register(self, measuring: &Current<Measuring>, registry: &Metrics) {
         let measuring = measuring.clone();
+        let peers = PeerMetrics::new(&self.app_id);
         registry.register(Box::new(move || {
             let own = measuring.take().own;
-            if own.is_on { self.families(own) } else { Vec::new() }
+            if own.is_on {
+                self.families(own, &peers)
+            } else {
+                Vec::new()
+            }
         }));
     }
 
-    fn families(&self, own: Own) -> Vec<metrics::Family> {
+    fn families(&self, own: Own, peers: &PeerMetrics) -> Vec<metrics::Family> {
         let app_id = &self.app_id;
         let gauge = |name, help, value| metrics::single(app_id, name, help, Kind::Gauge, value);
         let mut families = metrics::sockets(app_id);
-        families.extend(metrics::peers(app_id, &self.targets.peers(), own.has_endpoints));
+        families.extend(peers.families(&self.targets.peers(), own.has_endpoints));
         families.extend(self.exporters.families());
         families.push(metrics::single(
             app_id,

@@ -462,8 +462,13 @@ impl Reloader {
     fn next_measuring(&self, configuration: &Configuration, is_forced: bool) -> Option<Measuring> {
         let (flags, app_id) = (&self.owned.flags, &self.owned.settings.app_id);
         let was = &self.found.configuration;
-        if configuration.metric() != was.metric() || configuration.daprd.metrics != was.daprd.metrics {
+        let (own, own_was) = (&configuration.daprd.metrics, &was.daprd.metrics);
+        if configuration.metric() != was.metric() || own.enabled != own_was.enabled {
             return Some(Measuring::begin(flags, app_id, configuration));
+        }
+        if own.endpoints != own_was.endpoints {
+            // What calls count stays the same: nothing of it may begin anew.
+            return Some(self.lasting.measuring.take().showing(configuration));
         }
         if is_forced {
             metrics::tell(&configuration.metric());

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,17 @@ pub struct Family {
     pub samples: Vec<Sample>,
 }
 
+impl Family {
+    /// The same, counted since then. A sample that began later by itself did.
+    #[must_use]
+    pub fn since(mut self, began: SystemTime) -> Self {
+        for sample in &mut self.samples {
+            sample.began = sample.began.max(Some(began));
+        }
+        self
+    }
+}
+
 /// A value with its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -44,15 +56,23 @@ pub struct Sample {
     pub labels: Arc<str>,
     /// The value.
     pub value: Value,
+    /// When counting began, if that was later than the start of the process.
+    pub began: Option<SystemTime>,
 }
 
 impl Sample {
-    /// A sample of a counter or a gauge.
-    pub fn number(labels: impl Into<Arc<str>>, value: f64) -> Self {
+    /// A sample of whatever kind, counted since the start of the process.
+    pub fn new(labels: impl Into<Arc<str>>, value: Value) -> Self {
         Self {
             labels: labels.into(),
-            value: Value::Number(value),
+            value,
+            began: None,
         }
+    }
+
+    /// A sample of a counter or a gauge.
+    pub fn number(labels: impl Into<Arc<str>>, value: f64) -> Self {
+        Self::new(labels, Value::Number(value))
     }
 
     /// The order of samples: by the values of their labels, one label after the other.
@@ -82,6 +102,8 @@ pub(super) fn merged(mut families: Vec<Family>) -> Vec<Family> {
             let is_same = next.labels == kept.labels;
             if is_same {
                 kept.value.add(&next.value);
+                // The sum is what it is only since the last of its parts is there.
+                kept.began = kept.began.max(next.began);
             }
             is_same
         });

@@ -15,7 +15,8 @@ const APIS: [(Api, &str); 4] = [
     (Api::Internal, "internal"),
 ];
 
-/// The requests of each API whose answer has not ended.
+/// The requests of each API whose answer has not ended; those from other sidecars count until it begins, as the head of
+/// the answer is the last that is told of them.
 pub(super) struct InFlight {
     app_id: Arc<str>,
     counts: [AtomicI64; APIS.len()],
@@ -54,7 +55,8 @@ impl InFlight {
         });
         Family {
             name: "daprd_requests_in_flight",
-            help: "The number of requests at each API whose answer has not ended.",
+            help: "The number of requests at each API whose answer has not ended; of those from other sidecars \
+                   (internal), whose answer has not begun.",
             kind: Kind::Gauge,
             samples: samples.collect(),
         }

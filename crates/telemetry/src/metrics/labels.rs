@@ -271,7 +271,7 @@ impl<M: Send + Sync + 'static> Table<M> {
                     .filter_map(|(key, series)| {
                         let value = (column.value)(series)?;
                         let labels = Arc::clone(key.get(index)?);
-                        Some(Sample { labels, value })
+                        Some(Sample::new(labels, value))
                     })
                     .collect(),
             })

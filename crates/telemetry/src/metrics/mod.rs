@@ -19,6 +19,7 @@ mod invocation;
 mod labels;
 mod own;
 mod paths;
+mod peers;
 mod process;
 mod resiliency;
 mod rules;
@@ -34,8 +35,9 @@ pub use app::{AppMetrics, HttpCall};
 pub use buckets::{Buckets, Counter, Histogram};
 pub use calls::{CallMetrics, CallTicket, TargetMeters};
 pub use family::{Distribution, Family, Kind, Sample, Value};
-pub use own::{peers, single, sockets};
+pub use own::{single, sockets};
 pub use paths::{PathLabels, PatternError};
+pub use peers::PeerMetrics;
 pub use resiliency::{BreakerState, PolicyKind, PolicyMeters, ResiliencyLabels, ResiliencyMetrics};
 pub use rules::{Rule, RuleError, Rules};
 pub use settings::{HttpMode, MetricsSettings};
@@ -79,7 +81,7 @@ impl Metrics {
         sources.push(source);
     }
 
-    /// When counting began.
+    /// When counting began that no sample says something else of: the start of the process.
     pub fn began(&self) -> SystemTime {
         self.0.began
     }

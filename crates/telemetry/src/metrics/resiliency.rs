@@ -185,10 +185,7 @@ impl ResiliencyMetrics {
             let samples = targets.iter().flat_map(|(labels, meters)| {
                 let counted = PolicyKind::ALL.into_iter().zip(counters(meters));
                 counted.filter_map(move |(kind, counter)| {
-                    Some(Sample {
-                        labels: self.labels(family, labels, kind).into(),
-                        value: counter.value()?,
-                    })
+                    Some(Sample::new(self.labels(family, labels, kind), counter.value()?))
                 })
             });
             samples.collect()

@@ -30,7 +30,7 @@ impl Exposition {
         let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
         let _ = writeln!(self.0, "# HELP {name} {help}");
         let _ = writeln!(self.0, "# TYPE {name} {}", family.kind.name());
-        for Sample { labels, value } in &family.samples {
+        for Sample { labels, value, .. } in &family.samples {
             match value {
                 Value::Number(value) => self.line(name, "", labels, *value),
                 Value::Distribution(distribution) => self.distribution(name, labels, distribution),
@@ -153,10 +153,7 @@ mod tests {
                 sum,
             })
         };
-        let sample = |labels: &str, value| Sample {
-            labels: labels.into(),
-            value,
-        };
+        let sample = |labels: &str, value| Sample::new(labels, value);
         let family = Family {
             name: "h",
             help: "H.",

@@ -18,11 +18,20 @@ const MOST_POINTS: usize = 1000;
 const SCOPE: &str = "daprd";
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// When counting began, and when it was looked at, in nanoseconds since 1970.
+/// When counting began unless a sample says otherwise, and when it was looked at, in nanoseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: u64,
     pub(super) now: u64,
+}
+
+impl Span {
+    /// When the counter of a sample began. It is never after the look: a clock may have been set back in between.
+    fn start_of(self, sample: &Sample) -> u64 {
+        sample
+            .began
+            .map_or(self.start, |began| nanos(began).min(self.now))
+    }
 }
 
 pub(super) fn nanos(time: SystemTime) -> u64 {
@@ -103,7 +112,7 @@ fn number(sample: &Sample, span: Span) -> Option<NumberDataPoint> {
         return None;
     };
     Some(NumberDataPoint {
-        start_time_unix_nano: span.start,
+        start_time_unix_nano: span.start_of(sample),
         time_unix_nano: span.now,
         value: Some(number_data_point::Value::AsDouble(value)),
         attributes: attributes(&sample.labels),
@@ -115,7 +124,7 @@ fn distribution(sample: &Sample, span: Span) -> Option<HistogramDataPoint> {
         return None;
     };
     Some(HistogramDataPoint {
-        start_time_unix_nano: span.start,
+        start_time_unix_nano: span.start_of(sample),
         time_unix_nano: span.now,
         count: distribution.counts.iter().sum(),
         sum: Some(distribution.sum),
@@ -215,13 +224,7 @@ mod tests {
         let metrics = decoded(&[
             family(Kind::Gauge, vec![Sample::number("", 2.0)]),
             family(Kind::Counter, vec![Sample::number("a=\"b\"", 3.0)]),
-            family(
-                Kind::Histogram,
-                vec![Sample {
-                    labels: "a=\"b\"".into(),
-                    value: distribution,
-                }],
-            ),
+            family(Kind::Histogram, vec![Sample::new("a=\"b\"", distribution)]),
             family(Kind::Gauge, vec![]),
         ])
         .remove(0);
@@ -244,6 +247,34 @@ mod tests {
         assert_eq!((point.count, point.sum), (5, Some(7.5)));
         assert_eq!(point.bucket_counts, [2, 0, 3]);
         assert_eq!(point.explicit_bounds, [1.0, 1e6]);
+    }
+
+    #[test]
+    fn a_counter_that_began_later_says_when() {
+        let at = |nanos| Some(UNIX_EPOCH + std::time::Duration::from_nanos(nanos));
+        let starts = |sample: Sample, now| -> Vec<u64> {
+            let span = Span { start: 100, now };
+            let metric = metric(&family(Kind::Counter, vec![]), &[sample], span);
+            match metric.data {
+                Some(Data::Sum(sum)) => sum
+                    .data_points
+                    .iter()
+                    .map(|point| point.start_time_unix_nano)
+                    .collect(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let sample = |began| Sample {
+            began,
+            ..Sample::number("", 1.0)
+        };
+        for (began, now, wanted) in [(None, 900, 100), (at(300), 900, 300), (at(300), 200, 200)] {
+            assert_eq!(starts(sample(began), now), [wanted], "{began:?}");
+        }
+        let both = vec![sample(at(300)), sample(at(400))];
+        let both = family(Kind::Counter, both).since(at(350).unwrap());
+        let began: Vec<_> = both.samples.iter().map(|sample| sample.began).collect();
+        assert_eq!(began, [at(350), at(400)]);
     }
 
     #[test]

@@ -7,14 +7,11 @@ use thiserror::Error;
 
 use super::task::{Pushing, Worker};
 use crate::metrics::Metrics;
-use crate::traces::{
-    Collector, Exporters, HttpPost, OtlpGrpc, Protocol, Resource, TraceError, Variables, roots, split,
-};
+use crate::otlp::{Collector, Endpoint, Protocol, TIMEOUT, VariableError, Variables};
+use crate::traces::{Exporters, HttpPost, OtlpGrpc, Resource};
 
 /// How often metrics go out unless somebody says otherwise.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// How long an export may take unless somebody says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long all messages of one export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// More often nobody needs them.
@@ -61,12 +58,9 @@ pub enum PushError {
     Variable(String),
 }
 
-impl From<TraceError> for PushError {
-    fn from(error: TraceError) -> Self {
-        match error {
-            TraceError::Variable(text) => Self::Variable(text),
-            other => Self::Variable(other.to_string()),
-        }
+impl From<VariableError> for PushError {
+    fn from(VariableError(text): VariableError) -> Self {
+        Self::Variable(text)
     }
 }
 
@@ -99,32 +93,26 @@ impl PushPlan {
         if !is_wanted(spec, &variables) {
             return Ok(None);
         }
-        let given = variables.of_exporter("PROTOCOL").unwrap_or_default();
         let is_http = match spec.protocol.as_str() {
-            "" => given.starts_with("http"),
+            "" => variables.is_http(),
             "grpc" => false,
             "http" | "http/protobuf" => true,
             other => return Err(PushError::Protocol(other.to_owned())),
         };
-        let (endpoint, path) = endpoint(spec, &variables, is_http);
-        let is_plain = spec.is_secure.map_or_else(
-            || {
-                endpoint.starts_with("http://")
-                    || variables
-                        .of_exporter("INSECURE")
-                        .is_some_and(|insecure| insecure.eq_ignore_ascii_case("true"))
-            },
-            |is_secure| !is_secure,
-        );
+        let endpoint = endpoint(spec, &variables, is_http);
+        let is_plain = match spec.is_secure {
+            Some(is_secure) => !is_secure,
+            None => endpoint.is_plain || variables.is_insecure(),
+        };
         let collector = Collector {
-            authority: split(&endpoint).0.to_owned(),
+            authority: endpoint.authority,
             protocol: if is_http {
-                Protocol::Http(path)
+                Protocol::Http(endpoint.path)
             } else {
                 Protocol::Grpc
             },
             is_secure: !is_plain,
-            roots: roots(variables.of_exporter("CERTIFICATE"))?,
+            roots: variables.roots()?,
             headers: if spec.headers.is_empty() {
                 variables.headers()?
             } else {
@@ -134,7 +122,7 @@ impl PushPlan {
                 Some(timeout) => timeout,
                 None => variables.timeout()?.unwrap_or(TIMEOUT),
             },
-            is_packed: variables.of_exporter("COMPRESSION").as_deref() == Some("gzip"),
+            is_packed: variables.is_packed(),
         };
         let temporality = variables
             .of_exporter("TEMPORALITY_PREFERENCE")
@@ -194,33 +182,19 @@ fn is_wanted<F: Fn(&str) -> Option<String>>(spec: &OtlpSpec, variables: &Variabl
     }
 }
 
-/// Where the collector is, and the path for HTTP.
+/// Where the collector is.
 fn endpoint<F: Fn(&str) -> Option<String>>(
     spec: &OtlpSpec,
     variables: &Variables<F>,
     is_http: bool,
-) -> (String, String) {
-    let usual = |path: &str| match path.trim_end_matches('/') {
-        "" => PATH.to_owned(),
-        path => path.to_owned(),
-    };
+) -> Endpoint {
     if !spec.endpoint.is_empty() {
-        return (spec.endpoint.clone(), usual(split(&spec.endpoint).1));
+        return Endpoint::whole(&spec.endpoint, PATH);
     }
-    match variables.endpoint() {
-        Some((endpoint, true)) => {
-            let path = usual(split(&endpoint).1);
-            (endpoint, path)
-        }
-        Some((endpoint, false)) => {
-            let path = format!("{}{PATH}", split(&endpoint).1.trim_end_matches('/'));
-            (endpoint, path)
-        }
-        None => {
-            let port = if is_http { 4318 } else { 4317 };
-            (format!("http://localhost:{port}"), PATH.to_owned())
-        }
-    }
+    variables.endpoint(PATH).unwrap_or_else(|| {
+        let port = if is_http { 4318 } else { 4317 };
+        Endpoint::whole(&format!("http://localhost:{port}"), PATH)
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::otlp::VariableError;
+
 /// A configuration of tracing that cannot be used, in the words of Dapr.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TraceError {
@@ -22,4 +24,10 @@ pub enum TraceError {
     /// A variable of the environment cannot be read. What is wrong with it may be a secret and is not shown.
     #[error("error setting tracing spec from env: {0}")]
     Variable(String),
+}
+
+impl From<VariableError> for TraceError {
+    fn from(VariableError(text): VariableError) -> Self {
+        Self::Variable(text)
+    }
 }

@@ -266,7 +266,7 @@ impl Worker {
             };
             // Others do not come back all at once.
             let wait = least.max(pause.mul_f64(0.5 + fastrand::f64()));
-            if Instant::now() + wait >= until || !self.waits(wait).await {
+            if !is_before(until, wait) || !self.waits(wait).await {
                 break refused.why;
             }
             pause = (pause * 2).min(PAUSES.1);
@@ -289,5 +289,29 @@ impl Worker {
             }
         };
         timeout(wait, is_closed).await.is_err()
+    }
+}
+
+/// Whether that wait is over before `until`. A collector may ask for one that no clock can count.
+fn is_before(until: Instant, wait: Duration) -> bool {
+    Instant::now().checked_add(wait).is_some_and(|over| over < until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_that_are_too_long() {
+        let until = Instant::now() + Duration::from_secs(30);
+        for (wait, wanted) in [
+            (Duration::ZERO, true),
+            (Duration::from_secs(20), true),
+            (Duration::from_secs(31), false),
+            (Duration::from_secs(u64::MAX), false),
+            (Duration::MAX, false),
+        ] {
+            assert_eq!(is_before(until, wait), wanted, "{wait:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use transport::tls::{ClientTls, OriginTls, Trust};
 
 use super::export::{Exporters, Refused};
 use super::otlp::packed;
-use super::settings::Collector;
+use crate::otlp::Collector;
 
 /// Where a collector takes spans.
 pub(super) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";

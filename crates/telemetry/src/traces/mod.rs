@@ -9,6 +9,7 @@
 //! The exporters are our own: those of the OpenTelemetry crates bring a second HTTP/2, a second HTTP/1 client and a
 //! batch processor with a thread each, and their spans cannot be given the ids and the flags that Dapr's have.
 
+mod batching;
 mod error;
 mod export;
 mod grpc;
@@ -20,7 +21,6 @@ mod sampler;
 mod settings;
 mod span;
 mod stdout;
-mod variables;
 mod zipkin;
 
 pub use error::TraceError;
@@ -30,11 +30,8 @@ pub(crate) use grpc::OtlpGrpc;
 pub use observer::{TraceTicket, Traces};
 pub(crate) use otlp::{Resource, attribute};
 pub use plan::Plan;
-pub(crate) use plan::{roots, split};
 pub(crate) use post::HttpPost;
-pub(crate) use settings::{Collector, Protocol};
 pub use settings::{OtelSpec, TraceSpec};
-pub(crate) use variables::Variables;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,6 @@
 //! What the configuration and the environment want together.
 
 use std::fmt;
-use std::path::Path;
-use std::time::Duration;
 
 use http::Uri;
 
@@ -13,11 +11,9 @@ use super::observer::Traces;
 use super::otlp::Resource;
 use super::post::HttpPost;
 use super::sampler::Sampler;
-use super::settings::{Batching, Collector, OtelSpec, Protocol, TraceSpec};
-use super::variables::Variables;
+use super::settings::{Batching, OtelSpec, TraceSpec};
+use crate::otlp::{Collector, Endpoint, Protocol, TIMEOUT, Variables};
 
-/// How long an export may take unless somebody says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(10);
 const SCOPE: &str = "dapr.runtime";
 
 /// Which traces are recorded and who is told of them, checked. It opens nothing.
@@ -134,24 +130,13 @@ fn of_variables<F: Fn(&str) -> Option<String>>(
     variables: &Variables<F>,
 ) -> Result<Option<String>, TraceError> {
     let mut path = None;
-    if let Some((endpoint, is_whole)) = variables.endpoint() {
-        let (authority, given) = split(&endpoint);
-        authority.clone_into(&mut spec.otel.endpoint);
-        let given = given.trim_end_matches('/');
-        path = match (is_whole, given) {
-            (true, "") => None,
-            (true, whole) => Some(whole.to_owned()),
-            (false, base) => Some(format!("{base}{TRACES}")),
-        };
+    if let Some(endpoint) = variables.endpoint(TRACES) {
+        spec.otel.endpoint = endpoint.authority;
+        path = Some(endpoint.path);
         if spec.sampling_rate.is_empty() {
             "1".clone_into(&mut spec.sampling_rate);
         }
-        let protocol = variables.of_exporter("PROTOCOL").unwrap_or_default();
-        let protocol = if protocol.starts_with("http") {
-            "http"
-        } else {
-            "grpc"
-        };
+        let protocol = if variables.is_http() { "http" } else { "grpc" };
         protocol.clone_into(&mut spec.otel.protocol);
     }
     spec.otel.headers.extend(variables.headers()?);
@@ -163,15 +148,6 @@ fn of_variables<F: Fn(&str) -> Option<String>>(
 
 const TRACES: &str = "/v1/traces";
 
-/// Address and path of an endpoint; the scheme is nobody's business here.
-pub(crate) fn split(endpoint: &str) -> (&str, &str) {
-    let rest = ["http://", "https://"]
-        .iter()
-        .find_map(|scheme| endpoint.strip_prefix(scheme))
-        .unwrap_or(endpoint);
-    rest.find('/').map_or((rest, ""), |at| rest.split_at(at))
-}
-
 fn collector<F: Fn(&str) -> Option<String>>(
     otel: &OtelSpec,
     path: Option<String>,
@@ -182,28 +158,24 @@ fn collector<F: Fn(&str) -> Option<String>>(
         return Ok(None);
     }
     // A scheme and a path have no place in the file; Dapr exports nothing then, without a word.
-    let (authority, given) = split(&otel.endpoint);
+    let endpoint = Endpoint::whole(&otel.endpoint, TRACES);
     let protocol = match otel.protocol.as_str() {
         "grpc" => Protocol::Grpc,
-        "http" => Protocol::Http(path.unwrap_or_else(|| match given.trim_end_matches('/') {
-            "" => TRACES.to_owned(),
-            given => given.to_owned(),
-        })),
+        "http" => Protocol::Http(path.unwrap_or(endpoint.path)),
         other => return Err(TraceError::Protocol(other.to_owned())),
     };
     let is_of_variables = otel.headers.is_empty() && is_of_file;
-    let by_variable = |name: &str| variables.of_exporter(name);
     // Nothing but a scheme or a variable can make a connection plain that the file does not.
     let is_plain = otel.is_secure == Some(false)
         || variables
-            .endpoint()
-            .is_some_and(|(endpoint, _)| endpoint.starts_with("http://"))
-        || by_variable("INSECURE").is_some_and(|insecure| insecure.eq_ignore_ascii_case("true"));
+            .endpoint(TRACES)
+            .is_some_and(|endpoint| endpoint.is_plain)
+        || variables.is_insecure();
     Ok(Some(Collector {
-        authority: authority.to_owned(),
+        authority: endpoint.authority,
         protocol,
         is_secure: !is_plain,
-        roots: roots(by_variable("CERTIFICATE"))?,
+        roots: variables.roots()?,
         headers: if is_of_variables {
             variables.valid_headers()
         } else {
@@ -215,17 +187,8 @@ fn collector<F: Fn(&str) -> Option<String>>(
             None if is_of_file => variables.timeout().ok().flatten().unwrap_or(TIMEOUT),
             None => TIMEOUT,
         },
-        is_packed: by_variable("COMPRESSION").as_deref() == Some("gzip"),
+        is_packed: variables.is_packed(),
     }))
-}
-
-/// The authorities in a file.
-pub(crate) fn roots(file: Option<String>) -> Result<Option<Vec<u8>>, TraceError> {
-    let Some(file) = file else { return Ok(None) };
-    match std::fs::read(Path::new(&file)) {
-        Ok(pem) => Ok(Some(pem)),
-        Err(error) => Err(TraceError::Variable(format!("the certificate {file}: {error}"))),
-    }
 }
 
 fn zipkin(url: &str) -> Result<Option<Uri>, TraceError> {

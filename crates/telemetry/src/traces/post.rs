@@ -7,6 +7,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use invoke_core::retry_after;
 use tokio::time::timeout;
 use transport::client::{H1Config, H1Pool};
 use transport::tls::{OriginTls, Trust};
@@ -14,7 +15,7 @@ use transport::tls::{OriginTls, Trust};
 use super::export::{Exporters, Refused};
 use super::grpc::{headers, whole, with_port};
 use super::otlp::packed;
-use super::settings::Collector;
+use crate::otlp::Collector;
 
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// How long an export to a collector of Zipkin may take.
@@ -155,10 +156,4 @@ impl HttpPost {
             Err(_) => Err(Refused::for_now("the collector does not answer in time")),
         }
     }
-}
-
-/// Seconds; a date is not looked at.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

@@ -67,25 +67,3 @@ impl Default for Batching {
         }
     }
 }
-
-/// A collector of OpenTelemetry.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Collector {
-    /// `host:port`.
-    pub(crate) authority: String,
-    pub(crate) protocol: Protocol,
-    pub(crate) is_secure: bool,
-    /// Certificates, in PEM, of those who vouch for it; `None` for those that the system trusts.
-    pub(crate) roots: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) timeout: Duration,
-    pub(crate) is_packed: bool,
-}
-
-/// How a collector is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Grpc,
-    /// HTTP, with the path of the collector.
-    Http(String),
-}

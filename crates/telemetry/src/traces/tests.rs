@@ -19,9 +19,9 @@ use transport::client::Proxies;
 
 use super::export::Queue;
 use super::sampler::Sampler;
-use super::settings::Protocol;
 use super::*;
 use crate::metrics::Sample;
+use crate::otlp::Protocol;
 
 mod plans;
 

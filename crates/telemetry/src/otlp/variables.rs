@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::error::TraceError;
-use super::settings::Batching;
+use super::{Endpoint, VariableError, roots, split};
 
 /// Finds variables, those that are empty being as good as none; and what they are asked about: `TRACES` or `METRICS`.
 pub(crate) struct Variables<F>(pub(crate) F, pub(crate) &'static str);
@@ -28,17 +27,44 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
         millis.filter(|millis| *millis > 0).map(Duration::from_millis)
     }
 
-    /// Where what is exported goes, and whether the variable is about nothing but this signal.
-    pub(crate) fn endpoint(&self) -> Option<(String, bool)> {
-        let of_signal = self.get(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", self.1));
-        of_signal.map(|endpoint| (endpoint, true)).or_else(|| {
-            self.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-                .map(|endpoint| (endpoint, false))
+    /// Where what is exported goes. The variable of the signal has the whole path for HTTP, the variable of everything the
+    /// one that `usual` is put below.
+    pub(crate) fn endpoint(&self, usual: &str) -> Option<Endpoint> {
+        if let Some(endpoint) = self.get(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", self.1)) {
+            return Some(Endpoint::whole(&endpoint, usual));
+        }
+        let endpoint = self.get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+        let base = split(&endpoint).1.trim_end_matches('/');
+        Some(Endpoint {
+            path: format!("{base}{usual}"),
+            ..Endpoint::whole(&endpoint, usual)
         })
     }
 
+    /// Whether the collector is spoken to with HTTP.
+    pub(crate) fn is_http(&self) -> bool {
+        let protocol = self.of_exporter("PROTOCOL");
+        protocol.is_some_and(|protocol| protocol.starts_with("http"))
+    }
+
+    /// Whether the connection is to be plain, whatever the address says.
+    pub(crate) fn is_insecure(&self) -> bool {
+        let insecure = self.of_exporter("INSECURE");
+        insecure.is_some_and(|insecure| insecure.eq_ignore_ascii_case("true"))
+    }
+
+    /// Whether messages are packed.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.of_exporter("COMPRESSION").as_deref() == Some("gzip")
+    }
+
+    /// The authorities that vouch for the collector, in PEM.
+    pub(crate) fn roots(&self) -> Result<Option<Vec<u8>>, VariableError> {
+        self.of_exporter("CERTIFICATE").as_deref().map(roots).transpose()
+    }
+
     /// Headers by a variable, each of which must be one.
-    pub(crate) fn headers(&self) -> Result<Vec<(String, String)>, TraceError> {
+    pub(crate) fn headers(&self) -> Result<Vec<(String, String)>, VariableError> {
         let Some(text) = self.of_exporter("HEADERS") else {
             return Ok(Vec::new());
         };
@@ -46,13 +72,13 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 
     /// The same, without those that are none.
-    pub(super) fn valid_headers(&self) -> Vec<(String, String)> {
+    pub(crate) fn valid_headers(&self) -> Vec<(String, String)> {
         let text = self.of_exporter("HEADERS").unwrap_or_default();
         text.split(',').filter_map(|pair| header(pair).ok()).collect()
     }
 
     /// How long an export may take, in milliseconds.
-    pub(crate) fn timeout(&self) -> Result<Option<Duration>, TraceError> {
+    pub(crate) fn timeout(&self) -> Result<Option<Duration>, VariableError> {
         let Some(text) = self.of_exporter("TIMEOUT") else {
             return Ok(None);
         };
@@ -61,46 +87,13 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
                 .ok()
                 .filter(|millis| *millis > 0)
                 .map(Duration::from_millis)),
-            Err(_) => Err(TraceError::Variable(format!(
+            Err(_) => Err(VariableError(format!(
                 "strconv.Atoi: parsing {text:?}: invalid syntax"
             ))),
         }
     }
 
-    /// How spans are handed over. A number that is none, or not above zero, leaves what is usual.
-    pub(super) fn batching(&self) -> Batching {
-        let usual = Batching::default();
-        let number = |name: &str, usual: u64| {
-            let given = self.get(name).and_then(|text| text.parse::<u64>().ok());
-            given.filter(|number| *number > 0).unwrap_or(usual)
-        };
-        let millis =
-            |name: &str, usual: Duration| Duration::from_millis(number(name, usual.as_millis() as u64));
-        let size = |name: &str, usual: usize, most: usize| {
-            usize::try_from(number(name, usual as u64))
-                .unwrap_or(most)
-                .min(most)
-        };
-        let queue = size("OTEL_BSP_MAX_QUEUE_SIZE", usual.queue, MOST_QUEUED);
-        Batching {
-            queue,
-            batch: size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", usual.batch, queue),
-            delay: millis("OTEL_BSP_SCHEDULE_DELAY", usual.delay),
-            timeout: millis("OTEL_BSP_EXPORT_TIMEOUT", usual.timeout),
-        }
-    }
-
-    /// How many attributes a span has at most.
-    pub(super) fn most_attributes(&self) -> usize {
-        let limit = self
-            .get("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT")
-            .or_else(|| self.get("OTEL_ATTRIBUTE_COUNT_LIMIT"));
-        limit
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(MOST_ATTRIBUTES)
-    }
-
-    /// What the spans are of: the id of the app, unless a variable has another name, and what else a variable tells.
+    /// What is exported is of: the id of the app, unless a variable has another name, and what else a variable tells.
     pub(crate) fn resource(&self, app_id: &str) -> Vec<(String, String)> {
         const NAME: &str = "service.name";
         let mut attributes = vec![(NAME.to_owned(), app_id.to_owned())];
@@ -126,24 +119,19 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
     }
 }
 
-/// No queue is longer: spans wait in memory.
-const MOST_QUEUED: usize = 1 << 16;
-/// What OpenTelemetry allows unless a variable says otherwise.
-const MOST_ATTRIBUTES: usize = 128;
-
 /// `name=value`, with escapes in the value. What is wrong may be a secret, so the error does not show it.
-fn header(pair: &str) -> Result<(String, String), TraceError> {
+fn header(pair: &str) -> Result<(String, String), VariableError> {
     let Some((name, value)) = pair.split_once('=') else {
-        return Err(TraceError::Variable("missing '=' parse headers input".to_owned()));
+        return Err(VariableError("missing '=' parse headers input".to_owned()));
     };
     let name = name.trim();
     if name.is_empty() {
-        return Err(TraceError::Variable("a header without a name".to_owned()));
+        return Err(VariableError("a header without a name".to_owned()));
     }
     let value = percent_decode_str(value.trim()).decode_utf8();
     match value {
         Ok(value) => Ok((name.to_owned(), value.into_owned())),
-        Err(_) => Err(TraceError::Variable(format!(
+        Err(_) => Err(VariableError(format!(
             "the value of the header {name:?} is no text"
         ))),
     }
@@ -199,26 +187,67 @@ mod tests {
         assert_eq!(timeout("0"), Ok(None));
         assert_eq!(timeout("-1"), Ok(None));
         assert!(timeout("10s").is_err());
-        let known = [
-            ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
-            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "20"),
-            ("OTEL_BSP_EXPORT_TIMEOUT", "soon"),
-        ];
-        let wanted = Batching {
-            queue: 10,
-            batch: 10,
-            delay: Duration::from_millis(20),
-            ..Batching::default()
+    }
+
+    #[test]
+    fn endpoints() {
+        const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        const OWN: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        for (known, wanted) in [
+            (&[][..], None),
+            (&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "x:1")], None),
+            (&[(ALL, "")], None),
+            (&[(ALL, "c:1")], Some(("c:1", "/usual", false))),
+            (&[(ALL, "http://c:1")], Some(("c:1", "/usual", true))),
+            (&[(ALL, "https://c:1/")], Some(("c:1", "/usual", false))),
+            (&[(ALL, "http://c:1/base/")], Some(("c:1", "/base/usual", true))),
+            (&[(OWN, "http://c:1/")], Some(("c:1", "/usual", true))),
+            (
+                &[(OWN, "https://c:1/in/"), (ALL, "http://x:2")],
+                Some(("c:1", "/in", false)),
+            ),
+            (
+                &[(OWN, ""), (ALL, "http://[::1]:2/a/b")],
+                Some(("[::1]:2", "/a/b/usual", true)),
+            ),
+        ] {
+            let found = variables(known).endpoint("/usual");
+            let found = found
+                .as_ref()
+                .map(|found| (&*found.authority, &*found.path, found.is_plain));
+            assert_eq!(found, wanted, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn words() {
+        let all = |text| {
+            let known = [
+                ("OTEL_EXPORTER_OTLP_PROTOCOL", text),
+                ("OTEL_EXPORTER_OTLP_INSECURE", text),
+                ("OTEL_EXPORTER_OTLP_COMPRESSION", text),
+            ];
+            let variables = variables(&known);
+            (
+                variables.is_http(),
+                variables.is_insecure(),
+                variables.is_packed(),
+            )
         };
-        assert_eq!(variables(&known).batching(), wanted);
-        assert_eq!(variables(&[]).batching(), Batching::default());
-        assert_eq!(
-            variables(&[("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999999999999")])
-                .batching()
-                .queue,
-            2048
-        );
+        for (text, wanted) in [
+            ("", (false, false, false)),
+            ("grpc", (false, false, false)),
+            ("http/protobuf", (true, false, false)),
+            ("http/json", (true, false, false)),
+            ("TRUE", (false, true, false)),
+            ("gzip", (false, false, true)),
+            ("none", (false, false, false)),
+        ] {
+            assert_eq!(all(text), wanted, "{text}");
+        }
+        let known = [("OTEL_EXPORTER_OTLP_CERTIFICATE", "/not/there")];
+        assert!(variables(&known).roots().is_err());
+        assert_eq!(variables(&[]).roots(), Ok(None));
     }
 
     #[test]
