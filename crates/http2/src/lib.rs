@@ -24,10 +24,13 @@ pub mod fuzz;
 mod handle;
 mod hpack;
 mod kept;
+#[cfg(all(test, feature = "model"))]
+mod model;
 mod output;
 mod pump;
 mod state;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
