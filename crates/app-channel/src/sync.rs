@@ -8,7 +8,8 @@ pub(crate) use std::sync::{Mutex, MutexGuard};
 
 /// Runs a model in so many schedules: half of them by chance, half with few changes of tasks, at places that are chosen
 /// by chance (PCT). A schedule that fails is printed, and `shuttle::replay` repeats it.
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
+#[cfg(feature = "model")]
 pub(crate) fn explore(schedules: usize, model: impl Fn() + Send + Sync + 'static) {
     // The clock of a runtime that nobody drives stands still: no time limit ends, and a schedule is always the same.
     let clock = tokio::runtime::Builder::new_current_thread()

@@ -24,7 +24,8 @@ pub mod fuzz;
 mod handle;
 mod hpack;
 mod kept;
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
+#[cfg(feature = "model")]
 mod model;
 mod output;
 mod pump;

@@ -64,7 +64,7 @@ impl Peer {
             }
             kind::RST_STREAM => self.open.retain(|(stream, _)| *stream != head.stream),
             kind::SETTINGS if head.flags & flag::ACK == 0 => {
-                self.send(frame(kind::SETTINGS, flag::ACK, 0, [])).await
+                self.send(frame(kind::SETTINGS, flag::ACK, 0, [])).await;
             }
             _ => {}
         }

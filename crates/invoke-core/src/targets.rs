@@ -4,7 +4,8 @@
 //! call looks up once. It has all that calls to the target need and that does not change from one to the next. The map
 //! is bounded, since callers can name whatever they like, and forgets what nobody calls.
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
+#[cfg(feature = "model")]
 mod model;
 mod peer;
 

@@ -235,7 +235,8 @@ impl EndpointWatch {
     }
 }
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
+#[cfg(feature = "model")]
 mod model;
 
 #[cfg(test)]

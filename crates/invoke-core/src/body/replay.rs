@@ -247,7 +247,8 @@ impl Drop for Attempt {
     }
 }
 
-#[cfg(all(test, feature = "model"))]
+#[cfg(test)]
+#[cfg(feature = "model")]
 mod model;
 
 #[cfg(test)]
