@@ -37,6 +37,7 @@ pub(crate) fn run() -> Outcome {
         )?;
     }
     test::unit(&[])?;
+    test::models(&[])?;
     test::fuzz(&[])?;
     test::integration(&[])?;
     interop::where_possible()?;

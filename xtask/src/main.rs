@@ -36,7 +36,8 @@ cargo xtask COMMAND
   interop [--peer NAME=PATH]    h2spec, gRPC for Go, nghttp2 against sidecars; Go builds the first two
   observe [--peer NAME=PATH]    Prometheus, Zipkin, a collector of OpenTelemetry look at sidecars; fetches them
   fuzz [FILTER] [--seconds N]   fuzz targets: 1,000 inputs each, or N seconds each
-  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, fuzz, it, interop
+  models [FILTER]               models of what tasks share, in many orders of what these do
+  ci                            everything that CI checks: tidy, fmt, clippy, docs, test, models, fuzz, it, interop
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
   bench [OPTIONS]               calls through two sidecars, measured; `bench --help` tells the options
   bench --plot FILE.json        a picture of what was measured
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         "test" => test::unit(rest),
         "it" => test::integration(rest),
         "fuzz" => test::fuzz(rest),
+        "models" => test::models(rest),
         "sdk" => sdk::run(rest),
         "interop" => interop::run(rest),
         "observe" => observe::run(rest),

@@ -1,4 +1,4 @@
-//! `test`, `it` and `fuzz`: the kinds of tests.
+//! `test`, `it`, `fuzz` and `models`: the kinds of tests.
 
 use crate::run::{Outcome, cargo, step};
 
@@ -8,6 +8,8 @@ const SUITE: &str = "integration-tests";
 const TARGETS: &str = "fuzz";
 /// How many inputs each target gets, unless a time is given.
 const INPUTS: &str = "1000";
+/// The crates that have models.
+const MODELLED: [&str; 3] = ["app-channel", "http2", "invoke-core"];
 /// How many integration tests run at a time.
 const AT_ONCE: u32 = 8;
 
@@ -23,6 +25,16 @@ pub(crate) fn unit(args: &[String]) -> Outcome {
         "--locked",
     ]);
     step("unit tests", command.args(args))
+}
+
+/// The models, crate by crate: the feature `model` exchanges what a crate is built on, so nothing else of it can be tested
+/// at the same time.
+pub(crate) fn models(args: &[String]) -> Outcome {
+    let mut command = cargo(&["test", "--lib", "--locked"]);
+    for name in MODELLED {
+        command.args(["--package", name, "--features", &format!("{name}/model")]);
+    }
+    step("models", command.args(["model::", "--"]).args(args))
 }
 
 /// The fuzz targets with random inputs: a bounded number of them, or as many as fit into `--seconds N` for each target.

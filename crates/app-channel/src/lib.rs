@@ -25,6 +25,7 @@ mod piped;
 mod redirect;
 mod request;
 mod response;
+mod sync;
 mod url;
 mod wait;
 mod watched;

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use invoke_core::{Cause, Fault, InvokeError, Reply};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// How long calls may have been waiting without a pause before the newest is let in first.
 const OVERLOADED: Duration = Duration::from_millis(100);
@@ -262,6 +264,10 @@ impl Drop for Entering {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
 
 #[cfg(test)]
 mod tests {

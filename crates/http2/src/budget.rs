@@ -1,12 +1,13 @@
 //! What the streams of many connections hold together.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::time::{Duration, Instant};
 
 use crate::state::Shared;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// The limit of a [`Budget`] that nobody chose.
 const LIMIT: usize = 128 << 20;

@@ -24,10 +24,14 @@ pub mod fuzz;
 mod handle;
 mod hpack;
 mod kept;
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
 mod output;
 mod pump;
 mod state;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -14,8 +14,7 @@ mod upgrade;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Duration, Instant};
@@ -27,6 +26,8 @@ use crate::frame::{self, INITIAL_WINDOW, LEAST_MAX_FRAME, PREFACE, setting};
 use crate::hpack::Encoder;
 use crate::output::Output;
 use crate::stream::{Key, Receiving, Sending, Stream, Streams};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 use line::Line;
 pub(crate) use line::Ticket;

@@ -27,6 +27,7 @@ mod proxied;
 mod pushback;
 mod reply;
 pub mod routing;
+mod sync;
 pub mod targets;
 pub mod trace;
 mod verb;

@@ -4,11 +4,13 @@
 //! call looks up once. It has all that calls to the target need and that does not change from one to the next. The map
 //! is bounded, since callers can name whatever they like, and forgets what nobody calls.
 
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
 mod peer;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +20,8 @@ pub use peer::Peer;
 use crate::error::InvokeError;
 use crate::id::AppRef;
 use crate::routing::Versions;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{RwLock, RwLockWriteGuard};
 
 /// The bounds of [`Targets`].
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,8 @@
 //! What a resolver knows of an app, between the resolver and the calls.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -13,6 +11,8 @@ use super::pick::Set;
 use super::preferences::Preferences;
 use super::slots::{EndpointState, Picked, Slot, Tried};
 use crate::error::ResolveError;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{ArcSwap, Mutex};
 
 /// What a resolver knows of an app at the moment.
 #[derive(Clone, Debug, Default)]
@@ -234,6 +234,10 @@ impl EndpointWatch {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,12 @@ pub enum BodyError {
     /// The messages of the other sidecar break the protocol, in Dapr's words.
     #[error("{0}")]
     Protocol(String),
+    /// Another attempt of the call sends the body by now.
+    #[error("another attempt sends the body")]
+    Superseded,
+    /// Some of the body was sent by an earlier attempt, and not kept.
+    #[error("the body cannot be sent again")]
+    Lost,
     /// The body is shorter or longer than its declared length.
     #[error("http: ContentLength={declared} with Body length {actual}")]
     Length {

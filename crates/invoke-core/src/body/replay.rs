@@ -1,13 +1,14 @@
 //! A body that several attempts of one call may send.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{Body, BodyError};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Lends one body to one attempt after the other.
 ///
@@ -15,6 +16,9 @@ use super::{Body, BodyError};
 /// `Bytes` that they are, nothing is copied) up to a bound, and only while another attempt is possible; beyond
 /// the bound they are let go and the body goes on, but cannot be sent again. A stream of which nothing was read
 /// can be lent again whatever its length.
+///
+/// Of a stream only the latest attempt gets anything. A connection lets go of a body some time after its call has, and
+/// would else read on what the next attempt needs.
 #[derive(Debug)]
 pub struct Replay(Source);
 
@@ -30,8 +34,12 @@ struct Shared {
     kept_len: u64,
     /// How much may be kept; 0 once no further attempt is possible.
     bound: u64,
+    /// How many pieces went by, whether they were kept or not.
+    passed: usize,
     /// Whether a piece went by that was not kept.
     lost: bool,
+    /// Which attempt is the latest.
+    latest: u32,
     /// The part that nobody has read yet; lent to the attempt that reads it.
     rest: Option<Body>,
     hint: SizeHint,
@@ -49,7 +57,9 @@ impl Replay {
             kept: Vec::new(),
             kept_len: 0,
             bound,
+            passed: 0,
             lost: false,
+            latest: 0,
             rest: Some(body),
             hint,
             waiting: None,
@@ -69,14 +79,21 @@ impl Replay {
         matches!(self.0, Source::AtHand(_))
     }
 
-    /// The body for one attempt, from its first byte.
+    /// The body for one attempt, from its first byte. That of the attempt before breaks if it is a stream.
     pub fn attempt(&self) -> Body {
         match &self.0 {
             Source::AtHand(data) => Body::full(data.clone()),
             Source::Stream(shared) => {
-                let hint = lock(shared).hint;
+                let (number, hint) = {
+                    let mut shared = lock(shared);
+                    shared.latest += 1;
+                    // Whoever waits hears that it is not the latest any more.
+                    shared.wake();
+                    (shared.latest, shared.hint)
+                };
                 Body::stream(Attempt {
                     shared: Arc::clone(shared),
+                    number,
                     next: 0,
                     sent: 0,
                     rest: None,
@@ -102,6 +119,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Attempt {
     shared: Arc<Mutex<Shared>>,
+    number: u32,
     /// The kept piece that is to be sent next.
     next: usize,
     sent: u64,
@@ -111,14 +129,22 @@ struct Attempt {
 
 impl Attempt {
     /// A piece that an earlier attempt kept, or the loan of the rest.
-    fn poll_kept(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_kept(&mut self, cx: &Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         let mut shared = lock(&self.shared);
+        if shared.latest != self.number {
+            shared.take_back(self.rest.take());
+            return Poll::Ready(Err(BodyError::Superseded));
+        }
         if self.rest.is_some() {
-            return Poll::Ready(None);
+            return Poll::Ready(Ok(None));
         }
         if let Some(piece) = shared.kept.get(self.next) {
             self.next += 1;
-            return Poll::Ready(Some(piece.clone()));
+            return Poll::Ready(Ok(Some(piece.clone())));
+        }
+        if self.next < shared.passed {
+            // The rest alone would look like a whole body.
+            return Poll::Ready(Err(BodyError::Lost));
         }
         self.rest = shared.rest.take();
         if self.rest.is_none() {
@@ -126,11 +152,18 @@ impl Attempt {
             shared.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(None)
+        Poll::Ready(Ok(None))
     }
 
     fn keep(&mut self, data: &Bytes) {
         let mut shared = lock(&self.shared);
+        shared.passed += 1;
+        if shared.latest != self.number {
+            // The next attempt began while this piece was read, and needs it, whatever the bound. It is the only one.
+            shared.kept_len += data.len() as u64;
+            shared.kept.push(data.clone());
+            return;
+        }
         if shared.lost {
             shared.kept.clear();
             return;
@@ -146,6 +179,22 @@ impl Attempt {
     }
 }
 
+impl Shared {
+    /// An attempt needs the rest no more.
+    fn take_back(&mut self, rest: Option<Body>) {
+        if rest.is_some() {
+            self.rest = rest;
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
 impl http_body::Body for Attempt {
     type Data = Bytes;
     type Error = BodyError;
@@ -155,9 +204,7 @@ impl http_body::Body for Attempt {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if this.rest.is_none()
-            && let Some(piece) = ready!(this.poll_kept(cx))
-        {
+        if let Some(piece) = ready!(this.poll_kept(cx))? {
             this.sent += piece.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -173,7 +220,9 @@ impl http_body::Body for Attempt {
             this.keep(&data);
         }
         if let Some(Err(_)) = &next {
-            lock(&this.shared).lost = true;
+            let mut shared = lock(&this.shared);
+            shared.passed += 1;
+            shared.lost = true;
         }
         Poll::Ready(next)
     }
@@ -193,14 +242,14 @@ impl http_body::Body for Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take() {
-            let mut shared = lock(&self.shared);
-            shared.rest = Some(rest);
-            if let Some(waker) = shared.waiting.take() {
-                waker.wake();
-            }
+            lock(&self.shared).take_back(Some(rest));
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -267,6 +316,54 @@ mod tests {
         sender.send_data("def".into()).await.unwrap();
         attempt.frame().await.unwrap().unwrap();
         assert!(lock(&shared).kept.is_empty());
+    }
+
+    async fn frame(body: &mut Body) -> Result<Bytes, BodyError> {
+        let frame = body.frame().await.unwrap();
+        frame.map(|frame| frame.into_data().unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_goes_on_takes_nothing_from_the_next() {
+        let (mut sender, body) = Channel::<Bytes, BodyError>::new(8);
+        let replay = Replay::new(Body::stream(body), 2);
+        for piece in ["a", "b", "c"] {
+            sender.send_data(piece.into()).await.unwrap();
+        }
+        drop(sender);
+        let mut first = replay.attempt();
+        assert_eq!(frame(&mut first).await.unwrap(), "a");
+        assert_eq!(frame(&mut first).await.unwrap(), "b");
+        let mut second = replay.attempt();
+        assert_eq!(frame(&mut second).await.unwrap(), "a");
+        // Its connection has not heard yet. The next piece would be more than is kept.
+        assert!(matches!(frame(&mut first).await, Err(BodyError::Superseded)));
+        assert_eq!(all(second).await, "bc");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_hears_of_a_later_attempt() {
+        let (_sender, body) = Channel::<Bytes, BodyError>::new(8);
+        let replay = Replay::new(Body::stream(body), 2);
+        let mut first = replay.attempt();
+        let read = tokio::time::timeout(std::time::Duration::ZERO, first.frame()).await;
+        assert!(read.is_err(), "it has the rest, of which nothing came");
+        let mut second = replay.attempt();
+        let second = tokio::spawn(async move { frame(&mut second).await });
+        tokio::task::yield_now().await;
+        let _third = replay.attempt();
+        assert!(matches!(second.await.unwrap(), Err(BodyError::Superseded)));
+    }
+
+    #[tokio::test]
+    async fn a_part_is_not_taken_for_the_whole() {
+        let (mut sender, body) = Channel::<Bytes, BodyError>::new(8);
+        let replay = Replay::new(Body::stream(body), 1);
+        sender.send_data("ab".into()).await.unwrap();
+        drop(sender);
+        frame(&mut replay.attempt()).await.unwrap();
+        assert!(!replay.is_possible());
+        assert!(matches!(frame(&mut replay.attempt()).await, Err(BodyError::Lost)));
     }
 
     #[tokio::test]

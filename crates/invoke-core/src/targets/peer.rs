@@ -1,9 +1,6 @@
 //! The sidecars of another app.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arc_swap::ArcSwapOption;
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::{Duration, timeout};
 
@@ -12,6 +9,8 @@ use crate::error::{Fault, InvokeError, ResolveError};
 use crate::headers::Callee;
 use crate::id::AppRef;
 use crate::ports::Resolver;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{ArcSwapOption, Mutex};
 
 /// The sidecars of another app: who it is, and where they are.
 #[derive(Debug)]
