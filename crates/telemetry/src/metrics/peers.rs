@@ -252,8 +252,8 @@ impl PeerMetrics {
 }
 
 fn order(a: &AppRef, b: &AppRef) -> Ordering {
-    let key = |app: &'_ AppRef| (app.id.as_str().to_owned(), app.namespace.as_str().to_owned());
-    key(a).cmp(&key(b))
+    let by_id = a.id.as_str().cmp(b.id.as_str());
+    by_id.then_with(|| a.namespace.as_str().cmp(b.namespace.as_str()))
 }
 
 /// Whether somebody calls an app of this name. The apps are in the order of their names.
