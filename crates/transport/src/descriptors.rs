@@ -89,6 +89,11 @@ impl Descriptors {
         }))
     }
 
+    /// How many there may be.
+    pub(crate) fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
     /// One more connection. It counts as busy until it says otherwise.
     pub(crate) fn join(&self) -> Member {
         let place = Arc::new(Place::default());

@@ -42,6 +42,7 @@ use super::connect::{connect_origin, connect_unix};
 use super::error::{ClientError, ErrorKind};
 use super::proxy::Proxy;
 use crate::BoxError;
+use crate::descriptors::Descriptors;
 use crate::tls::OriginTls;
 
 /// The bounds of a pool.
@@ -74,7 +75,7 @@ pub struct H1Config {
 impl Default for H1Config {
     fn default() -> Self {
         Self {
-            max_connections: 1024,
+            max_connections: most_connections(Descriptors::of_process().limit()),
             max_waiting: 8192,
             wait_timeout: Duration::from_secs(300),
             max_idle: 64,
@@ -87,6 +88,12 @@ impl Default for H1Config {
             proxy: None,
         }
     }
+}
+
+/// How many connections to one address a process may have that may open `descriptors` files. A caller that does not
+/// read holds its connection, so thousands of them should leave others one without a wait.
+fn most_connections(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 4).map_or(4096, |share| share.clamp(1024, 4096))
 }
 
 /// HTTP/1.1 connections to one `host:port`. Cloning shares the pool.

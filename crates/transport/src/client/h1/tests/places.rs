@@ -91,6 +91,13 @@ async fn an_answer_that_is_read_slowly_or_waited_for_is_kept() {
     assert_eq!(soon(reading).await.unwrap(), b"bc");
 }
 
+#[test]
+fn there_are_as_many_as_the_process_can_bear() {
+    for (descriptors, connections) in [(256, 1024), (4096, 1024), (10_000, 2500), (1 << 20, 4096), (u64::MAX, 4096)] {
+        assert_eq!(super::super::most_connections(descriptors), connections);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_has_an_end() {
     let places = Places::new(1, 2, Duration::from_secs(60));
