@@ -50,7 +50,7 @@ pub use tools::Tools;
 use std::time::Duration;
 
 /// How long anything that must happen may take. Generous: it bounds hangs, it measures nothing.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until `condition` holds, asking every few milliseconds.
 ///
