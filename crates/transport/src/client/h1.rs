@@ -56,7 +56,8 @@ pub struct H1Config {
     pub wait_timeout: Duration,
     /// How many idle connections are kept for long.
     pub max_idle: usize,
-    /// How long more than those are kept: calls that come in bursts need not connect anew each time.
+    /// How long more than those are kept, and those that no call wanted in the end: calls that come in bursts need not
+    /// connect anew each time.
     pub surplus_timeout: Duration,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
@@ -229,12 +230,16 @@ where
         let (pool, idle) = (Arc::downgrade(self), watch.clone());
         // Each connection closes those that are idle for too long, so that they go although nobody calls.
         let pause = self.config.idle_timeout / 8;
+        let soon = self.config.surplus_timeout;
         let task = self.tasks.spawn(async move {
-            let mut look = pin!(sleep(pause));
+            let mut look = pin!(sleep(soon));
             let ended = poll_fn(|cx| {
                 while look.as_mut().poll(cx).is_ready() {
                     look.as_mut().reset(Instant::now() + pause);
-                    pool.upgrade().inspect(|pool| pool.sweep());
+                    if let Some(pool) = pool.upgrade() {
+                        pool.drop_unused(&idle);
+                        pool.sweep();
+                    }
                 }
                 connection.poll_without_shutdown(cx)
             })

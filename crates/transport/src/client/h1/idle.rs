@@ -66,6 +66,8 @@ impl<B> Pool<B> {
         }
         let sight = watch.look();
         match sight {
+            // Many servers wait longer for a first request than for a further one.
+            Sight::Open if !watch.is_used() => {}
             Sight::Open => self.keeping.was_open(idle),
             Sight::Closed => self.keeping.was_closed(idle),
             Sight::Talking => {}
@@ -79,6 +81,14 @@ impl<B> Pool<B> {
         let at = idle.iter().position(|idle| idle.connection.watch.is(watch));
         if let Some(gone) = at.and_then(|at| idle.remove(at)) {
             self.keeping.was_closed(gone.since.elapsed());
+        }
+    }
+
+    /// Closes a connection that no call wanted in the end. A thread of the app may be waiting for its request
+    /// (gunicorn's do so for five seconds), and be missed by others.
+    pub(super) fn drop_unused(&self, watch: &Watch) {
+        if !watch.is_used() {
+            self.idle().retain(|idle| !idle.connection.watch.is(watch));
         }
     }
 

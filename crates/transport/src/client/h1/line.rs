@@ -42,6 +42,8 @@ pub(super) struct Shared {
 struct State {
     /// `None` once hyper is done with it.
     socket: Option<Socket>,
+    /// A request was given to it.
+    is_used: bool,
     /// How many reads have brought something since the request began.
     reads: u32,
     first_read: Option<Instant>,
@@ -75,6 +77,7 @@ pub(super) enum Sight {
 pub(super) fn share(socket: Socket) -> (Line, Watch) {
     let state = Mutex::new(State {
         socket: Some(socket),
+        is_used: false,
         reads: 0,
         first_read: None,
         ended_at_once: false,
@@ -96,6 +99,7 @@ impl Watch {
     /// A request is about to be sent. `start` is what its head begins with in place of its first `replaced` bytes.
     pub(super) fn begin(&self, target: Option<(usize, Bytes)>) {
         let mut state = lock(&self.0);
+        state.is_used = true;
         state.reads = 0;
         state.first_read = None;
         state.ended_at_once = false;
@@ -104,6 +108,11 @@ impl Watch {
             start,
             written: 0,
         });
+    }
+
+    /// Whether it had a request already.
+    pub(super) fn is_used(&self) -> bool {
+        lock(&self.0).is_used
     }
 
     /// Whether this is the same connection.

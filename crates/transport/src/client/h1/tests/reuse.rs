@@ -306,8 +306,8 @@ async fn let_through(socket: &mut TcpStream) {
     socket.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_call_that_waits_for_a_new_connection_takes_one_that_comes_back() {
+/// A client with two connections: one that had two calls, and one that came too late for the second.
+async fn one_used_and_one_unused() -> (Client, TcpStream, TcpStream) {
     let (listener, address) = listen().await;
     let client = behind_proxy(&address);
     let first = async {
@@ -325,14 +325,44 @@ async fn a_call_that_waits_for_a_new_connection_takes_one_that_comes_back() {
         assert_eq!(text(one.unwrap()).await.unwrap(), "1");
         text(soon(two).await.unwrap()).await.unwrap()
     };
-    let (second, third) = (ok("2"), ok("3"));
+    let second = ok("2");
     let (two, _) = tokio::join!(answers, answer(&mut app, &second));
     assert_eq!((two.as_str(), client.idle()), ("2", 1));
-    // The new one comes too late for that call, and is there for the next.
     let_through(&mut late).await;
     while client.idle() < 2 {
         tokio::task::yield_now().await;
     }
+    (client, app, late)
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_new_connection_takes_one_that_comes_back() {
+    let (client, _app, mut late) = one_used_and_one_unused().await;
+    // The new one is there for the next call.
+    let third = ok("3");
     let (three, _) = tokio::join!(client.get(), answer(&mut late, &third));
     assert_eq!(three, "3");
+}
+
+/// A server with few threads gives one to each connection, and misses it while nothing comes.
+#[tokio::test]
+async fn a_connection_that_no_call_wanted_is_closed_soon() {
+    let (client, _app, mut late) = one_used_and_one_unused().await;
+    later(H1Config::default().surplus_timeout).await;
+    assert_eq!(soon(late.read(&mut [0])).await.unwrap(), 0);
+    assert_eq!(client.idle(), 1);
+}
+
+/// How long a server waits for a first request says nothing about how long it waits for the next.
+#[tokio::test]
+async fn a_connection_that_no_call_wanted_teaches_nothing() {
+    let (client, _app, _late) = one_used_and_one_unused().await;
+    let pool = &client.pool.0;
+    let (unused, _) = pool.take_idle(true).unwrap();
+    let before = pool.keeping.young();
+    assert!(pool.is_open(&unused.watch, Duration::from_secs(10)));
+    assert_eq!(pool.keeping.young(), before);
+    let (used, _) = pool.take_idle(true).unwrap();
+    assert!(pool.is_open(&used.watch, Duration::from_secs(10)));
+    assert!(pool.keeping.young() > before);
 }
