@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
+use grpc_wire::{MessageReader, Relay};
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use http_body_util::Full;
@@ -22,7 +23,6 @@ use resiliency::{Policies, Settings, Unobserved};
 use resources::decode_resiliency;
 use telemetry::traces::{Exporters, Plan, TraceSpec};
 use transport::client::Proxies;
-use transport::grpc::{MessageReader, Relay};
 
 use crate::at_most;
 

@@ -11,12 +11,12 @@ use bolero::check;
 use bytes::Bytes;
 use dapr_proto::{common, internals};
 use fuzz::{Near, sentence};
+use grpc_wire::{Encoding, GrpcStatus, MessageError, MessageReader, format_timeout, parse_timeout};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::StreamBody;
 use invoke_codec::{message, metadata, status, wire};
 use invoke_core::{Origin, Reply, Route, WireStatus};
 use prost::Message;
-use transport::grpc::{Encoding, GrpcStatus, MessageError, MessageReader, format_timeout, parse_timeout};
 
 fn lists(pairs: &[(&str, &str)]) -> HashMap<String, internals::ListStringValue> {
     let list = |value: &str| internals::ListStringValue {
@@ -236,7 +236,7 @@ fn frames_of_messages() {
         let (whole, cut) = (read(&[&bytes]), read(&pieces));
         assert_eq!(whole, cut);
         assert!(whole.0.iter().all(|(_, message)| message.len() <= MAX));
-        let scanned = transport::fuzz::scan(&pieces, MAX);
+        let scanned = grpc_wire::fuzz::scan(&pieces, MAX);
         if let Err(MessageError::TooLarge { length, .. }) = scanned {
             assert!(length as usize > MAX);
             assert!(whole.1.is_some(), "one refuses what the other takes");
@@ -263,7 +263,7 @@ fn packed_messages() {
         message
     };
     let seeds = seeds.map(framed);
-    let whole = |at: usize, encoding| transport::fuzz::unpack(&[&seeds[at]], encoding, MAX).unwrap().0;
+    let whole = |at: usize, encoding| grpc_wire::fuzz::unpack(&[&seeds[at]], encoding, MAX).unwrap().0;
     assert_eq!(whole(0, Encoding::Gzip), whole(2, Encoding::Deflate));
     assert_eq!(whole(1, Encoding::Gzip).len(), 5 + MAX + 7);
     check!()
@@ -276,8 +276,8 @@ fn packed_messages() {
             } else {
                 Encoding::Deflate
             };
-            let whole = transport::fuzz::unpack(&[&bytes], encoding, MAX);
-            let cut = transport::fuzz::unpack(&pieces, encoding, MAX);
+            let whole = grpc_wire::fuzz::unpack(&[&bytes], encoding, MAX);
+            let cut = grpc_wire::fuzz::unpack(&pieces, encoding, MAX);
             // What of several things is wrong may be found in another order.
             assert_eq!(whole.as_ref().ok(), cut.as_ref().ok());
             let Ok((messages, _)) = whole else { return };

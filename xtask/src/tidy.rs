@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "api-core",
             "dapr-proto",
+            "grpc-wire",
             "invoke-codec",
             "invoke-core",
             "lifecycle",
@@ -36,17 +37,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "app-channel",
-        &["invoke-codec", "invoke-core", "lifecycle", "transport"],
+        &[
+            "grpc-wire",
+            "invoke-codec",
+            "invoke-core",
+            "lifecycle",
+            "transport",
+        ],
     ),
     ("dapr-proto", &[]),
     (
         "identity",
-        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+        &["dapr-proto", "grpc-wire", "invoke-core", "lifecycle", "transport"],
     ),
     (
         "internal-grpc",
         &[
             "dapr-proto",
+            "grpc-wire",
             "invoke-codec",
             "invoke-core",
             "lifecycle",
@@ -61,16 +69,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("name-resolution", &["invoke-core", "lifecycle", "transport"]),
     (
         "operator",
-        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+        &["dapr-proto", "grpc-wire", "invoke-core", "lifecycle", "transport"],
     ),
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resiliency", &["invoke-core", "resources"]),
     ("resources", &[]),
     (
         "telemetry",
-        &["dapr-proto", "invoke-core", "lifecycle", "transport"],
+        &["dapr-proto", "grpc-wire", "invoke-core", "lifecycle", "transport"],
     ),
     ("transport", &["http2", "lifecycle"]),
+    ("grpc-wire", &["http2", "transport"]),
     ("http2", &[]),
     ("fuzz", &[]),
     ("integration-tests", &[]),

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use grpc_wire::{GrpcStatus, MESSAGE_HEAD, MessageHead};
 use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 use invoke_core::error::code;
 use invoke_core::{Body, BodyError};
-use transport::grpc::{GrpcStatus, MESSAGE_HEAD, MessageHead};
 
 /// The body of an answer.
 #[derive(Default)]

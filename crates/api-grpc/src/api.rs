@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use api_core::{ApiLists, ApiToken, Metadata, baggage};
 use bytes::Bytes;
+use grpc_wire::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response};
@@ -17,7 +18,6 @@ use invoke_core::trace::TraceContext;
 use invoke_core::{Body, End, Invoke, Observe, Proxied, ProxiedHead, Ticket};
 use lifecycle::{ShutdownRequest, ShutdownRequests};
 use reflection::Reflection;
-use transport::grpc::{CallHead, GrpcStatus, MessageReader, Refusal, trailers_only};
 use transport::server::{Handler, RequestBody};
 
 use crate::access::Access;
@@ -383,7 +383,7 @@ async fn one_message(body: RequestBody, head: &CallHead, max: usize) -> Result<B
             "grpc: the message of the call is missing",
         )),
         Some(Ok((is_compressed, message))) => head.encoding.decode(is_compressed, message, max),
-        Some(Err(error @ transport::grpc::MessageError::TooLarge { .. })) => {
+        Some(Err(error @ grpc_wire::MessageError::TooLarge { .. })) => {
             Err(GrpcStatus::new(code::RESOURCE_EXHAUSTED, error.to_string()))
         }
         Some(Err(error)) => Err(GrpcStatus::new(code::INTERNAL, error.to_string())),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use grpc_wire::GrpcStatus;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use invoke_codec::message::{ResponseLens, put_response, read_request};
@@ -11,7 +12,6 @@ use invoke_codec::{DecodeError, metadata};
 use invoke_core::observe::OpenExchange;
 use invoke_core::trace::TraceContext;
 use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, Ticket, error::code};
-use transport::grpc::GrpcStatus;
 
 use crate::answer::{Message, begin};
 use crate::{notices, status};

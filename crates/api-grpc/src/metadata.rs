@@ -6,9 +6,9 @@ use dapr_proto::runtime::{
     ActorRuntime, AppConnectionHealthProperties, AppConnectionProperties, GetMetadataResponse,
     MetadataHttpEndpoint, MetadataResiliency, MetadataWorkflows, RegisteredComponents, SetMetadataRequest,
 };
+use grpc_wire::GrpcStatus;
 use invoke_core::error::code;
 use prost::Message as _;
-use transport::grpc::GrpcStatus;
 
 use crate::answer::Message;
 

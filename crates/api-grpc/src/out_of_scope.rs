@@ -2,11 +2,11 @@
 //! when they are not configured, so that SDKs and apps see what they know.
 
 use bytes::{Bytes, BytesMut};
+use grpc_wire::GrpcStatus;
 use invoke_codec::status::error_info;
 use invoke_codec::wire::{self, Value};
 use invoke_core::StatusDetail;
 use invoke_core::error::code;
-use transport::grpc::GrpcStatus;
 
 use crate::answer::Message;
 use crate::status::with_details;

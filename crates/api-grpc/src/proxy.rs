@@ -1,9 +1,9 @@
 //! Calls of services that are the apps' own.
 
+use grpc_wire::GrpcStatus;
 use http::Response;
 use invoke_codec::metadata::app_target;
 use invoke_core::{Body, Invoke, Proxied};
-use transport::grpc::GrpcStatus;
 
 use crate::status;
 

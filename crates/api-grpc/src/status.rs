@@ -2,10 +2,10 @@
 
 use api_core::TokenError;
 use bytes::Bytes;
+use grpc_wire::GrpcStatus;
 use http::StatusCode;
 use invoke_codec::status::{details, error_info};
 use invoke_core::{BodyError, Cause, InvokeError, RpcStatus, StatusDetail, WireStatus, error::code};
-use transport::grpc::GrpcStatus;
 
 const DOMAIN: &str = "dapr.io";
 /// How much of an app's error page a caller is told.

@@ -1,8 +1,8 @@
 //! Failures of a call to an app, in the words of Go's HTTP client.
 
+use grpc_wire::RelayFailure;
 use invoke_core::{BodyError, Cause, Fault, InvokeError, RpcStatus, Seen};
 use transport::client::{ClientError, ErrorKind};
-use transport::grpc::RelayFailure;
 
 use crate::url::UrlError;
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use grpc_wire::{Encoding, GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, RelayedAnswer, format_timeout};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri};
@@ -24,9 +25,6 @@ use invoke_core::{
 };
 use lifecycle::Tasks;
 use transport::client::{ClientError, ErrorKind, H2Origin};
-use transport::grpc::{
-    Encoding, GrpcStatus, MESSAGE_HEAD, MessageHead, Relay, RelayedAnswer, format_timeout,
-};
 use transport::tls::OriginTls;
 
 use self::outgoing::{Message, Outgoing};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dapr_proto::sentry::{SignCertificateRequest, SignCertificateResponse};
+use grpc_wire::Unary;
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use invoke_core::RpcStatus;
@@ -13,7 +14,6 @@ use prost::Message;
 use thiserror::Error;
 use tokio::time::sleep;
 use transport::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
-use transport::grpc::Unary;
 use transport::tls::ClientTls;
 
 use crate::counters::Failed;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use grpc_wire::{GrpcStatus, MESSAGE_HEAD};
 use http_body::{Frame, SizeHint};
 use invoke_core::{Body, BodyError};
-use transport::grpc::{GrpcStatus, MESSAGE_HEAD};
 
 use crate::codec::{begin_message, finish_message, payload_len, put_payload_head};
 use crate::limit::MessageLimit;
@@ -216,8 +216,8 @@ impl http_body::Body for Frames {
 
 #[cfg(test)]
 mod tests {
+    use grpc_wire::MessageReader;
     use http_body_util::BodyExt;
-    use transport::grpc::MessageReader;
 
     use super::*;
     use crate::limit::Telling;

@@ -7,6 +7,7 @@ use dapr_proto::operator::{
     GetConfigurationRequest, GetConfigurationResponse, ListComponentResponse, ListComponentsRequest,
     ListHttpEndpointsRequest, ListHttpEndpointsResponse, ListResiliencyRequest, ListResiliencyResponse,
 };
+use grpc_wire::{GrpcStatus, Messages, ServerStream, Unary};
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use invoke_core::RpcStatus;
@@ -15,7 +16,6 @@ use lifecycle::{Tasks, Waiting};
 use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use transport::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
-use transport::grpc::{GrpcStatus, Messages, ServerStream, Unary};
 use transport::tls::ClientTls;
 
 use crate::SCOPE;

@@ -9,11 +9,11 @@ use dapr_proto::operator::{
     HttpEndpointUpdateEvent, HttpEndpointUpdateRequest, ResiliencyUpdateEvent, ResiliencyUpdateRequest,
     ResourceEventType,
 };
+use grpc_wire::{GrpcStatus, Messages};
 use invoke_core::error::code;
 use prost::Message;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep};
-use transport::grpc::{GrpcStatus, Messages};
 
 use crate::client::Operator;
 

@@ -1,5 +1,4 @@
-//! Sockets and HTTP, without a word of Dapr: listeners, servers, pooled clients, and the parts of gRPC that
-//! travel in HTTP/2 (message heads, status trailers).
+//! Sockets and HTTP, without a word of Dapr: listeners, servers and pooled clients.
 //!
 //! [`server`] serves a [`Handler`](server::Handler) over HTTP/1 and cleartext HTTP/2 on one port, or over
 //! HTTP/2 alone for gRPC, with limits, header time-outs and a drain. [`client`] has a pool of HTTP/2
@@ -7,9 +6,9 @@
 //! call broke: [`client::ClientError`] tells whether the other side may have seen it, and errors of bodies keep
 //! their source, so that reset codes survive.
 //!
-//! This is the only crate that knows `hyper` and our `http2`: the first speaks HTTP/1, the second HTTP/2. [`tls`] secures connections by configurations that are
-//! given from outside: it does not know what an identity is. Bodies stream, are never copied and never collected
-//! without a bound.
+//! This is the only crate that knows `hyper` and our `http2`: the first speaks HTTP/1, the second HTTP/2. What gRPC
+//! puts into HTTP/2 is the matter of `grpc-wire`. [`tls`] secures connections by configurations that are given from
+//! outside: it does not know what an identity is. Bodies stream, are never copied and never collected without a bound.
 
 pub mod client;
 mod counted;
@@ -17,12 +16,12 @@ mod descriptors;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod grpc;
 pub mod listen;
 pub mod server;
 mod socket;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub mod testing;
 pub mod tls;
 mod words;
 mod writes;

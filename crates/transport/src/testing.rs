@@ -1,4 +1,5 @@
 //! What the tests over loopback share: peers that are scripted byte by byte.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "only tests come here")]
 
 use std::future::Future;
 use std::io;
@@ -11,21 +12,21 @@ use tokio::net::{TcpListener, TcpStream};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The kinds of HTTP/2 frames that the tests look at.
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const RST_STREAM: u8 = 3;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const PING: u8 = 6;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const ACK: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const ACK: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
 /// Awaits what must happen soon.
 #[track_caller]
-pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
+pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let caller = std::panic::Location::caller();
     async move {
         let ended = tokio::time::timeout(PATIENCE, future).await;
@@ -34,24 +35,24 @@ pub(crate) fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 /// A listener of one's own, and its address.
-pub(crate) async fn listen() -> (TcpListener, String) {
+pub async fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
 }
 
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+pub async fn accept(listener: &TcpListener) -> TcpStream {
     soon(listener.accept()).await.unwrap().0
 }
 
 /// An address that nobody listens on. The port was free a moment ago, and the system gives no port twice in a
 /// row.
-pub(crate) async fn deserted() -> String {
+pub async fn deserted() -> String {
     listen().await.1
 }
 
 /// Reads up to and with the empty line that ends a head.
-pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+pub async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match soon(stream.read_u8()).await {
@@ -63,7 +64,7 @@ pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
 }
 
 /// Reads a head with a `Content-Length`, and its body.
-pub(crate) async fn read_answer<S: AsyncRead + Unpin>(stream: &mut S) -> (String, String) {
+pub async fn read_answer<S: AsyncRead + Unpin>(stream: &mut S) -> (String, String) {
     let head = read_head(stream).await;
     let length = head
         .lines()
@@ -80,7 +81,7 @@ pub(crate) async fn read_answer<S: AsyncRead + Unpin>(stream: &mut S) -> (String
 }
 
 /// Reads until the other side has closed the connection, in good order or not.
-pub(crate) async fn read_rest<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+pub async fn read_rest<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut rest = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -101,29 +102,29 @@ fn is_reset(error: &io::Error) -> bool {
     )
 }
 
-pub(crate) async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: impl AsRef<[u8]>) {
+pub async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: impl AsRef<[u8]>) {
     soon(stream.write_all(bytes.as_ref())).await.unwrap();
     soon(stream.flush()).await.unwrap();
 }
 
 /// A frame of HTTP/2.
 #[derive(Debug)]
-pub(crate) struct RawFrame {
-    pub(crate) kind: u8,
-    pub(crate) flags: u8,
-    pub(crate) stream: u32,
-    pub(crate) payload: Vec<u8>,
+pub struct RawFrame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
 }
 
 impl RawFrame {
     /// The 32-bit number that stands at `at` in the payload.
-    pub(crate) fn number(&self, at: usize) -> u32 {
+    pub fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 }
 
 /// The bytes of a frame.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -132,14 +133,14 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// GOAWAY: the last stream that was or may be handled, and the code.
-pub(crate) fn go_away(last: u32, code: u32) -> Vec<u8> {
+pub fn go_away(last: u32, code: u32) -> Vec<u8> {
     let mut payload = last.to_be_bytes().to_vec();
     payload.extend(code.to_be_bytes());
     frame(GOAWAY, 0, 0, &payload)
 }
 
 /// The next frame; `None` when the connection is closed.
-pub(crate) async fn read_frame<S: AsyncRead + Unpin>(stream: &mut S) -> Option<RawFrame> {
+pub async fn read_frame<S: AsyncRead + Unpin>(stream: &mut S) -> Option<RawFrame> {
     let mut head = [0; 9];
     match soon(stream.read_exact(&mut head)).await {
         Ok(_) => {}
@@ -158,7 +159,7 @@ pub(crate) async fn read_frame<S: AsyncRead + Unpin>(stream: &mut S) -> Option<R
 }
 
 /// The next frame of one of these kinds; others are passed over, and pings and settings are answered.
-pub(crate) async fn next_frame<S>(stream: &mut S, kinds: &[u8]) -> Option<RawFrame>
+pub async fn next_frame<S>(stream: &mut S, kinds: &[u8]) -> Option<RawFrame>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -177,12 +178,14 @@ where
 }
 
 /// A listener whose queue is full: connections to it are neither made nor refused.
+#[cfg(test)]
 pub(crate) struct FullListener {
     pub(crate) address: String,
     _listener: socket2::Socket,
     _queue: Vec<socket2::Socket>,
 }
 
+#[cfg(test)]
 impl FullListener {
     pub(crate) fn new() -> Self {
         let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

@@ -1,6 +1,7 @@
 //! The answer of a gRPC app: a reply, whatever its status.
 
 use bytes::Bytes;
+use grpc_wire::{Encoding, GrpcStatus, MessageError, MessageReader};
 use http::Response;
 use http::header::HeaderMap;
 use invoke_codec::message::read_response;
@@ -8,7 +9,6 @@ use invoke_codec::metadata::from_grpc;
 use invoke_codec::status::read_status;
 use invoke_core::{Body, Reply, Route, WireStatus, error::code};
 use transport::client::CountedBody;
-use transport::grpc::{Encoding, GrpcStatus, MessageError, MessageReader};
 
 /// A reply that is a status and nothing else.
 pub(super) fn of_status(status: &GrpcStatus) -> Reply {

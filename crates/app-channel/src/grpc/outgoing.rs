@@ -4,9 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use grpc_wire::{MESSAGE_HEAD, RelayedRequest};
 use http_body::{Frame, SizeHint};
 use invoke_core::{Body, BoxError};
-use transport::grpc::{MESSAGE_HEAD, RelayedRequest};
 
 /// One message, framed: its head with the body joined to it, or the body behind it in the pieces in which it came.
 /// Cloning shares the bytes.

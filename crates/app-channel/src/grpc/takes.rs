@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use grpc_wire::{Accepted, Encoding, GrpcStatus};
 use http::HeaderMap;
 use invoke_core::error::code;
-use transport::grpc::{Accepted, Encoding, GrpcStatus};
 
 /// What the app said last that it can unpack; nothing as long as it said nothing.
 ///

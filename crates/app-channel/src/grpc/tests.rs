@@ -84,10 +84,8 @@ impl Handler for App {
                     message: "odd".into(),
                     details: invoke_codec::status::details(&details),
                 };
-                let mut response = transport::grpc::trailers_only::<Answer>(
-                    &status,
-                    HeaderValue::from_static("application/grpc"),
-                );
+                let mut response =
+                    grpc_wire::trailers_only::<Answer>(&status, HeaderValue::from_static("application/grpc"));
                 response
                     .headers_mut()
                     .insert("x-bin", HeaderValue::from_static("YWI"));

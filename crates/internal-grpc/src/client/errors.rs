@@ -1,8 +1,8 @@
 //! Failures of a hop as Dapr names them.
 
+use grpc_wire::{GrpcStatus, RelayFailure};
 use invoke_core::{Fault, InvokeError, RpcStatus, Seen, StatusDetail};
 use transport::client::ClientError;
-use transport::grpc::{GrpcStatus, RelayFailure};
 
 /// A failure before the first message.
 pub(super) fn transport(error: ClientError) -> InvokeError {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::BytesMut;
+use grpc_wire::{Encoding, GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest, format_timeout};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
@@ -24,7 +25,6 @@ use invoke_core::{
 };
 use lifecycle::Tasks;
 use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
-use transport::grpc::{Encoding, GrpcStatus, MESSAGE_HEAD, Relay, RelayedRequest, format_timeout};
 
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
 use crate::frames::{ErrorSlot, Frames, first_frame};

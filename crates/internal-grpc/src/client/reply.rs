@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use grpc_wire::{GrpcStatus, MessageError, MessageReader};
 use http::Response;
 use http_body::{Frame, SizeHint};
 use invoke_core::{Body, BodyError, Cause, Fault, InvokeError, Reply, RpcStatus, Seen, error::code};
 use transport::client::CountedBody;
-use transport::grpc::{GrpcStatus, MessageError, MessageReader};
 
 use super::errors;
 use crate::codec::{DecodeError, Payload, decode_response, decode_response_stream};

@@ -8,9 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use invoke_core::{Origin, headers};
 
+use grpc_wire::MOST_HEADERS;
 use invoke_codec::text;
 use invoke_codec::wire::{self, Embedded, Value, len_len};
-use transport::grpc::MOST_HEADERS;
 
 use super::DecodeError;
 

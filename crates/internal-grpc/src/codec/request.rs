@@ -136,8 +136,8 @@ pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeEr
 
 /// Writes a gRPC message head at `start` for what follows it.
 pub(crate) fn finish_message(out: &mut BytesMut, start: usize, more: usize) {
-    let length = (out.len() - start - transport::grpc::MESSAGE_HEAD + more) as u32;
-    let head = transport::grpc::MessageHead {
+    let length = (out.len() - start - grpc_wire::MESSAGE_HEAD + more) as u32;
+    let head = grpc_wire::MessageHead {
         compressed: false,
         length,
     }
@@ -148,6 +148,6 @@ pub(crate) fn finish_message(out: &mut BytesMut, start: usize, more: usize) {
 /// Leaves room for a gRPC message head; returns where.
 pub(crate) fn begin_message(out: &mut BytesMut) -> usize {
     let start = out.len();
-    out.put_bytes(0, transport::grpc::MESSAGE_HEAD);
+    out.put_bytes(0, grpc_wire::MESSAGE_HEAD);
     start
 }

@@ -4,8 +4,8 @@
 //! app's 2xx, and every later one has an empty `response` beside its piece.
 
 use bytes::BytesMut;
+use grpc_wire::GrpcStatus;
 use invoke_core::{Cause, Fault, InvokeError, Reply, Seen, WireStatus};
-use transport::grpc::GrpcStatus;
 
 use super::refusals;
 use crate::codec::{begin_message, encode_response_stream};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
+use grpc_wire::{CallHead, GrpcStatus, MESSAGE_HEAD, trailers_only};
 use http::header;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response};
@@ -20,7 +21,6 @@ use invoke_core::{
     Body, Caller, End, Fault, Invocation, Observe, Proxied, ProxiedHead, Reply, Seen, error::code,
 };
 use reflection::Reflection;
-use transport::grpc::{CallHead, GrpcStatus, MESSAGE_HEAD, trailers_only};
 use transport::server::{Handler, RequestBody};
 use transport::tls::PeerIdentity;
 

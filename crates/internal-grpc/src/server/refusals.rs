@@ -1,7 +1,7 @@
 //! What callers are told instead of an answer: the one table of failures and gRPC statuses of this side.
 
+use grpc_wire::GrpcStatus;
 use invoke_core::{InvokeError, error::code};
-use transport::grpc::GrpcStatus;
 
 use crate::codec::{DecodeError, EncodeError};
 

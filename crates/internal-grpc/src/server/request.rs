@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use grpc_wire::{Encoding, GrpcStatus, MessageError, MessageReader};
 use http_body::{Body as _, Frame, SizeHint};
 use invoke_core::{Body, BodyError, Invocation, RpcStatus, error::code};
-use transport::grpc::{Encoding, GrpcStatus, MessageError, MessageReader};
 use transport::server::RequestBody;
 
 use super::refusals;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dapr_proto::otlp::ExportTraceServiceResponse;
+use grpc_wire::Unary;
 use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use invoke_core::error::code;
 use prost::Message;
 use transport::client::{H2Pool, H2PoolConfig, PeerKey};
-use transport::grpc::Unary;
 use transport::tls::{ClientTls, OriginTls, Trust};
 
 use super::export::{Exporters, Refused};

@@ -49,8 +49,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind of an error of a body.
-    pub(crate) fn of(error: &(dyn StdError + 'static)) -> Self {
+    /// The kind of an error of a body that came over HTTP/1 or HTTP/2.
+    pub fn of(error: &(dyn StdError + 'static)) -> Self {
         if let Some(error) = error.downcast_ref() {
             return classify_http2(error);
         }
@@ -132,8 +132,8 @@ impl ClientError {
         }
     }
 
-    /// `unsent`: nothing of the request went out.
-    pub(crate) fn from_http2(error: http2::Error, unsent: bool) -> Self {
+    /// What an error of HTTP/2 means for its call. `unsent`: nothing of the request went out.
+    pub fn from_http2(error: http2::Error, unsent: bool) -> Self {
         Self {
             kind: classify_http2(&error),
             seen: if unsent || error.is_unseen() {

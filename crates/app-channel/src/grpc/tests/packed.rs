@@ -45,7 +45,7 @@ impl Handler for Packing {
         let refused = !encoding.is_empty() && !takes.contains(&encoding);
         let mut response = if refused {
             let status = GrpcStatus::new(code::UNIMPLEMENTED, "Decompressor is not installed");
-            transport::grpc::trailers_only(&status, HeaderValue::from_static("application/grpc"))
+            grpc_wire::trailers_only(&status, HeaderValue::from_static("application/grpc"))
         } else {
             let (encoding, messages) = script.answers.clone().unwrap_or(("", body.to_vec()));
             let mut response = answer_of(messages.into(), &GrpcStatus::default(), &[]);

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use grpc_wire::{MessageError, MessageReader, trailers_only};
 use http_body::{Frame, SizeHint};
-use transport::grpc::{MessageError, MessageReader, trailers_only};
 use transport::server::{Handler, RequestBody};
 
 use super::*;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::message::{MESSAGE_HEAD, MessageError, MessageHead, MessageReader};
 use super::status::{GrpcStatus, status_of_http};
 use super::timeout::format_timeout;
-use crate::client::{CountedBody, H2Pool, PeerKey};
+use transport::client::{CountedBody, H2Pool, PeerKey};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -95,7 +95,7 @@ impl Unary {
 }
 
 /// A call with this message.
-pub(super) fn request(uri: &Uri, message: &[u8], compressed: bool) -> Request<Full<Bytes>> {
+pub(crate) fn request(uri: &Uri, message: &[u8], compressed: bool) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(framed(message, compressed)));
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = uri.clone();
@@ -118,7 +118,7 @@ fn framed(message: &[u8], compressed: bool) -> Bytes {
 }
 
 /// Whether the head of an answer is one behind which messages may come.
-pub(super) fn status_of_answer<B>(answer: &Response<B>) -> Result<(), GrpcStatus> {
+pub(crate) fn status_of_answer<B>(answer: &Response<B>) -> Result<(), GrpcStatus> {
     let head = GrpcStatus::from_headers(answer.headers());
     if let Some(status) = head.filter(|status| status.code != OK) {
         return Err(status);

@@ -14,7 +14,7 @@ const INTERNAL: i32 = 13;
 const STEP: usize = 8 * 1024;
 
 /// Unpacks one message within a limit. It stops at the limit, however much more there is in a few packed bytes.
-pub(super) struct Inflater {
+pub(crate) struct Inflater {
     kind: Kind,
     max: usize,
 }
@@ -30,7 +30,7 @@ enum Kind {
 
 impl Inflater {
     /// For a message of at most `max` bytes, behind `before` bytes that stay free; `None` for one that is not packed.
-    pub(super) fn new(encoding: Encoding, max: usize, before: usize) -> Option<Self> {
+    pub(crate) fn new(encoding: Encoding, max: usize, before: usize) -> Option<Self> {
         let out = Bounded {
             data: vec![0; before],
             end: max.saturating_add(before),
@@ -48,7 +48,7 @@ impl Inflater {
     }
 
     /// Takes the next packed bytes.
-    pub(super) fn write(&mut self, packed: &[u8]) -> Result<(), GrpcStatus> {
+    pub(crate) fn write(&mut self, packed: &[u8]) -> Result<(), GrpcStatus> {
         let written = match &mut self.kind {
             Kind::Gzip(decoder) => decoder.write_all(packed),
             Kind::Deflate {
@@ -61,7 +61,7 @@ impl Inflater {
     }
 
     /// The whole message, behind the bytes that stayed free.
-    pub(super) fn finish(self) -> Result<Vec<u8>, GrpcStatus> {
+    pub(crate) fn finish(self) -> Result<Vec<u8>, GrpcStatus> {
         let finished = match self.kind {
             Kind::Gzip(decoder) => decoder.finish(),
             Kind::Deflate {

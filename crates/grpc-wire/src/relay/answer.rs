@@ -12,10 +12,10 @@ use tokio::time::{Sleep, sleep_until};
 use super::{
     Coupling, GRPC_STATUS, INTERNAL, RESOURCE_EXHAUSTED, Relay, deadline_exceeded, is_between, is_over,
 };
-use crate::client::CountedBody;
-use crate::grpc::scanner::Scanner;
-use crate::grpc::unpack::Unpacker;
-use crate::grpc::{Accepted, Encoding, GrpcStatus};
+use crate::scanner::Scanner;
+use crate::unpack::Unpacker;
+use crate::{Accepted, Encoding, GrpcStatus};
+use transport::client::CountedBody;
 
 /// The body of the answer to a call that is passed on. It never fails: its last frame has the status.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use http::Uri;
 use super::message::{MessageError, MessageReader};
 use super::status::GrpcStatus;
 use super::unary::{request, status_of_answer};
-use crate::client::{CountedBody, H2Pool, PeerKey};
+use transport::client::{CountedBody, H2Pool, PeerKey};
 
 const INTERNAL: i32 = 13;
 const UNAVAILABLE: i32 = 14;

@@ -4,7 +4,7 @@ use super::{MESSAGE_HEAD, MessageError};
 
 /// Follows the heads of messages through frames that are cut anywhere. Nothing is kept but where it stands.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub(crate) struct Scanner {
     max: usize,
     head: [u8; MESSAGE_HEAD],
     /// How many bytes of the head are there.
@@ -15,7 +15,7 @@ pub(super) struct Scanner {
 
 impl Scanner {
     /// A scanner that refuses messages of more than `max` bytes.
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
             head: [0; MESSAGE_HEAD],
@@ -25,7 +25,7 @@ impl Scanner {
     }
 
     /// Looks at the next bytes of the body.
-    pub(super) fn feed(&mut self, mut data: &[u8]) -> Result<(), MessageError> {
+    pub(crate) fn feed(&mut self, mut data: &[u8]) -> Result<(), MessageError> {
         while !data.is_empty() {
             if self.left > 0 {
                 let skipped = self.left.min(data.len());

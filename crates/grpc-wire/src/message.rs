@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http_body::Body;
 use thiserror::Error;
 
-use crate::BoxError;
+use transport::BoxError;
 
 /// The length of a message head.
 pub const MESSAGE_HEAD: usize = 5;

@@ -12,7 +12,7 @@ const INTERNAL: i32 = 13;
 ///
 /// The head of a message tells its length, so that a message is held until all of it is unpacked; there is one at a
 /// time, however many a frame has in it. Messages that are not packed pass by.
-pub(super) struct Unpacker {
+pub(crate) struct Unpacker {
     encoding: Encoding,
     max: usize,
     /// What came and was not looked at yet.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Unpacker {
 
 impl Unpacker {
     /// Messages are at most `max` bytes long, packed and unpacked.
-    pub(super) fn new(encoding: Encoding, max: usize) -> Self {
+    pub(crate) fn new(encoding: Encoding, max: usize) -> Self {
         Self {
             encoding,
             max,
@@ -52,23 +52,23 @@ impl Unpacker {
     }
 
     /// Takes a frame, after [`Unpacker::next`] has given `None`.
-    pub(super) fn push(&mut self, data: Bytes) {
+    pub(crate) fn push(&mut self, data: Bytes) {
         debug_assert!(self.pending.is_empty());
         self.pending = data;
     }
 
     /// Whether the stream may end here.
-    pub(super) fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         self.pending.is_empty() && matches!(self.state, State::Head { have: 0, .. })
     }
 
     /// The status of a stream that ends within a message.
-    pub(super) fn truncated() -> GrpcStatus {
+    pub(crate) fn truncated() -> GrpcStatus {
         GrpcStatus::new(INTERNAL, MessageError::Truncated.to_string())
     }
 
     /// The next bytes of the stream; `None` when it takes a further frame.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, GrpcStatus> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, GrpcStatus> {
         loop {
             match &mut self.state {
                 State::Head { bytes, have } => {

@@ -13,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::client::H2Origin;
-use crate::testing::*;
+use transport::client::H2Origin;
+use transport::testing::*;
 
 const CANCEL: u32 = 8;
 

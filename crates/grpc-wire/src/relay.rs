@@ -23,8 +23,8 @@ use thiserror::Error;
 use super::scanner::Scanner;
 use super::unpack::Unpacker;
 use super::{Encoding, GrpcStatus};
-use crate::BoxError;
-use crate::client::{ClientError, CountedBody, ErrorKind, Seen};
+use transport::BoxError;
+use transport::client::{ClientError, CountedBody, ErrorKind, Seen};
 
 pub use answer::RelayedAnswer;
 

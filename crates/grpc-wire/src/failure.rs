@@ -4,7 +4,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
 use super::{GrpcStatus, status_of_http};
-use crate::client::{ClientError, ErrorKind};
+use transport::client::{ClientError, ErrorKind};
 
 const CANCELLED: i32 = 1;
 const UNKNOWN: i32 = 2;
