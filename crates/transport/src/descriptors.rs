@@ -175,7 +175,6 @@ impl Descriptors {
             limit => format!(" of {limit}"),
         };
         tracing::warn!(
-            target: "dapr.runtime",
             "few open files{limit} are left: connections without a call are closed to make room for new ones"
         );
     }

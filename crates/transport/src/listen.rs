@@ -157,7 +157,7 @@ impl Listener {
                 Err(error) if is_want_of_descriptors(&error) => descriptors.make_room().await,
                 Err(error) => {
                     if failures.is_multiple_of(100) {
-                        tracing::warn!(target: "dapr.runtime", "cannot accept connections for now: {error}");
+                        tracing::warn!("cannot accept connections for now: {error}");
                     }
                     failures += 1;
                     sleep(Duration::from_millis(50)).await;

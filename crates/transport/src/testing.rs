@@ -1,5 +1,9 @@
 //! What the tests over loopback share: peers that are scripted byte by byte.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "only tests come here")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "only tests come here"
+)]
 
 use std::future::Future;
 use std::io;

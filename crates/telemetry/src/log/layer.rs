@@ -10,7 +10,28 @@ use tracing_subscriber::layer::Context;
 use super::format::{Record, Value};
 use super::writer::Log;
 
-/// Prints the events whose target is one of Dapr's scopes; what libraries say is not for the log.
+/// The scopes of those who know nothing of Dapr, by the module that speaks. The first that fits counts.
+const SCOPES: &[(&str, &str)] = &[
+    ("transport::server::grpc", "dapr.runtime.security"),
+    ("transport", "dapr.runtime"),
+];
+
+/// The scope in which events with this target are printed. What libraries say is not for the log.
+fn scope(target: &str) -> Option<&str> {
+    if target.starts_with("dapr.") {
+        return Some(target);
+    }
+    let is_of = |module: &str| {
+        let rest = target.strip_prefix(module);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    SCOPES
+        .iter()
+        .find(|(module, _)| is_of(module))
+        .map(|(_, scope)| *scope)
+}
+
+/// Prints the events that have a scope.
 pub(super) struct Layer {
     log: Log,
 }
@@ -23,11 +44,14 @@ impl Layer {
 
 impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target().starts_with("dapr.") && *metadata.level() <= Level::DEBUG
+        *metadata.level() <= Level::DEBUG && scope(metadata.target()).is_some()
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
+        let Some(scope) = scope(metadata.target()) else {
+            return;
+        };
         let level = match *metadata.level() {
             Level::ERROR => "error",
             Level::WARN => "warning",
@@ -39,7 +63,7 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for Layer {
         self.log.write(Record {
             time: SystemTime::now(),
             level,
-            scope: metadata.target(),
+            scope,
             message: &fields.message,
             fields: fields.others,
         });
@@ -80,5 +104,25 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.others.push((field.name(), Value::Bool(value)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scope;
+
+    #[test]
+    fn scopes() {
+        for (target, wanted) in [
+            ("dapr.runtime.http", Some("dapr.runtime.http")),
+            ("transport", Some("dapr.runtime")),
+            ("transport::client::h1::places", Some("dapr.runtime")),
+            ("transport::server::grpc", Some("dapr.runtime.security")),
+            ("transports::server", None),
+            ("hyper::proto", None),
+            ("", None),
+        ] {
+            assert_eq!(scope(target), wanted, "{target}");
+        }
     }
 }

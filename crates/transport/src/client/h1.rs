@@ -245,7 +245,7 @@ where
             })
             .await;
             if let Err(error) = &ended {
-                tracing::trace!(target: "dapr.runtime", "connection to the app ended: {error}");
+                tracing::trace!("connection to the app ended: {error}");
             }
             if let Some(pool) = pool.upgrade() {
                 pool.forget(&idle);

@@ -131,7 +131,7 @@ async fn secured(
         Ok(Err(error)) => tls::go_words(&error),
         Err(_) => "it was not done in time".to_owned(),
     };
-    tracing::debug!(target: "dapr.runtime.security", "TLS handshake with a client failed: {error}");
+    tracing::debug!("TLS handshake with a client failed: {error}");
     None
 }
 

@@ -127,7 +127,7 @@ impl<H: Handler> Server<H> {
             Ok((Spoken::Http2, socket)) => Box::pin(self.http2(h2c, socket, peer, None, member)).await,
             Ok((Spoken::Http1, socket)) => self.http1(socket, peer, member).await,
             Ok((Spoken::Other, _)) => {}
-            Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
+            Err(error) => tracing::trace!("connection ended: {error}"),
         }
     }
 
@@ -165,7 +165,7 @@ impl<H: Handler> Server<H> {
         };
         match connection {
             Ok(connection) => drive(connection, member, self.shutdown.clone(), pending()).await,
-            Err(error) => tracing::trace!(target: "dapr.runtime", "connection ended: {error}"),
+            Err(error) => tracing::trace!("connection ended: {error}"),
         }
     }
 

@@ -120,7 +120,7 @@ where
             biased;
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
                 if let Err(error) = ended {
-                    tracing::trace!(target: "dapr.runtime", "connection ended: {error}");
+                    tracing::trace!("connection ended: {error}");
                 }
                 return Outcome::Ended(Rewound::of(connection.into_parts()));
             }

@@ -107,7 +107,7 @@ async fn drive<IO, S, F, B>(
         }
     };
     if let Err(error) = ended {
-        tracing::trace!(target: "dapr.runtime", "connection ended: {error}");
+        tracing::trace!("connection ended: {error}");
     }
 }
 

@@ -185,7 +185,6 @@ impl Places {
     fn tell(&self) {
         if !self.has_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                target: "dapr.runtime",
                 "All connections to the app are in use: answers that nobody reads are given up for calls that wait"
             );
         }

@@ -66,7 +66,7 @@ impl Dialler {
                 () = purge_now_and_then(peer, max_idle) => Ok(()),
             };
             if let Err(error) = ended {
-                tracing::trace!(target: "dapr.runtime.grpc.manager", "connection ended: {error}");
+                tracing::trace!("connection ended: {error}");
             }
         });
         sender
