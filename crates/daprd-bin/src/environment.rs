@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 use transport::client::Proxies;
 
-use crate::flags::{Settings, go};
+use crate::flags::Settings;
 
 /// What stands between this host and the web (`HTTP_PROXY` and the like), and what of it is of no use, for the log.
 pub fn proxies() -> (Proxies, Vec<String>) {
@@ -140,12 +140,12 @@ fn duration(name: &str, default: Duration) -> Duration {
     let Ok(text) = std::env::var(name) else {
         return default;
     };
-    match go::parse_duration(&text).map(u64::try_from) {
+    match go_text::parse_duration(&text).map(u64::try_from) {
         Ok(Ok(nanos)) if nanos > 0 => Duration::from_nanos(nanos),
         _ => {
             tracing::warn!(
                 target: "dapr.runtime.grpc.manager",
-                "Ignoring invalid duration {text:?} in {name}; using default {}", go::format_duration(default)
+                "Ignoring invalid duration {text:?} in {name}; using default {}", go_text::format_duration(default)
             );
             default
         }

@@ -11,13 +11,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use go_text::{DurationError, positive};
 use resources::{CircuitBreakerPolicy, Resiliency, RetryPolicy, TargetPolicies};
 use thiserror::Error;
 
 use crate::SCOPE;
 use crate::breaker::Settings as BreakerSettings;
 use crate::codes::{Codes, CodesError, GRPC, HTTP};
-use crate::duration::{parse, positive};
+use crate::duration::parse;
 use crate::hedge::Settings as HedgeSettings;
 use crate::methods::Pattern;
 use crate::observer::{Name, Observer};
@@ -84,7 +85,7 @@ pub enum Mistake {
         /// What is no duration.
         value: String,
         /// Why.
-        reason: String,
+        reason: DurationError,
     },
     /// A field of a retry policy or, in Dapr's words as well, of a circuit breaker.
     #[error(

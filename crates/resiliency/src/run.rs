@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use go_text::format_duration;
 use invoke_core::attempts::{CallFacts, Outcome, Road, Run, Verdict};
 use invoke_core::error::code;
 use invoke_core::{Cause, End, Fault, InvokeError, Pushback, Seen, Verb};
@@ -15,7 +16,6 @@ use tokio::time::Instant;
 use crate::SCOPE;
 use crate::breaker::{Breaker, Permit, Refused};
 use crate::budget::Budget;
-use crate::duration::shown;
 use crate::hedge::Hedge;
 use crate::observer::{Part, Told};
 use crate::policies::TargetPolicy;
@@ -388,7 +388,7 @@ impl Run for PolicyRun {
             return;
         }
         self.policy.told.activated(Part::Retry);
-        let (name, pause) = (self.name(), shown(pause));
+        let (name, pause) = (self.name(), format_duration(pause));
         tracing::warn!(target: SCOPE, "Error processing operation {name}. Retrying in {pause}…");
         match outcome {
             Outcome::Failed(error) => {

@@ -18,7 +18,6 @@ use cel::{Context, Env, ExecutionError, IdedExpr, Value};
 use thiserror::Error;
 
 use crate::breaker::Counts;
-use crate::duration;
 
 /// The longest expression, in bytes. It is evaluated after each failure of a call, so it must not be a program.
 pub(crate) const LONGEST: usize = 4096;
@@ -78,8 +77,8 @@ static LIBRARY: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
     let nanos: Function = |args| {
         let text = text(&args[0], "duration")?;
-        let nanos =
-            duration::parse_go(&text).map_err(|error| ExecutionError::function_error("duration", error))?;
+        let nanos = go_text::parse_duration(&text)
+            .map_err(|error| ExecutionError::function_error("duration", error.to_string()))?;
         Ok(CowVal::owned(CelInt::from(nanos)))
     };
     let matches: Function = |args| {

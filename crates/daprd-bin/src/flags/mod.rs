@@ -1,6 +1,5 @@
 //! The command line: one table of flags, a parser with the habits of Go's `pflag`, and the values checked.
 
-pub mod go;
 mod parse;
 mod quantity;
 mod settings;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use super::go;
 use super::table::{FLAGS, Flag, Kind, usage};
 
 /// What the process does besides being a sidecar.
@@ -123,13 +122,17 @@ fn doubled(arg: String) -> String {
 
 fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
-        Kind::Bool => go::parse_bool(value).map(|_| ()),
-        Kind::Int => go::parse_int(value).map(|_| ()),
-        Kind::Uint => go::parse_uint(value).map(|_| ()),
-        Kind::Duration => go::parse_duration(value).map(|_| ()),
-        Kind::Strings => csv(value).map(|_| ()),
+        Kind::Bool => judged(go_text::parse_bool(value)),
+        Kind::Int => judged(go_text::parse_int(value)),
+        Kind::Uint => judged(go_text::parse_uint(value)),
+        Kind::Duration => judged(go_text::parse_duration(value)),
+        Kind::Strings => judged(csv(value)),
         Kind::String => Ok(()),
     }
+}
+
+fn judged<T, E: ToString>(read: Result<T, E>) -> Result<(), String> {
+    read.map(drop).map_err(|error| error.to_string())
 }
 
 /// One record of comma-separated values, with quotes.
@@ -198,17 +201,17 @@ impl Flags {
 
     /// A boolean flag.
     pub fn is_on(&self, name: &str) -> bool {
-        go::parse_bool(self.text(name)).unwrap_or_default()
+        go_text::parse_bool(self.text(name)).unwrap_or_default()
     }
 
     /// A number.
     pub fn int(&self, name: &str) -> i64 {
-        go::parse_int(self.text(name)).unwrap_or_default()
+        go_text::parse_int(self.text(name)).unwrap_or_default()
     }
 
     /// A duration in nanoseconds.
     pub fn duration(&self, name: &str) -> i64 {
-        go::parse_duration(self.text(name)).unwrap_or_default()
+        go_text::parse_duration(self.text(name)).unwrap_or_default()
     }
 
     /// A list, all the times it was given together.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::go;
 use super::parse::Flags;
 use super::quantity;
 
@@ -131,7 +130,7 @@ impl Options {
             } else {
                 format!(
                     "-{}",
-                    go::format_duration(Duration::from_nanos(timeout.unsigned_abs()))
+                    go_text::format_duration(Duration::from_nanos(timeout.unsigned_abs()))
                 )
             };
             return Err(format!(
@@ -180,7 +179,7 @@ impl Settings {
             return Err("parameter app-id cannot contain dots".to_owned());
         }
         let number = |name: &str, label: &str| {
-            go::atoi(flags.text(name)).map_err(|cause| format!("error parsing {label}: {cause}"))
+            go_text::atoi(flags.text(name)).map_err(|cause| format!("error parsing {label}: {cause}"))
         };
         let optional = |name: &str| {
             if flags.text(name).is_empty() {

@@ -9,7 +9,7 @@ use resources::{Component, Configuration, HttpEndpoint, Resiliency};
 
 use super::components::listed;
 use crate::environment::Environment;
-use crate::flags::{Flags, Options, Settings, go};
+use crate::flags::{Flags, Options, Settings};
 use crate::limits::max_message;
 
 /// The resources that the metadata lists.
@@ -32,8 +32,8 @@ pub(super) fn metadata(
         } else {
             String::new()
         },
-        health_probe_interval: go::format_duration(health.interval),
-        health_probe_timeout: go::format_duration(health.timeout),
+        health_probe_interval: go_text::format_duration(health.interval),
+        health_probe_timeout: go_text::format_duration(health.timeout),
         health_threshold: health.threshold,
     });
     MetadataSettings {

@@ -19,7 +19,7 @@ use telemetry::traces::Exporters;
 use super::generation::Known;
 use super::parts::Parts;
 use crate::fatal::Fatal;
-use crate::flags::{Flags, go};
+use crate::flags::Flags;
 use crate::servers;
 
 const SCOPE: &str = "dapr.runtime.diagnostics";
@@ -397,7 +397,8 @@ pub(super) async fn serve(flags: &Flags, registry: Metrics, parts: &Parts) -> Re
     if !flags.is_on("enable-metrics") {
         return Ok(());
     }
-    let port = go::atoi(flags.text("metrics-port")).map_err(MetricsError::Port)?;
+    let port =
+        go_text::atoi(flags.text("metrics-port")).map_err(|error| MetricsError::Port(error.to_string()))?;
     let port = u16::try_from(port).map_err(|_| MetricsError::Port(format!("{port} is no port")))?;
     let server = MetricsServer::bind(flags.text("metrics-listen-address"), port, registry)
         .await

@@ -12,7 +12,7 @@ use transport::Descriptors;
 use super::ended::{Ended, Stop};
 use super::pushed::Pushed;
 use super::reload::Ends;
-use crate::flags::{Settings, go};
+use crate::flags::Settings;
 use crate::scope::SCOPE;
 use crate::signals::Signals;
 
@@ -117,7 +117,7 @@ impl Parts {
         let Some(duration) = settings.block_shutdown else {
             return;
         };
-        let shown = go::format_duration(duration);
+        let shown = go_text::format_duration(duration);
         tracing::info!(
             target: SCOPE,
             "Blocking graceful shutdown for {shown} or until app reports unhealthy..."

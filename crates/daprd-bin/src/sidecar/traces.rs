@@ -6,8 +6,6 @@ use resources::{Configuration, OtelHeader};
 use telemetry::push::{OtlpSpec, PushError, PushPlan};
 use telemetry::traces::{OtelSpec, Plan, TraceError, TraceSpec};
 
-use crate::flags::go;
-
 /// What the configuration and the variables of OpenTelemetry want.
 pub fn plan(app_id: &str, configuration: &Configuration) -> Result<Plan, TraceError> {
     let tracing = &configuration.tracing;
@@ -57,7 +55,7 @@ fn timeout(text: &str) -> Result<Option<Duration>, TraceError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let nanos = go::parse_duration(text)
+    let nanos = go_text::parse_duration(text)
         .map_err(|error| TraceError::Timeout(format!("spec.tracing.otel.timeout: {error}")))?;
     Ok(u64::try_from(nanos)
         .ok()

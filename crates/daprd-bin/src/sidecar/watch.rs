@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep_until};
 use super::reload::{RECONCILER, Reloader, SCOPE, Why};
 use super::source::Source;
 use super::watcher::Watcher;
-use crate::flags::go;
 
 /// How often all is read again, in case that something was missed.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -62,7 +61,7 @@ impl Watch {
         for kind in ["Configuration", "HTTPEndpoint", "Resiliency"] {
             tracing::info!(target: RECONCILER, "Starting to watch {kind} updates for SIGHUP reload");
         }
-        let given = go::parse_duration(flags.text("hot-reload-reconcile-interval")).ok();
+        let given = go_text::parse_duration(flags.text("hot-reload-reconcile-interval")).ok();
         let given = given
             .and_then(|nanos| u64::try_from(nanos).ok())
             .filter(|nanos| *nanos > 0);

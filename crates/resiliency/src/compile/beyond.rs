@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use go_text::positive;
 use invoke_core::Verb;
 use resources::{HedgePolicy, RetryBudget, RetryPolicy, TargetPolicies};
 
-use super::{Mistake, positive};
+use super::Mistake;
 use crate::budget::Settings as BudgetSettings;
 use crate::duration::parse;
 use crate::hedge::Settings as HedgeSettings;
@@ -33,7 +34,7 @@ fn duration(place: &str, value: &str) -> Result<Option<Duration>, Mistake> {
     if value.is_empty() {
         return Ok(None);
     }
-    let nanos = parse(value).map_err(|reason| mistake(place, reason))?;
+    let nanos = parse(value).map_err(|reason| mistake(place, reason.to_string()))?;
     let duration =
         positive(nanos).ok_or_else(|| mistake(place, format!("{value} is no time to wait for")))?;
     Ok(Some(duration))

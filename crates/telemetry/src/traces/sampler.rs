@@ -45,23 +45,11 @@ impl Sampler {
 impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ParentBased{root:TraceIDRatioBased{")?;
-        go_number(f, self.rate)?;
+        f.write_str(&go_text::format_float(self.rate))?;
         f.write_str(
             "},remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,\
              localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}",
         )
-    }
-}
-
-/// A number between 0 and 1 as Go prints it with `%g`.
-fn go_number(f: &mut fmt::Formatter<'_>, number: f64) -> fmt::Result {
-    if number == 0.0 || number >= 1e-4 {
-        return write!(f, "{number}");
-    }
-    let text = format!("{number:e}");
-    match text.split_once("e-") {
-        Some((digits, exponent)) => write!(f, "{digits}e-{exponent:0>2}"),
-        None => f.write_str(&text),
     }
 }
 
