@@ -37,8 +37,27 @@ impl<'a> Iterator for Pairs<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::metrics::text::label;
+
+    proptest! {
+        #[test]
+        fn whatever_was_written_is_read(values in prop::collection::vec(any::<String>(), 0..5)) {
+            let mut text = String::new();
+            for value in &values {
+                label(&mut text, "name", value);
+            }
+            let read: Vec<String> = pairs(&text).map(|(_, value)| value).collect();
+            prop_assert_eq!(read, values);
+        }
+
+        #[test]
+        fn rubbish_comes_to_an_end(text in any::<String>()) {
+            prop_assert!(pairs(&text).count() <= text.len());
+        }
+    }
 
     #[test]
     fn what_was_written_is_read() {

@@ -104,7 +104,22 @@ pub(super) fn negotiated(headers: &HeaderMap, offers_openmetrics: bool) -> (Form
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Whatever a scraper sends, it gets one of the forms, by its name.
+        #[test]
+        fn rubbish_gets_a_form(accept in "[a-z/;=,.*\"q0-9 \\-]{0,200}", offers: bool) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_str(&accept).unwrap());
+            let (format, kind) = negotiated(&headers, offers);
+            let is_text = kind.to_str().unwrap().starts_with(TEXT);
+            prop_assert_eq!(format == Format::Text, is_text);
+            prop_assert!(offers || format != Format::OpenMetrics);
+        }
+    }
 
     /// What Prometheus 2.42 sends, without and with native histograms.
     const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
