@@ -44,7 +44,7 @@ pub struct OwnMetrics {
     /// Whether each instance of an app that is called has series of its own; off by default.
     #[serde(deserialize_with = "lenient::boolean")]
     pub endpoints: Option<bool>,
-    /// Whether latencies have exemplars, and scrapers that ask for it OpenMetrics; off by default.
+    /// Whether latencies have exemplars, and scrapers that ask for it `OpenMetrics`; off by default.
     #[serde(deserialize_with = "lenient::boolean")]
     pub exemplars: Option<bool>,
     /// A collector that all metrics are pushed to, those of Dapr included.

@@ -34,7 +34,7 @@ struct Shown {
     span: String,
 }
 
-/// An exposition of OpenMetrics, held against the rules of its format.
+/// An exposition of `OpenMetrics`, held against the rules of its format.
 #[derive(Debug, Default)]
 struct OpenMetrics {
     /// Each series, its labels included.
@@ -129,7 +129,7 @@ impl OpenMetrics {
     }
 }
 
-/// The series of the other text, by the names that OpenMetrics has for them.
+/// The series of the other text, by the names that `OpenMetrics` has for them.
 fn series_of(text: &str) -> BTreeSet<String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines

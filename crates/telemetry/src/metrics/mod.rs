@@ -60,7 +60,7 @@ pub type Source = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
 pub enum Format {
     /// The text of Prometheus, version 0.0.4.
     Text,
-    /// The text of OpenMetrics, version 1.0.0.
+    /// The text of `OpenMetrics`, version 1.0.0.
     OpenMetrics,
     /// The messages of Prometheus, each behind its length.
     Protobuf,
@@ -114,13 +114,13 @@ impl Metrics {
         family::merged(families)
     }
 
-    /// Scrapers may have OpenMetrics whenever this says so; nobody may unless this was called. It is for those who have
+    /// Scrapers may have `OpenMetrics` whenever this says so; nobody may unless this was called. It is for those who have
     /// exemplars: where there are none, scrapers get what Dapr's `daprd` gives them.
     pub fn offer_openmetrics(&self, is_wanted: impl Fn() -> bool + Send + Sync + 'static) {
         let _ = self.0.offers_openmetrics.set(Box::new(is_wanted));
     }
 
-    /// Whether a scraper may have OpenMetrics now.
+    /// Whether a scraper may have `OpenMetrics` now.
     pub fn offers_openmetrics(&self) -> bool {
         self.0
             .offers_openmetrics

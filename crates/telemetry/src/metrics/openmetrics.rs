@@ -1,8 +1,8 @@
-//! The text exposition of OpenMetrics, version 1.0.0, which has room for exemplars
+//! The text exposition of `OpenMetrics`, version 1.0.0, which has room for exemplars
 //! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>).
 //!
 //! A series is the same in both texts, so that dashboards and alerts do not care which one is scraped. Only the bounds of
-//! buckets are written as OpenMetrics wants numbers in labels: `1.0`, where the other text has `1`.
+//! buckets are written as `OpenMetrics` wants numbers in labels: `1.0`, where the other text has `1`.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
