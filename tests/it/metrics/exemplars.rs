@@ -345,6 +345,7 @@ async fn exemplars_are_off_until_the_configuration_wants_them() {
 /// Both forms say the same, whether or not there are exemplars.
 #[tokio::test]
 async fn the_form_in_messages_says_what_the_text_says() {
+    const COUNT: &str = "dapr_http_server_request_count";
     let mesh = Mesh::new();
     let app = HttpApp::start(Protocol::Http, |_| async { text(200, "ok") }).await;
     let daprd = mesh.sidecar("a").app_port(app.port).start().await;
@@ -352,7 +353,6 @@ async fn the_form_in_messages_says_what_the_text_says() {
         let answer = reqwest::get(daprd.invoke_url("a", path)).await.unwrap();
         assert_eq!(answer.status(), status);
     }
-    const COUNT: &str = "dapr_http_server_request_count";
     eventually("both calls", || async {
         let text = scrape(&daprd).await;
         text.lines()
@@ -397,7 +397,7 @@ async fn the_form_in_messages_says_what_the_text_says() {
                     .iter()
                     .all(|bucket| bucket.cumulative_count() <= histogram.sample_count())
             );
-            let bounds = histogram.bucket.iter().map(|bucket| bucket.upper_bound());
+            let bounds = histogram.bucket.iter().map(Bucket::upper_bound);
             for bound in bounds.chain([f64::INFINITY]) {
                 let mut labels = labels.clone();
                 labels.push(format!(

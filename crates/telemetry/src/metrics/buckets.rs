@@ -224,7 +224,7 @@ mod tests {
         ] {
             let histogram = Buckets::latencies([2, 5]).with_exemplars(is_wanted).histogram();
             histogram.observe_in(Duration::from_micros(7500), span);
-            histogram.observe(Duration::from_micros(9000));
+            histogram.observe(Duration::from_millis(9));
             let Some(Value::Distribution(shown)) = histogram.value() else {
                 panic!("nothing is shown");
             };
