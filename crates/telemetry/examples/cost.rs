@@ -139,7 +139,7 @@ fn calls<O: Observe>(observer: &O, parent: Option<TraceContext>, rounds: u32, ru
         counted_calls(observer, &meters, &target, parent);
         least = least.min(begun.elapsed());
         // The queues are emptied.
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
     }
     least / CALLS
 }
