@@ -19,8 +19,9 @@ const FILES: &[&str] = &[
     "dapr/proto/sentry/v1/sentry.proto",
 ];
 
-/// The messages of OTLP. They are not ours to describe, so that reflection does not know them.
-const OTLP: &[&str] = &[
+/// The messages of OTLP and of Prometheus. They are not ours to describe, so that reflection does not know them.
+const OTHERS: &[&str] = &[
+    "io/prometheus/client/metrics.proto",
     "opentelemetry/proto/collector/metrics/v1/metrics_service.proto",
     "opentelemetry/proto/collector/trace/v1/trace_service.proto",
 ];
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    for descriptors in [descriptors, protox::compile(OTLP, [&root])?] {
+    for descriptors in [descriptors, protox::compile(OTHERS, [&root])?] {
         let mut config = tonic_prost_build::Config::new();
         config.bytes(["."]);
         tonic_prost_build::configure()

@@ -118,6 +118,8 @@ fn measuring(app_id: &str) -> (CallMetrics, Watched) {
         rules: Rules::default(),
         records_error_codes: true,
         has_own: true,
+        // Those who want exemplars must not pay for them unless a call is recorded.
+        has_exemplars: true,
     };
     let paths = Arc::new(PathLabels::new(true, &[]).0);
     let app = Watched::by(Arc::new(Measured(AppMetrics::new(&settings, &paths))));
@@ -131,6 +133,7 @@ impl Measured {
         metrics::HttpCall {
             method: call.method,
             path: std::str::from_utf8(call.path).unwrap(),
+            span: call.span,
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod collector;
 mod examples;
+mod exemplars;
 mod peer;
 mod program;
 mod prometheus;
@@ -60,6 +61,7 @@ async fn main() -> ExitCode {
     }
     let tools = Tools::new(tools);
     let mut findings = prometheus::judge(&tools).await;
+    findings.extend(exemplars::judge(&tools).await);
     findings.extend(zipkin::judge(&tools).await);
     findings.extend(collector::judge(&tools).await);
     for peer in &peers {

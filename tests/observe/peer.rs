@@ -4,15 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use integration_tests::grpc::{
+    GrpcApp, GrpcCall, GrpcClient, InvokeRequest, InvokeResponse, InvokeServiceRequest,
+};
 use integration_tests::{Daprd, DaprdBuilder, HttpApp, Protocol, Request, eventually, text};
+use prost::Message as _;
 
 use crate::Findings;
 
 /// Families that are not compared: those of the process, our own, and those that the page about compatibility names.
 const APART: [&str; 4] = ["go_", "process_", "daprd_", "dapr_runtime_workflow_local_"];
 
-/// The calls: verb, path, whether there is a body.
-const CALLS: [(&str, &str, bool); 10] = [
+/// The calls of the HTTP API: verb, path, whether there is a body.
+const CALLS: [(&str, &str, bool); 12] = [
     ("GET", "/v1.0/invoke/s/method/ok", false),
     ("POST", "/v1.0/invoke/s/method/ok", true),
     ("DELETE", "/v1.0/invoke/s/method/a/b", false),
@@ -20,9 +24,27 @@ const CALLS: [(&str, &str, bool); 10] = [
     ("GET", "/v1.0/invoke/s/method/status/500", false),
     ("GET", "/v1.0/invoke/s.default/method/ok", false),
     ("GET", "/v1.0/invoke/c/method/ok", false),
+    ("POST", "/v1.0/invoke/g/method/ok", true),
+    ("POST", "/v1.0/invoke/g/method/code-5", true),
     ("GET", "/v1.0/invoke/nope/method/ok", false),
     ("GET", "/v1.0/metadata", false),
     ("GET", "/nothing/here", false),
+];
+
+/// Calls of `InvokeService`: app and method.
+const INVOKED: [(&str, &str); 5] = [
+    ("s", "ok"),
+    ("s", "status/404"),
+    ("g", "ok"),
+    ("g", "code-5"),
+    ("c", "ok"),
+];
+
+/// Calls of a service of an app: path, whether they are said to be streams.
+const PROXIED: [(&str, bool); 3] = [
+    ("/test.Svc/ok", false),
+    ("/test.Svc/code-5", false),
+    ("/test.Svc/Stream", true),
 ];
 
 const SPEC: &str = "  metrics: {recordErrorCodes: true}\n  accessControl:\n    defaultAction: allow\n    trustDomain: public\n    \
@@ -62,7 +84,46 @@ pub(crate) async fn judge(name: &str, binary: &Path) -> Findings {
     findings
 }
 
-/// What both sidecars of a pair show after the calls.
+/// A method that ends in `code-N` is answered with that code; other messages come back.
+async fn grpc_app() -> GrpcApp {
+    GrpcApp::start(|mut call: GrpcCall| async move {
+        let mut messages = call.messages().await.0;
+        let mut method = call.path().to_owned();
+        if method.ends_with("/OnInvoke") {
+            let request = InvokeRequest::decode(&*messages[0].data).expect("a request");
+            messages[0].data = InvokeResponse::text("ok").encode_to_vec().into();
+            method = request.method;
+        }
+        match method.rsplit_once("code-") {
+            Some((_, code)) => call.refuse(code.parse().expect("a code"), "no", &[]),
+            None => {
+                for message in messages {
+                    call.send(&message.data).await;
+                }
+                call.finish(0, "", &[]);
+            }
+        }
+    })
+    .await
+}
+
+/// The calls of the gRPC API.
+async fn call_grpc(caller: &Daprd) {
+    let client = GrpcClient::connect(caller.grpc_port).await;
+    for (app, method) in INVOKED {
+        let request = InvokeServiceRequest::post(app, method, "12345");
+        client.invoke(&request, &[]).await;
+    }
+    for (path, is_stream) in PROXIED {
+        let mut metadata = vec![("dapr-app-id", "g")];
+        if is_stream {
+            metadata.push(("dapr-stream", "true"));
+        }
+        client.call(path, &metadata, &[b"x"]).await;
+    }
+}
+
+/// What the sidecars show after the calls: one that calls, one with an HTTP app and one with a gRPC app that are called.
 async fn shown(binary: Option<&Path>) -> Vec<(&'static str, BTreeMap<String, Shown>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config.yaml");
@@ -83,9 +144,14 @@ async fn shown(binary: Option<&Path>) -> Vec<(&'static str, BTreeMap<String, Sho
         }
     })
     .await;
+    let grpc = grpc_app().await;
     let start = |id: &str| {
         // They find each other by mDNS, which every daprd has.
-        let builder = DaprdBuilder::new(id).app_port(app.port).log_level("warn");
+        let builder = DaprdBuilder::new(id).log_level("warn");
+        let builder = match id {
+            "g" => builder.app_port(grpc.port).arg("--app-protocol=grpc"),
+            _ => builder.app_port(app.port),
+        };
         let builder = builder
             .arg(format!("--config={}", config.display()))
             .arg(format!("--resources-path={}", resources.display()));
@@ -95,7 +161,7 @@ async fn shown(binary: Option<&Path>) -> Vec<(&'static str, BTreeMap<String, Sho
         }
         .start()
     };
-    let (caller, callee) = (start("c").await, start("s").await);
+    let (caller, callee, callee_grpc) = (start("c").await, start("s").await, start("g").await);
     let client = reqwest::Client::new();
     for (verb, path, has_body) in CALLS {
         let verb = reqwest::Method::from_bytes(verb.as_bytes()).expect("a verb");
@@ -106,8 +172,9 @@ async fn shown(binary: Option<&Path>) -> Vec<(&'static str, BTreeMap<String, Sho
         let answer = request.send().await.expect("the sidecar answers");
         answer.bytes().await.expect("a whole answer");
     }
+    call_grpc(&caller).await;
     let mut all = Vec::new();
-    for (app, daprd) in [("c", &caller), ("s", &callee)] {
+    for (app, daprd) in [("c", &caller), ("s", &callee), ("g", &callee_grpc)] {
         let last = std::sync::Mutex::new(String::new());
         // Some counts come after the answer.
         eventually("counts that stay", || async {
@@ -124,6 +191,7 @@ async fn shown(binary: Option<&Path>) -> Vec<(&'static str, BTreeMap<String, Sho
     }
     caller.stop().await;
     callee.stop().await;
+    callee_grpc.stop().await;
     all
 }
 

@@ -52,7 +52,7 @@ async fn lint(promtool: &Path, pair: &Pair) -> Findings {
     findings
 }
 
-async fn get(url: &str) -> Result<String, String> {
+pub(crate) async fn get(url: &str) -> Result<String, String> {
     let answer = reqwest::get(url).await.map_err(|error| error.to_string())?;
     answer.text().await.map_err(|error| error.to_string())
 }
@@ -107,7 +107,7 @@ async fn query(base: &str, expression: &str) -> Result<Value, String> {
     json(&get(url.as_str()).await?)
 }
 
-fn json(text: &str) -> Result<Value, String> {
+pub(crate) fn json(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|error| format!("{error}: {text:?}"))
 }
 

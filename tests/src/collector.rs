@@ -76,6 +76,8 @@ pub struct SeenMetric {
     pub value: f64,
     /// When counting began, in nanoseconds since 1970; 0 for a gauge.
     pub began: u64,
+    /// Of a histogram: trace and span of its exemplars.
+    pub exemplars: Vec<(String, String)>,
 }
 
 /// One export.
@@ -246,7 +248,7 @@ fn metrics_of(message: &Bytes) -> Vec<SeenMetric> {
         let resource = attributes(of_resource.resource.unwrap_or_default().attributes);
         let scopes = of_resource.scope_metrics.into_iter();
         for metric in scopes.flat_map(|scope| scope.metrics) {
-            let mut put = |kind, pairs, value, began| {
+            let mut put = |kind, pairs, value, began, exemplars| {
                 seen.push(SeenMetric {
                     resource: resource.clone(),
                     name: metric.name.clone(),
@@ -254,17 +256,18 @@ fn metrics_of(message: &Bytes) -> Vec<SeenMetric> {
                     attributes: attributes(pairs),
                     value,
                     began,
+                    exemplars,
                 });
             };
             if let Some(sum) = metric.sum {
                 assert!(sum.is_monotonic && sum.temporality == CUMULATIVE);
                 for point in sum.points {
                     assert!(point.start > 0 && point.start <= point.time);
-                    put("counter", point.attributes, point.value, point.start);
+                    put("counter", point.attributes, point.value, point.start, Vec::new());
                 }
             }
             for point in metric.gauge.into_iter().flat_map(|gauge| gauge.points) {
-                put("gauge", point.attributes, point.value, 0);
+                put("gauge", point.attributes, point.value, 0, Vec::new());
             }
             if let Some(histogram) = metric.histogram {
                 assert_eq!(histogram.temporality, CUMULATIVE);
@@ -272,7 +275,13 @@ fn metrics_of(message: &Bytes) -> Vec<SeenMetric> {
                     assert!(point.start > 0 && point.start <= point.time);
                     assert_eq!(point.counts.len(), point.bounds.len() + 1);
                     assert_eq!(point.counts.iter().sum::<u64>(), point.count);
-                    put("histogram", point.attributes, point.count as f64, point.start);
+                    let count = point.count as f64;
+                    let mut exemplars = Vec::new();
+                    for exemplar in point.exemplars {
+                        assert!(point.start <= exemplar.time && exemplar.time <= point.time);
+                        exemplars.push((hex(&exemplar.trace_id), hex(&exemplar.span_id)));
+                    }
+                    put("histogram", point.attributes, count, point.start, exemplars);
                 }
             }
         }

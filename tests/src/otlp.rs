@@ -160,6 +160,18 @@ pub(crate) struct Distribution {
     pub(crate) counts: Vec<u64>,
     #[prost(double, repeated, tag = "7")]
     pub(crate) bounds: Vec<f64>,
+    #[prost(message, repeated, tag = "8")]
+    pub(crate) exemplars: Vec<Exemplar>,
     #[prost(message, repeated, tag = "9")]
     pub(crate) attributes: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Exemplar {
+    #[prost(fixed64, tag = "2")]
+    pub(crate) time: u64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) trace_id: Vec<u8>,
 }

@@ -94,8 +94,10 @@ where
         // It is the end of the call, body and all.
         reply.body = reply.body.until(deadline.into());
     }
+    let is_of_http = reply.status.is_http();
     let answer = respond::answer(reply, asked).await?;
-    if !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
+    // What a gRPC app says is an answer to Dapr, whatever its status.
+    if is_of_http && !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
         seen.observer.error_code(DIRECT_INVOKE);
     }
     if is_connect && answer.status().is_success() {

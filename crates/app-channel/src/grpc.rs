@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use invoke_codec::message::{RequestLens, put_request};
 use invoke_codec::metadata;
 use invoke_core::body::Replay;
+use invoke_core::trace::TraceContext;
 use invoke_core::{
     AppChannel, Body, BodyError, Cause, Fault, Head, InvokeError, Origin, ProxiedHead, Reply, Seen, Verb,
     error::code, headers,
@@ -166,7 +167,7 @@ impl AppChannel for GrpcChannel {
             Ok(message) => message,
             Err(status) => return Ok(answer::of_status(&status)),
         };
-        let deadline = head.deadline;
+        let (deadline, span) = (head.deadline, head.trace.filter(TraceContext::is_recorded));
         let mut headers = metadata::for_app(&mut head.into_owned());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         self.complete(&mut headers, deadline);
@@ -196,6 +197,7 @@ impl AppChannel for GrpcChannel {
                 sent: sent as u64,
                 received: received as u64,
                 latency: begun.elapsed(),
+                span: span.as_ref(),
             });
         }
         Ok(reply)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use invoke_core::trace::TraceContext;
 use invoke_core::{Body, Fault, Head, InvokeError, MethodPath, Reply, Verb};
 
 /// An app that does not answer has, as Dapr counts it, answered with this status.
@@ -16,6 +17,8 @@ pub struct HttpCall<'a> {
     pub method: &'a str,
     /// The method path, which need not be UTF-8.
     pub path: &'a [u8],
+    /// The span that it belongs to, if its trace is recorded.
+    pub span: Option<&'a TraceContext>,
 }
 
 /// A unary call with gRPC.
@@ -31,6 +34,8 @@ pub struct GrpcCall<'a> {
     pub received: u64,
     /// How long it took.
     pub latency: Duration,
+    /// The span that it belongs to, if its trace is recorded.
+    pub span: Option<&'a TraceContext>,
 }
 
 /// Is told of every call that the sidecar makes. It is called on the way of the call and must not wait.
@@ -74,6 +79,7 @@ impl Watched {
             observer: Arc::clone(observer),
             verb,
             path: head.method.clone(),
+            span: head.trace.filter(TraceContext::is_recorded),
             begun: Instant::now(),
         };
         open.with_call(|call| {
@@ -97,6 +103,7 @@ struct Open {
     observer: Arc<dyn Observer>,
     verb: Verb,
     path: MethodPath,
+    span: Option<TraceContext>,
     begun: Instant,
 }
 
@@ -106,6 +113,7 @@ impl Open {
         tell(HttpCall {
             method: method.as_ref().map_or("", http::Method::as_str),
             path: self.path.as_bytes(),
+            span: self.span.as_ref(),
         });
     }
 }

@@ -1,4 +1,5 @@
-//! The messages and services of Dapr, and those of OpenTelemetry by which spans are exported, compiled from `proto/` at build time.
+//! The messages and services of Dapr, and those of OpenTelemetry and of Prometheus by which spans and metrics are handed
+//! over, compiled from `proto/` at build time.
 //!
 //! Packages, file paths, names and numbers are those of Dapr's own files, so that peers and SDKs cannot tell the
 //! difference; the files themselves are written anew and hold what service invocation needs. `bytes` fields are
@@ -101,6 +102,21 @@ pub mod otlp {
     pub use super::opentelemetry::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
     pub use super::opentelemetry::resource::v1::Resource;
     pub use super::opentelemetry::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span, status};
+}
+
+/// Families of metrics as Prometheus scrapes them in its protobuf form
+/// (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated"
+)]
+pub mod prometheus {
+    pub use prost_types::Timestamp;
+
+    include!(concat!(env!("OUT_DIR"), "/io.prometheus.client.rs"));
 }
 
 /// `dapr.proto.common.v1`: what the other packages share.

@@ -70,6 +70,12 @@ pub trait Ticket: Send + Unpin + 'static {
         None
     }
 
+    /// The exchange belongs to a trace that is recorded, with this span: of this sidecar, or of its caller where this
+    /// sidecar makes none. Exchanges of which that cannot be said are not told of.
+    fn recorded(&mut self, span: &TraceContext) {
+        let _ = span;
+    }
+
     /// A door has found out which app is called, in the words of the caller, and with which method.
     fn invokes(&mut self, target: &str, method: &MethodPath) {
         let _ = (target, method);
@@ -253,6 +259,12 @@ impl<T: Ticket> Ticket for Option<T> {
         self.as_mut().and_then(|ticket| ticket.trace(traced))
     }
 
+    fn recorded(&mut self, span: &TraceContext) {
+        if let Some(ticket) = self {
+            ticket.recorded(span);
+        }
+    }
+
     fn invokes(&mut self, target: &str, method: &MethodPath) {
         if let Some(ticket) = self {
             ticket.invokes(target, method);
@@ -335,6 +347,11 @@ impl<A: Ticket, B: Ticket> Ticket for (A, B) {
         first.or(second)
     }
 
+    fn recorded(&mut self, span: &TraceContext) {
+        self.0.recorded(span);
+        self.1.recorded(span);
+    }
+
     fn invokes(&mut self, target: &str, method: &MethodPath) {
         self.0.invokes(target, method);
         self.1.invokes(target, method);
@@ -399,9 +416,15 @@ impl<T: Ticket> OpenExchange<T> {
         }
     }
 
-    /// See [`Ticket::trace`].
+    /// See [`Ticket::trace`]. If the trace is recorded, everybody is told by [`Ticket::recorded`]: who makes the span is
+    /// one of several who watch the call.
     pub fn trace(&mut self, traced: Traced<'_>) -> Option<TraceContext> {
-        self.0.as_mut()?.trace(traced)
+        let ticket = self.0.as_mut()?;
+        let emitted = ticket.trace(traced);
+        if let Some(span) = emitted.or(traced.parent).filter(TraceContext::is_recorded) {
+            ticket.recorded(&span);
+        }
+        emitted
     }
 
     /// See [`Ticket::invokes`].

@@ -27,6 +27,11 @@ impl TraceContext {
         self.flags & 1 == 1
     }
 
+    /// Whether it names a span that somebody can look at later.
+    pub fn is_recorded(&self) -> bool {
+        self.is_sampled() && self.is_valid()
+    }
+
     /// Reads a `traceparent` header (W3C Trace Context, section 3.2): version 00 has exactly four parts, later
     /// versions at least four; ids are lower-case hexadecimal and not zero. The flags may be in capitals, too.
     pub fn from_traceparent(text: &str) -> Option<Self> {

@@ -44,6 +44,9 @@ pub struct OwnMetrics {
     /// Whether each instance of an app that is called has series of its own; off by default.
     #[serde(deserialize_with = "lenient::boolean")]
     pub endpoints: Option<bool>,
+    /// Whether latencies have exemplars, and scrapers that ask for it `OpenMetrics`; off by default.
+    #[serde(deserialize_with = "lenient::boolean")]
+    pub exemplars: Option<bool>,
     /// A collector that all metrics are pushed to, those of Dapr included.
     #[serde(deserialize_with = "lenient::section")]
     pub otlp: OtlpMetrics,
@@ -88,7 +91,7 @@ mod tests {
             ("spec: {daprd: }\n", None, None),
             ("spec: {daprd: {metrics: {enabled: no}}}\n", Some(false), None),
             (
-                "spec: {daprd: {metrics: {enabled: true, endpoints: on}}}\n",
+                "spec: {daprd: {metrics: {enabled: true, endpoints: on, exemplars: on}}}\n",
                 Some(true),
                 Some(true),
             ),
@@ -96,6 +99,7 @@ mod tests {
             let wanted = OwnMetrics {
                 enabled,
                 endpoints,
+                exemplars: endpoints,
                 ..OwnMetrics::default()
             };
             assert_eq!(load(&[text]).unwrap().daprd.metrics, wanted, "{text:?}");

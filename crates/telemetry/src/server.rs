@@ -1,6 +1,7 @@
 //! The metrics port.
 
 mod answers;
+mod negotiation;
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use lifecycle::Shutdown;
 use thiserror::Error;
@@ -17,6 +18,7 @@ use transport::listen::{BindError, Listener, Patience};
 use transport::server::{Handler, HttpServerConfig, RequestBody, serve_http};
 
 use answers::{Answers, Exposed};
+use negotiation::negotiated;
 
 use crate::metrics::Metrics;
 
@@ -88,15 +90,11 @@ impl Handler for Exposition {
             .get(header::ACCEPT_ENCODING)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|codings| codings.split(',').any(|coding| coding.trim().starts_with("gzip")));
-        let escaping = escaping(request.headers());
+        let (format, kind) = negotiated(request.headers(), self.0.offers_openmetrics());
         let metrics = self.0.clone();
         let text = tokio::task::spawn_blocking(move || {
-            let text = metrics.expose();
-            if wants_gzip {
-                gzip(text.as_bytes())
-            } else {
-                text.into_bytes()
-            }
+            let text = metrics.expose_as(format);
+            if wants_gzip { gzip(&text) } else { text }
         });
         let Ok(text) = text.await else {
             let mut response = Response::new(self.1.begin(Bytes::new()));
@@ -105,7 +103,7 @@ impl Handler for Exposition {
         };
         let mut response = Response::new(self.1.begin(Bytes::from(text)));
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(escaping));
+        headers.insert(header::CONTENT_TYPE, kind);
         if wants_gzip {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -113,64 +111,9 @@ impl Handler for Exposition {
     }
 }
 
-/// The kind of the text. How names are escaped is what the scraper wants; the names of our families need none of it.
-fn escaping(headers: &HeaderMap) -> &'static str {
-    const KINDS: [&str; 4] = [
-        "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-        "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
-        "text/plain; version=0.0.4; charset=utf-8; escaping=dots",
-        "text/plain; version=0.0.4; charset=utf-8; escaping=values",
-    ];
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
-    let texts = accept.unwrap_or_default().split(',').map(str::trim);
-    let text = texts
-        .filter(|kind| kind.starts_with("text/plain"))
-        .find_map(|kind| {
-            let wanted = kind
-                .split(';')
-                .find_map(|part| part.trim().strip_prefix("escaping="))?;
-            KINDS
-                .into_iter()
-                .find(|known| known.ends_with(&format!("={wanted}")))
-        });
-    text.unwrap_or(KINDS[0])
-}
-
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     // Writing to memory cannot fail.
     let _ = encoder.write_all(text);
     encoder.finish().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_scraper_wants_of_names() {
-        for (accept, wanted) in [
-            ("", "underscores"),
-            ("*/*", "underscores"),
-            (
-                "text/plain;version=0.0.4;escaping=allow-utf-8;q=0.3,*/*;q=0.1",
-                "allow-utf-8",
-            ),
-            (
-                "application/openmetrics-text;escaping=values,text/plain; escaping=dots",
-                "dots",
-            ),
-            ("text/plain;escaping=x", "underscores"),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-            let kind = escaping(&headers);
-            assert_eq!(
-                kind,
-                format!("text/plain; version=0.0.4; charset=utf-8; escaping={wanted}")
-            );
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The metrics: after the same calls they are those of Dapr, family by family, in every mode.
 
+mod exemplars;
 mod modes;
 mod monitoring;
 mod own;

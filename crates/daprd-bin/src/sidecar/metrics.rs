@@ -43,6 +43,8 @@ pub(super) struct Measuring {
     pub(super) policies: Option<ResiliencyMetrics>,
     /// The families that Dapr does not have.
     own: Own,
+    /// Whether latencies have exemplars.
+    has_exemplars: bool,
     /// When these counters began; `None` where there are none.
     began: Option<SystemTime>,
 }
@@ -90,7 +92,7 @@ impl Measuring {
             return Self::default();
         }
         let own = Own::of(configuration);
-        let settings = settings(app_id, &metric, own.is_on);
+        let settings = settings(app_id, &metric, own.is_on, has_exemplars(configuration));
         let (paths, errors) = PathLabels::new(settings.http.is_increased, &settings.http.patterns);
         for error in errors {
             tracing::error!(target: SCOPE, "spec.metrics.http.{error}");
@@ -108,6 +110,7 @@ impl Measuring {
             access,
             policies: Some(policies),
             own,
+            has_exemplars: settings.has_exemplars,
             began: Some(SystemTime::now()),
         }
     }
@@ -136,8 +139,10 @@ impl Measuring {
 
 /// Shows what is measured at the metrics port, now and after each change of what is measured.
 pub(super) fn register(measuring: &Current<Measuring>, registry: &Metrics) {
+    let measured = measuring.clone();
+    registry.register(Box::new(move || measured.take().families()));
     let measuring = measuring.clone();
-    registry.register(Box::new(move || measuring.take().families()));
+    registry.offer_openmetrics(move || measuring.take().has_exemplars);
 }
 
 /// What the families that Dapr does not have are read from.
@@ -261,7 +266,12 @@ pub fn rules(metric: &Metric) -> impl Iterator<Item = Rule> {
     })
 }
 
-fn settings(app_id: &str, metric: &Metric, has_own: bool) -> MetricsSettings {
+/// Whether latencies are to have exemplars.
+fn has_exemplars(configuration: &Configuration) -> bool {
+    configuration.daprd.metrics.exemplars.unwrap_or(false)
+}
+
+fn settings(app_id: &str, metric: &Metric, has_own: bool, has_exemplars: bool) -> MetricsSettings {
     let (rules, errors) = Rules::compile(rules(metric));
     for error in errors {
         tracing::error!(
@@ -292,6 +302,7 @@ fn settings(app_id: &str, metric: &Metric, has_own: bool) -> MetricsSettings {
         rules,
         records_error_codes: metric.record_error_codes.unwrap_or(false),
         has_own,
+        has_exemplars,
     }
 }
 
@@ -303,6 +314,7 @@ fn with_call(call: HttpCall<'_>, tell: impl FnOnce(metrics::HttpCall<'_>)) {
     tell(metrics::HttpCall {
         method: call.method,
         path: &path,
+        span: call.span,
     });
 }
 
@@ -328,8 +340,15 @@ impl Observer for Measured {
     }
 
     fn grpc_answered(&self, call: GrpcCall<'_>) {
-        let sizes = [call.sent, call.received];
-        self.with(|metrics| metrics.grpc_completed(call.method, call.status, sizes, call.latency));
+        self.with(|metrics| {
+            metrics.grpc_completed(metrics::GrpcCall {
+                method: call.method,
+                status: call.status,
+                bytes: [call.sent, call.received],
+                latency: call.latency,
+                span: call.span,
+            });
+        });
     }
 
     fn http_probed(&self, status: i32, latency: Duration) {

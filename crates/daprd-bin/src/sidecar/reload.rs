@@ -463,7 +463,10 @@ impl Reloader {
         let (flags, app_id) = (&self.owned.flags, &self.owned.settings.app_id);
         let was = &self.found.configuration;
         let (own, own_was) = (&configuration.daprd.metrics, &was.daprd.metrics);
-        if configuration.metric() != was.metric() || own.enabled != own_was.enabled {
+        if configuration.metric() != was.metric()
+            || own.enabled != own_was.enabled
+            || own.exemplars != own_was.exemplars
+        {
             return Some(Measuring::begin(flags, app_id, configuration));
         }
         if own.endpoints != own_was.endpoints {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use invoke_core::trace::TraceContext;
+
 use super::buckets::{Buckets, Histogram};
 use super::family::{Family, Kind};
 use super::grpc::{Messages, without_method};
@@ -136,6 +138,23 @@ pub struct HttpCall<'a> {
     pub method: &'a str,
     /// The method path.
     pub path: &'a str,
+    /// The span that it belongs to, if its trace is recorded.
+    pub span: Option<&'a TraceContext>,
+}
+
+/// A unary call with gRPC that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcCall<'a> {
+    /// The full method.
+    pub method: &'a str,
+    /// The code of its status.
+    pub status: i32,
+    /// How long its message and that of its answer are, in bytes.
+    pub bytes: [u64; 2],
+    /// How long it took.
+    pub latency: Duration,
+    /// The span that it belongs to, if its trace is recorded.
+    pub span: Option<&'a TraceContext>,
 }
 
 /// Measures the calls that a sidecar makes. Cloning shares the counters.
@@ -200,7 +219,9 @@ impl AppMetrics {
 
     /// The head of the answer is there.
     pub fn http_completed(&self, call: HttpCall<'_>, status: i32, latency: Duration) {
-        self.of(&self.0.completed, call, status, |series| series.observe(latency));
+        self.of(&self.0.completed, call, status, |series| {
+            series.observe_in(latency, call.span);
+        });
     }
 
     /// The body of an answer had so many bytes.
@@ -215,11 +236,13 @@ impl AppMetrics {
             .with_client(call.path, |path| table.count([method, path], status, count));
     }
 
-    /// A unary gRPC call is over; its messages had so many bytes.
-    pub fn grpc_completed(&self, method: &str, status: i32, [sent, received]: [u64; 2], latency: Duration) {
+    /// A unary gRPC call is over.
+    pub fn grpc_completed(&self, call: GrpcCall<'_>) {
         let inner = &self.0;
-        let names = [method, ""];
-        inner.rpcs.count(names, status, |series| series.observe(latency));
+        let (names, [sent, received]) = ([call.method, ""], call.bytes);
+        inner.rpcs.count(names, call.status, |series| {
+            series.observe_in(call.latency, call.span);
+        });
         inner.messages.count(names, NO_CODE, |messages| {
             messages.sent.observe_bytes(sent);
             messages.received.observe_bytes(received);

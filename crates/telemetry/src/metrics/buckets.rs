@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use invoke_core::trace::TraceContext;
+
+use super::exemplars::Exemplars;
 use super::family::{Distribution, Value};
 use super::text::number;
 
@@ -26,7 +29,10 @@ impl Counter {
 
 /// The bounds of a family of histograms, shared by all its series.
 #[derive(Clone, Debug)]
-pub struct Buckets(Arc<Bounds>);
+pub struct Buckets {
+    bounds: Arc<Bounds>,
+    has_exemplars: bool,
+}
 
 #[derive(Debug)]
 struct Bounds {
@@ -82,19 +88,34 @@ impl Buckets {
             number(&mut text, *bound as f64);
             text.into_boxed_str()
         });
-        Self(Arc::new(Bounds {
-            shown: shown.collect(),
-            bounds: bounds.iter().map(|bound| bound.saturating_mul(scale)).collect(),
-            scale: scale as f64,
-        }))
+        Self {
+            bounds: Arc::new(Bounds {
+                shown: shown.collect(),
+                bounds: bounds.iter().map(|bound| bound.saturating_mul(scale)).collect(),
+                scale: scale as f64,
+            }),
+            has_exemplars: false,
+        }
+    }
+
+    /// Whether histograms keep exemplars. They do not unless this says so.
+    #[must_use]
+    pub fn with_exemplars(self, has_exemplars: bool) -> Self {
+        Self {
+            has_exemplars,
+            ..self
+        }
     }
 
     /// An empty histogram.
     pub fn histogram(&self) -> Histogram {
         Histogram {
-            counts: (0..=self.0.bounds.len()).map(|_| AtomicU64::new(0)).collect(),
-            buckets: self.clone(),
+            counts: (0..=self.bounds.bounds.len())
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+            bounds: Arc::clone(&self.bounds),
             sum: AtomicU64::new(0),
+            exemplars: self.has_exemplars.then(Exemplars::default),
         }
     }
 }
@@ -102,15 +123,26 @@ impl Buckets {
 /// How values are distributed among buckets. A value that equals a bound is below it.
 #[derive(Debug)]
 pub struct Histogram {
-    buckets: Buckets,
+    bounds: Arc<Bounds>,
     counts: Box<[AtomicU64]>,
     sum: AtomicU64,
+    /// Where they are kept.
+    exemplars: Option<Exemplars>,
 }
 
 impl Histogram {
     /// Takes a latency in.
     pub fn observe(&self, latency: Duration) {
-        self.add(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+        self.observe_in(latency, None);
+    }
+
+    /// Takes the latency of a call in, which belongs to this span if its trace is recorded.
+    pub fn observe_in(&self, latency: Duration, span: Option<&TraceContext>) {
+        let value = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        let bucket = self.add(value);
+        if let (Some(span), Some(exemplars)) = (span, &self.exemplars) {
+            exemplars.keep(bucket, value as f64 / self.bounds.scale, span);
+        }
     }
 
     /// Takes a number of bytes in.
@@ -118,12 +150,14 @@ impl Histogram {
         self.add(bytes);
     }
 
-    fn add(&self, value: u64) {
-        let bucket = self.buckets.0.bounds.partition_point(|bound| *bound < value);
+    /// The bucket into which it falls.
+    fn add(&self, value: u64) -> usize {
+        let bucket = self.bounds.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.sum.fetch_add(value, Ordering::Relaxed);
+        bucket
     }
 
     /// How many values there were; `None` for none.
@@ -147,9 +181,10 @@ impl Histogram {
             return None;
         }
         Some(Value::Distribution(Distribution {
-            bounds: Arc::clone(&self.buckets.0.shown),
+            bounds: Arc::clone(&self.bounds.shown),
             counts,
-            sum: self.sum.load(Ordering::Relaxed) as f64 / self.buckets.0.scale,
+            sum: self.sum.load(Ordering::Relaxed) as f64 / self.bounds.scale,
+            exemplars: self.exemplars.as_ref().map(Exemplars::all).unwrap_or_default(),
         }))
     }
 }
@@ -169,9 +204,35 @@ mod tests {
             bounds: ["2".into(), "5".into()].into(),
             counts: vec![2, 2, 1],
             sum: 16.501,
+            exemplars: Vec::new(),
         };
         assert_eq!(histogram.value(), Some(Value::Distribution(wanted)));
         assert_eq!(histogram.count(), Some(Value::Number(5.0)));
+    }
+
+    #[test]
+    fn exemplars_are_kept_where_they_are_wanted() {
+        let span = TraceContext {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            flags: 1,
+        };
+        for (is_wanted, span, wanted) in [
+            (false, Some(&span), None),
+            (true, None, None),
+            (true, Some(&span), Some((2, 7.5, [1; 16], [2; 8]))),
+        ] {
+            let histogram = Buckets::latencies([2, 5]).with_exemplars(is_wanted).histogram();
+            histogram.observe_in(Duration::from_micros(7500), span);
+            histogram.observe(Duration::from_millis(9));
+            let Some(Value::Distribution(shown)) = histogram.value() else {
+                panic!("nothing is shown");
+            };
+            assert_eq!(shown.counts, [0, 0, 2]);
+            let found = shown.exemplars.first();
+            let found = found.map(|found| (found.bucket, found.value, found.trace_id, found.span_id));
+            assert_eq!(found, wanted);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use invoke_core::End;
 use invoke_core::attempts::Named;
 use invoke_core::error::{InvokeError, code};
 use invoke_core::observe::{Api, Call, Exchange, Gate, Observe, Rpc, Ticket};
+use invoke_core::trace::TraceContext;
 
 use super::errors::ErrorCodes;
 use super::family::Family;
@@ -28,6 +29,7 @@ struct Inner {
     errors: Option<ErrorCodes>,
     /// Where there are families of our own: how many requests each API has.
     in_flight: Option<InFlight>,
+    has_exemplars: bool,
 }
 
 /// What is counted for a target.
@@ -45,6 +47,8 @@ pub struct CallTicket {
     kind: Kind,
     /// The API whose request counts as in flight.
     at: Option<Api>,
+    /// Its span, if that is recorded and wanted as an exemplar. In a box, since hardly any call has one.
+    span: Option<Box<TraceContext>>,
 }
 
 enum Kind {
@@ -65,6 +69,7 @@ impl CallMetrics {
             invocations: Invocations::new(settings),
             errors: settings.records_error_codes.then(|| ErrorCodes::new(settings)),
             in_flight: settings.has_own.then(|| InFlight::new(&settings.app_id)),
+            has_exemplars: settings.has_exemplars,
         }))
     }
 
@@ -107,7 +112,7 @@ impl Observe for CallMetrics {
 
     fn begin(&self, exchange: Exchange<'_>, meters: Option<&TargetMeters>) -> Option<CallTicket> {
         let inner = &self.0;
-        let mut at = None;
+        let (mut at, mut span) = (None, None);
         let kind = match exchange {
             Exchange::Door(request) => {
                 // A call of another sidecar has no door unless it is old; it counts where it is received.
@@ -121,10 +126,13 @@ impl Observe for CallMetrics {
                 }
             }
             Exchange::Attempt { call, .. } => {
-                let target = match call {
-                    Call::Invoked(_) => &meters?.invoked,
-                    Call::Proxied(_) => &meters?.proxied,
+                let (target, emitted) = match call {
+                    Call::Invoked(head) => (&meters?.invoked, head.trace),
+                    Call::Proxied(head) => (&meters?.proxied, head.trace),
                 };
+                if inner.has_exemplars {
+                    span = emitted.filter(TraceContext::is_recorded).map(Box::new);
+                }
                 Kind::Attempt(inner.invocations.attempt(target, call))
             }
             Exchange::Received { call, .. } => {
@@ -144,6 +152,7 @@ impl Observe for CallMetrics {
             of: self.clone(),
             kind,
             at,
+            span,
         })
     }
 
@@ -185,6 +194,13 @@ impl Ticket for CallTicket {
         }
     }
 
+    fn recorded(&mut self, span: &TraceContext) {
+        // A call of another sidecar has no latency of its own here.
+        if self.of.0.has_exemplars && matches!(self.kind, Kind::Http(_) | Kind::Grpc(_)) {
+            self.span = Some(Box::new(*span));
+        }
+    }
+
     fn taken(&mut self) {
         if let Kind::Received(received) = &mut self.kind {
             self.of.0.invocations.let_in(received);
@@ -193,6 +209,7 @@ impl Ticket for CallTicket {
 
     fn status(&mut self, status: i32) {
         let invocations = &self.of.0.invocations;
+        let span = self.span.as_deref();
         let is_done = match &mut self.kind {
             Kind::Done => true,
             Kind::Http(request) => {
@@ -203,7 +220,7 @@ impl Ticket for CallTicket {
                 call.status(status);
                 false
             }
-            Kind::Attempt(attempt) => invocations.status(attempt, status),
+            Kind::Attempt(attempt) => invocations.status(attempt, status, span),
             Kind::Received(received) => {
                 invocations.returned(received, status);
                 true
@@ -230,12 +247,12 @@ impl Ticket for CallTicket {
 
     fn end(mut self, _: End<'_>, bytes: u64) {
         self.left();
-        let inner = &self.of.0;
+        let (inner, span) = (&self.of.0, self.span.as_deref());
         match &mut self.kind {
             Kind::Done => {}
-            Kind::Http(request) => inner.http.end(request, bytes),
-            Kind::Grpc(call) => inner.grpc.end(call, bytes),
-            Kind::Attempt(attempt) => inner.invocations.end(attempt),
+            Kind::Http(request) => inner.http.end(request, bytes, span),
+            Kind::Grpc(call) => inner.grpc.end(call, bytes, span),
+            Kind::Attempt(attempt) => inner.invocations.end(attempt, span),
             // Its caller went away.
             Kind::Received(received) => inner.invocations.returned(received, code::CANCELLED),
         }

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::exemplars::{self, Exemplar};
+
 /// The kind of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -131,6 +133,7 @@ impl Value {
                     *count += more;
                 }
                 ours.sum += others.sum;
+                exemplars::join(&mut ours.exemplars, &others.exemplars);
             }
             _ => {}
         }
@@ -146,4 +149,6 @@ pub struct Distribution {
     pub counts: Vec<u64>,
     /// The sum of all values.
     pub sum: f64,
+    /// Spans to look at, in the order of their buckets; at most one of each.
+    pub exemplars: Vec<Exemplar>,
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use invoke_core::trace::TraceContext;
+
 use super::buckets::{Buckets, Histogram};
 use super::family::{Family, Kind};
 use super::labels::{Column, NO_CODE, Names, Part, Table, TableSettings};
@@ -139,12 +141,12 @@ impl GrpcServer {
         });
     }
 
-    pub(super) fn end(&self, call: &Measured, bytes: u64) {
+    pub(super) fn end(&self, call: &Measured, bytes: u64, span: Option<&TraceContext>) {
         let Some(found) = &call.found else { return };
         let status = call.status.unwrap_or(invoke_core::error::code::CANCELLED);
         let latency: Duration = call.begun.elapsed();
         self.calls
-            .with(&found.calls, status, |series| series.observe(latency));
+            .with(&found.calls, status, |series| series.observe_in(latency, span));
         if let Some((entry, received)) = &found.unary {
             self.messages.with(entry, NO_CODE, |messages| {
                 messages.received.observe_bytes(*received);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use invoke_core::observe::Request;
+use invoke_core::trace::TraceContext;
 use percent_encoding::percent_decode_str;
 
 use super::buckets::{Buckets, Histogram};
@@ -148,10 +149,11 @@ impl HttpServer {
         }
     }
 
-    pub(super) fn end(&self, request: &Measured, bytes: u64) {
+    pub(super) fn end(&self, request: &Measured, bytes: u64, span: Option<&TraceContext>) {
         let latency: Duration = request.begun.elapsed();
-        self.requests
-            .with(&request.entry, request.status, |series| series.observe(latency));
+        self.requests.with(&request.entry, request.status, |series| {
+            series.observe_in(latency, span);
+        });
         self.all_bodies.requests.observe_bytes(request.length);
         self.all_bodies.responses.observe_bytes(bytes);
     }

@@ -7,6 +7,7 @@ use ::http::header::{HeaderMap, HeaderName};
 use invoke_core::error::{Cause, InvokeError, code};
 use invoke_core::headers::CALLER_APP_ID;
 use invoke_core::observe::Call;
+use invoke_core::trace::TraceContext;
 
 use super::attempts::{Attempts, Outcome, Outcomes};
 use super::buckets::{Counter, Histogram};
@@ -209,13 +210,13 @@ impl Invocations {
     }
 
     /// Whether that was all there is to measure.
-    pub(super) fn status(&self, attempt: &mut Attempt, status: i32) -> bool {
+    pub(super) fn status(&self, attempt: &mut Attempt, status: i32, span: Option<&TraceContext>) -> bool {
         self.ended(attempt, Outcome::of_status(status));
         if attempt.is_proxied {
             attempt.status = Some(status);
             return attempt.is_streaming;
         }
-        self.answer(attempt, status);
+        self.answer(attempt, status, span);
         true
     }
 
@@ -238,17 +239,18 @@ impl Invocations {
         }
     }
 
-    pub(super) fn end(&self, attempt: &mut Attempt) {
+    pub(super) fn end(&self, attempt: &mut Attempt, span: Option<&TraceContext>) {
         self.ended(attempt, Outcome::Cancelled);
         if attempt.is_proxied && !attempt.is_streaming {
-            self.answer(attempt, attempt.status.unwrap_or(code::CANCELLED));
+            self.answer(attempt, attempt.status.unwrap_or(code::CANCELLED), span);
         }
     }
 
-    fn answer(&self, attempt: &Attempt, status: i32) {
+    fn answer(&self, attempt: &Attempt, status: i32, span: Option<&TraceContext>) {
         let latency = attempt.begun.elapsed();
-        self.answered
-            .with(&attempt.target.answered, status, |series| series.observe(latency));
+        self.answered.with(&attempt.target.answered, status, |series| {
+            series.observe_in(latency, span);
+        });
     }
 
     /// A call of another sidecar. What is proxied is not counted here, as in Dapr.

@@ -11,29 +11,34 @@ mod attempts;
 mod buckets;
 mod calls;
 mod errors;
+mod exemplars;
 mod family;
 mod grpc;
 mod http;
 mod in_flight;
 mod invocation;
 mod labels;
+mod openmetrics;
 mod own;
+mod pairs;
 mod paths;
 mod peers;
 mod process;
+mod protobuf;
 mod resiliency;
 mod rules;
 mod settings;
 mod startup;
 mod text;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 pub use access::{AccessCounters, Decided};
-pub use app::{AppMetrics, HttpCall};
+pub use app::{AppMetrics, GrpcCall, HttpCall};
 pub use buckets::{Buckets, Counter, Histogram};
 pub use calls::{CallMetrics, CallTicket, TargetMeters};
+pub use exemplars::Exemplar;
 pub use family::{Distribution, Family, Kind, Sample, Value};
 pub use own::{single, sockets};
 pub use paths::{PathLabels, PatternError};
@@ -43,11 +48,23 @@ pub use rules::{Rule, RuleError, Rules};
 pub use settings::{HttpMode, MetricsSettings};
 pub use startup::StartMetrics;
 
+pub(crate) use pairs::pairs;
 use text::Exposition;
 pub(crate) use text::label;
 
 /// Something that has families to show.
 pub type Source = Box<dyn Fn() -> Vec<Family> + Send + Sync>;
+
+/// What the families are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The text of Prometheus, version 0.0.4.
+    Text,
+    /// The text of `OpenMetrics`, version 1.0.0.
+    OpenMetrics,
+    /// The messages of Prometheus, each behind its length.
+    Protobuf,
+}
 
 /// The registry behind the metrics port. Cloning shares it.
 #[derive(Clone, Default)]
@@ -55,6 +72,7 @@ pub struct Metrics(Arc<Registry>);
 
 struct Registry {
     sources: Mutex<Vec<Source>>,
+    offers_openmetrics: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     began: SystemTime,
 }
 
@@ -62,6 +80,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             sources: Mutex::default(),
+            offers_openmetrics: OnceLock::new(),
             began: SystemTime::now(),
         }
     }
@@ -93,6 +112,30 @@ impl Metrics {
         let families: Vec<Family> = sources.iter().flat_map(|source| source()).collect();
         drop(sources);
         family::merged(families)
+    }
+
+    /// Scrapers may have `OpenMetrics` whenever this says so; nobody may unless this was called. It is for those who have
+    /// exemplars: where there are none, scrapers get what Dapr's `daprd` gives them.
+    pub fn offer_openmetrics(&self, is_wanted: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.0.offers_openmetrics.set(Box::new(is_wanted));
+    }
+
+    /// Whether a scraper may have `OpenMetrics` now.
+    pub fn offers_openmetrics(&self) -> bool {
+        self.0
+            .offers_openmetrics
+            .get()
+            .is_some_and(|is_wanted| is_wanted())
+    }
+
+    /// All families as a scraper wants them.
+    pub fn expose_as(&self, format: Format) -> Vec<u8> {
+        let families = self.gather();
+        match format {
+            Format::Text => Exposition::of(&families).into_text().into_bytes(),
+            Format::OpenMetrics => openmetrics::exposition(&families).into_bytes(),
+            Format::Protobuf => protobuf::exposition(&families),
+        }
     }
 
     /// The text exposition, version 0.0.4.

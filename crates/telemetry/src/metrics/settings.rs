@@ -31,14 +31,17 @@ pub struct MetricsSettings {
     pub records_error_codes: bool,
     /// Whether there are families that Dapr does not have.
     pub has_own: bool,
+    /// Whether histograms of latencies keep exemplars.
+    pub has_exemplars: bool,
 }
 
 impl MetricsSettings {
     pub(super) fn latencies(&self) -> Buckets {
-        if self.latencies.is_empty() {
+        let buckets = if self.latencies.is_empty() {
             Buckets::latencies(LATENCIES)
         } else {
             Buckets::latencies(self.latencies.iter().copied())
-        }
+        };
+        buckets.with_exemplars(self.has_exemplars)
     }
 }

@@ -151,6 +151,7 @@ mod tests {
                 bounds: ["1".into(), "2.5".into()].into(),
                 counts: counts.into(),
                 sum,
+                exemplars: Vec::new(),
             })
         };
         let sample = |labels: &str, value| Sample::new(labels, value);

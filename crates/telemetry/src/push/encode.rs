@@ -4,13 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dapr_proto::otlp::metrics::{
-    AggregationTemporality, ExportMetricsServiceRequest, Gauge, Histogram, HistogramDataPoint, Metric,
-    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
+    AggregationTemporality, Exemplar, ExportMetricsServiceRequest, Gauge, Histogram, HistogramDataPoint,
+    Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, exemplar, metric::Data, number_data_point,
 };
 use dapr_proto::otlp::{InstrumentationScope, KeyValue};
 use prost::Message;
 
-use crate::metrics::{Family, Kind, Sample, Value};
+use crate::metrics::{self, Family, Kind, Sample, Value, pairs};
 use crate::traces::{Resource, attribute};
 
 /// So many series go out in one message: collectors take 4 MiB at once.
@@ -134,65 +134,47 @@ fn distribution(sample: &Sample, span: Span) -> Option<HistogramDataPoint> {
             .iter()
             .filter_map(|bound| bound.parse().ok())
             .collect(),
+        exemplars: distribution
+            .exemplars
+            .iter()
+            .map(|of| exemplar(of, span))
+            .collect(),
         attributes: attributes(&sample.labels),
     })
 }
 
-/// Labels as the exposition writes them, taken apart again.
+/// Labels as the exposition writes them, as attributes.
 fn attributes(labels: &str) -> Vec<KeyValue> {
-    let mut attributes = Vec::new();
-    let mut rest = labels;
-    while let Some((name, after)) = rest.split_once("=\"") {
-        let (mut value, mut end) = (String::new(), after.len());
-        let mut characters = after.char_indices();
-        while let Some((at, character)) = characters.next() {
-            match character {
-                '"' => {
-                    end = at + 1;
-                    break;
-                }
-                '\\' => match characters.next() {
-                    Some((_, 'n')) => value.push('\n'),
-                    Some((_, escaped)) => value.push(escaped),
-                    None => {}
-                },
-                other => value.push(other),
-            }
-        }
-        attributes.push(attribute(name.trim_start_matches(','), &value));
-        rest = &after[end..];
+    pairs(labels)
+        .map(|(name, value)| attribute(name, &value))
+        .collect()
+}
+
+/// A span to look at. Like the values that are shown it is not later than the look.
+fn exemplar(of: &metrics::Exemplar, span: Span) -> Exemplar {
+    Exemplar {
+        time_unix_nano: nanos(of.at).min(span.now),
+        span_id: Bytes::copy_from_slice(&of.span_id),
+        trace_id: Bytes::copy_from_slice(&of.trace_id),
+        value: Some(exemplar::Value::AsDouble(of.value)),
     }
-    attributes
 }
 
 #[cfg(test)]
 mod tests {
-    use dapr_proto::otlp::any_value;
-
     use super::*;
-    use crate::metrics::{Distribution, label};
+    use crate::metrics::Distribution;
 
     #[test]
-    fn labels_are_taken_apart() {
-        let pairs = [("a", "x\\\"\ny,b=\"z\""), ("b", ""), ("c", "ü=")];
-        let mut text = String::new();
-        for (name, value) in pairs {
-            label(&mut text, name, value);
-        }
-        let found = attributes(&text);
-        let found: Vec<(String, String)> = found
+    fn labels_are_attributes() {
+        let mut found = attributes("a=\"x\\ny\",b=\"\"")
             .into_iter()
-            .map(|pair| match pair.value.and_then(|value| value.value) {
-                Some(any_value::Value::StringValue(value)) => (pair.key, value),
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        let wanted = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(found, wanted);
-        assert!(attributes("").is_empty());
-        for odd in ["a", "a=", "a=\"", "a=\"\\", "a=\"b"] {
-            attributes(odd);
+            .map(|pair| (pair.key, pair.value));
+        for (name, value) in [("a", "x\ny"), ("b", "")] {
+            let wanted = attribute(name, value);
+            assert_eq!(found.next(), Some((wanted.key, wanted.value)));
         }
+        assert_eq!(found.next(), None);
     }
 
     fn family(kind: Kind, samples: Vec<Sample>) -> Family {
@@ -220,6 +202,13 @@ mod tests {
             bounds: ["1".into(), "1e+06".into()].into(),
             counts: vec![2, 0, 3],
             sum: 7.5,
+            exemplars: vec![metrics::Exemplar {
+                bucket: 2,
+                trace_id: [7; 16],
+                span_id: [9; 8],
+                value: 2e6,
+                at: UNIX_EPOCH + std::time::Duration::from_nanos(5),
+            }],
         });
         let metrics = decoded(&[
             family(Kind::Gauge, vec![Sample::number("", 2.0)]),
@@ -247,6 +236,13 @@ mod tests {
         assert_eq!((point.count, point.sum), (5, Some(7.5)));
         assert_eq!(point.bucket_counts, [2, 0, 3]);
         assert_eq!(point.explicit_bounds, [1.0, 1e6]);
+        let exemplar = &point.exemplars[0];
+        assert_eq!(
+            (&*exemplar.trace_id, &*exemplar.span_id),
+            (&[7; 16][..], &[9; 8][..])
+        );
+        assert_eq!(exemplar.time_unix_nano, 2, "not after the look");
+        assert_eq!(exemplar.value, Some(exemplar::Value::AsDouble(2e6)));
     }
 
     #[test]

@@ -10,6 +10,10 @@ use super::*;
 use crate::metrics::{HttpMode, Metrics, Rules};
 
 fn metrics() -> CallMetrics {
+    metrics_with(false)
+}
+
+fn metrics_with(has_exemplars: bool) -> CallMetrics {
     let settings = MetricsSettings {
         app_id: "me".into(),
         http: HttpMode::default(),
@@ -17,6 +21,7 @@ fn metrics() -> CallMetrics {
         rules: Rules::default(),
         records_error_codes: false,
         has_own: true,
+        has_exemplars,
     };
     CallMetrics::new(&settings, &Arc::new(PathLabels::new(false, &[]).0))
 }
@@ -297,4 +302,89 @@ fn requests_in_flight() {
     drop((first, grpc));
     shows("http", 0);
     shows("grpc", 0);
+}
+
+/// What there is to look at of each family, by the first byte of its span.
+fn exemplars(calls: &CallMetrics) -> Vec<(&'static str, u8)> {
+    let mut found = Vec::new();
+    for family in calls.families() {
+        for sample in family.samples {
+            if let crate::metrics::Value::Distribution(distribution) = sample.value {
+                found.extend(
+                    distribution
+                        .exemplars
+                        .iter()
+                        .map(|one| (family.name, one.span_id[0])),
+                );
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn recorded_calls_leave_exemplars() {
+    const ANSWERED: &str = "dapr_runtime_service_invocation_res_recv_latency_ms";
+    let span = |id, flags| TraceContext {
+        trace_id: [id; 16],
+        span_id: [id; 8],
+        flags,
+    };
+    for (is_on, flags, wanted) in [
+        (false, 1, &[][..]),
+        (true, 0, &[]),
+        (
+            true,
+            1,
+            &[
+                ("dapr_grpc_io_server_server_latency", 2),
+                ("dapr_http_server_latency", 1),
+                (ANSWERED, 3),
+                (ANSWERED, 4),
+            ],
+        ),
+    ] {
+        let calls = metrics_with(is_on);
+        for (api, id) in [(Api::Http, 1), (Api::Grpc, 2), (Api::Internal, 9)] {
+            let request = invoke_core::observe::Request {
+                api,
+                method: &::http::Method::GET,
+                path: "/x",
+                user_agent: None,
+                content_length: None,
+            };
+            let mut open = OpenExchange::new(calls.begin(Exchange::Door(request), None));
+            // Whoever is called by another sidecar without a door of its own is not measured, and has no exemplar.
+            if api == Api::Grpc {
+                open.found(Rpc::Relayed { method: "/a.B/C" });
+            }
+            // Nobody makes a span here, so that the one of the caller counts.
+            let headers = HeaderMap::new();
+            open.trace(invoke_core::observe::Traced {
+                entry: invoke_core::observe::Entry::Grpc { method: "/a.B/C" },
+                parent: Some(span(id, flags)),
+                state: None,
+                headers: Some(&headers),
+                deadline: None,
+            });
+            open.status(200);
+            open.end(End::Whole, 0);
+        }
+        let app = AppRef::new("you", "ns");
+        let meters = calls.meters(Named::Peer(&app), "you");
+        let (mut invoked, mut relayed) = (head(), proxied(None));
+        invoked.trace = Some(span(3, flags));
+        relayed.trace = Some(span(4, flags));
+        for (call, status) in [(Call::Invoked(&invoked), 200), (Call::Proxied(&relayed), 0)] {
+            let exchange = Exchange::Attempt {
+                target: Named::Peer(&app),
+                endpoint: None,
+                call,
+            };
+            let open = OpenExchange::new(calls.begin(exchange, Some(&meters)));
+            end(open, Fate::Answered(status));
+        }
+        assert_eq!(exemplars(&calls), wanted, "{is_on} {flags}");
+    }
 }
