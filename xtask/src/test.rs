@@ -9,7 +9,7 @@ const TARGETS: &str = "fuzz";
 /// How many inputs each target gets, unless a time is given.
 const INPUTS: &str = "1000";
 /// The crates that have models.
-const MODELLED: [&str; 3] = ["app-channel", "http2", "invoke-core"];
+const MODELLED: [&str; 4] = ["app-channel", "http2", "invoke-core", "transport"];
 /// How many integration tests run at a time.
 const AT_ONCE: u32 = 8;
 

@@ -36,7 +36,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "app-channel",
-        &["invoke-codec", "invoke-core", "lifecycle", "transport"],
+        &[
+            "invoke-codec",
+            "invoke-core",
+            "lifecycle",
+            "schedules",
+            "transport",
+        ],
     ),
     ("dapr-proto", &[]),
     (
@@ -55,7 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("invoke-codec", &["dapr-proto", "invoke-core"]),
-    ("invoke-core", &[]),
+    ("invoke-core", &["schedules"]),
     ("lifecycle", &[]),
     ("middleware", &["invoke-core", "lifecycle", "transport"]),
     ("name-resolution", &["invoke-core", "lifecycle", "transport"]),
@@ -70,10 +76,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "telemetry",
         &["dapr-proto", "invoke-core", "lifecycle", "transport"],
     ),
-    ("transport", &["http2", "lifecycle"]),
-    ("http2", &[]),
+    ("transport", &["http2", "lifecycle", "schedules"]),
+    ("http2", &["schedules"]),
     ("fuzz", &[]),
     ("integration-tests", &[]),
+    ("schedules", &[]),
     ("xtask", &[]),
 ];
 const COMPOSITION: &str = "daprd-bin";

@@ -21,6 +21,7 @@ pub mod grpc;
 pub mod listen;
 pub mod server;
 mod socket;
+mod sync;
 #[cfg(test)]
 mod testing;
 pub mod tls;
