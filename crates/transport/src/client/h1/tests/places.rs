@@ -93,7 +93,13 @@ async fn an_answer_that_is_read_slowly_or_waited_for_is_kept() {
 
 #[test]
 fn there_are_as_many_as_the_process_can_bear() {
-    for (descriptors, connections) in [(256, 1024), (4096, 1024), (10_000, 2500), (1 << 20, 4096), (u64::MAX, 4096)] {
+    for (descriptors, connections) in [
+        (256, 1024),
+        (4096, 1024),
+        (10_000, 2500),
+        (1 << 20, 4096),
+        (u64::MAX, 4096),
+    ] {
         assert_eq!(super::super::most_connections(descriptors), connections);
     }
 }
