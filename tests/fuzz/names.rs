@@ -7,7 +7,7 @@
 
 use bolero::check;
 use fuzz::{Near, seeds, sentence};
-use name_resolution::fuzz::{consul_answer, name_format, packet, pods, settings};
+use name_resolution::fuzz::{consul_answer, dns_name, name_format, packet, pods, settings};
 
 #[test]
 fn packets() {
@@ -85,8 +85,8 @@ fn answers_of_an_agent() {
     });
 }
 
-#[test]
-fn settings_of_resolvers() {
+/// What is kept of a target stands under the name of its test.
+fn settings_of(component: &str, test: &str) {
     let words = [
         "{",
         "}",
@@ -100,16 +100,73 @@ fn settings_of_resolvers() {
         "https",
         "unix",
         "::",
+        "{appid}",
+        "\"5h\"",
     ];
-    for component in ["consul", "static"] {
-        let seeds = seeds(&format!("settings-{component}"));
-        for seed in &seeds {
-            assert!(settings(component, seed), "a seed that is none");
-        }
-        check!().with_type::<Near>().for_each(|near| {
-            settings(component, &near.to_bytes(&seeds, &words));
-        });
+    let seeds = seeds(&format!("settings-{component}"));
+    for seed in &seeds {
+        assert!(settings(component, seed), "a seed that is none");
     }
+    check!(name = test).with_type::<Near>().for_each(|near| {
+        settings(component, &near.to_bytes(&seeds, &words));
+    });
+}
+
+#[test]
+fn settings_of_consul() {
+    settings_of("consul", "settings_of_consul");
+}
+
+#[test]
+fn settings_of_dns() {
+    settings_of("dns", "settings_of_dns");
+}
+
+#[test]
+fn settings_of_sqlite() {
+    settings_of("sqlite", "settings_of_sqlite");
+}
+
+#[test]
+fn settings_of_fixed_addresses() {
+    settings_of("static", "settings_of_fixed_addresses");
+}
+
+/// Whatever an app is called, a name of the DNS is asked for that is one: whole, of plain letters, with the id in it.
+#[test]
+fn names_of_the_dns() {
+    let words = [
+        "{appid}",
+        "{namespace}",
+        "{",
+        "}",
+        "a",
+        "b-1",
+        "_",
+        ".",
+        "..",
+        "\\",
+        "\\0",
+        "é",
+        " ",
+        "*",
+        "A",
+    ];
+    check!()
+        .with_type::<(Vec<u8>, Vec<u8>, Vec<u8>)>()
+        .for_each(|(name, id, namespace)| {
+            let [name, id, namespace] = [name, id, namespace].map(|choice| sentence(&words, choice));
+            let Some(asked) = dns_name(&name, &id, &namespace) else {
+                return;
+            };
+            assert!(asked.ends_with('.') && asked.len() <= 255, "{asked}");
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            assert!(asked.bytes().all(is_plain), "{asked}");
+            assert!(
+                !id.is_empty() && asked.contains(&id) || id.is_empty(),
+                "{asked}: not for {id}"
+            );
+        });
 }
 
 /// Whatever the API of a cluster says, what comes of it are addresses of pods.

@@ -140,3 +140,49 @@ fn templates_of_the_access_log() {
         }
     });
 }
+
+/// Whatever `spec.routing` says: an app is shared out among versions that can be called, of which one has a share, or the
+/// error says where and what, in few words.
+#[test]
+fn routing() {
+    let seeds = seeds("routing");
+    for seed in &seeds {
+        let versioned = decode_configuration("c", seed).unwrap().versioned();
+        assert!(versioned.is_ok_and(|apps| apps.len() == 2));
+    }
+    let words = [
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "0",
+        "-1",
+        "1e400",
+        "4294967296",
+        "\"a.b.c\"",
+        "\"a b\"",
+        "/",
+        "é",
+    ];
+    check!().with_type::<Near>().for_each(|near| {
+        let document = near.to_bytes(&seeds, &words);
+        let Ok(configuration) = decode_configuration("c", &document) else {
+            return;
+        };
+        match configuration.versioned() {
+            Ok(apps) => {
+                for app in apps {
+                    assert!(!app.app.is_empty() && !app.app.contains(['.', '/']), "{app:?}");
+                    assert!(app.versions.iter().any(|(_, share)| *share > 0), "{app:?}");
+                    assert!(
+                        app.versions
+                            .iter()
+                            .all(|(id, _)| !id.is_empty() && !id.contains('/')),
+                        "{app:?}"
+                    );
+                }
+            }
+            Err(error) => assert!(error.to_string().len() < document.len() + 512, "{error}"),
+        }
+    });
+}

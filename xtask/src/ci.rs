@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::run::{Outcome, cargo, has, step};
-use crate::{interop, test, tidy};
+use crate::{fuzz, interop, test, tidy};
 
 pub(crate) fn run() -> Outcome {
     for (tool, advice) in [
@@ -38,7 +38,7 @@ pub(crate) fn run() -> Outcome {
     }
     test::unit(&[])?;
     test::models(&[])?;
-    test::fuzz(&[])?;
+    fuzz::run(&[])?;
     test::integration(&[])?;
     interop::where_possible()?;
     println!("\nAll of it holds ({:.0} s).", begun.elapsed().as_secs_f64());

@@ -10,9 +10,11 @@
 )]
 
 mod ci;
+mod corpus;
 mod demo;
 mod dist;
 mod docs;
+mod fuzz;
 mod interop;
 mod observe;
 mod pgo;
@@ -35,7 +37,8 @@ cargo xtask COMMAND
   sdk [python] [javascript]     the published SDKs against two sidecars; installs them from their registries
   interop [--peer NAME=PATH]    h2spec, gRPC for Go, nghttp2 against sidecars; Go builds the first two
   observe [--peer NAME=PATH]    Prometheus, Zipkin, a collector of OpenTelemetry look at sidecars; fetches them
-  fuzz [FILTER] [--seconds N]   fuzz targets: 1,000 inputs each, or N seconds each
+  fuzz [TARGET]                 fuzz targets: what is kept of earlier runs and 1,000 random inputs each
+  fuzz [TARGET] --seconds N     N seconds each, led by the code that is reached; what reaches more is kept
   models [FILTER]               models of what tasks share, in many orders of what these do
   ci                            everything that CI checks: tidy, fmt, clippy, docs, test, models, fuzz, it, interop
   tidy                          the house rules: who may know whom, file sizes, licences of dependencies
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
         "chaos" => demo::chaos(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
-        "fuzz" => test::fuzz(rest),
+        "fuzz" => fuzz::run(rest),
         "models" => test::models(rest),
         "sdk" => sdk::run(rest),
         "interop" => interop::run(rest),

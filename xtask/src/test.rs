@@ -1,15 +1,12 @@
-//! `test`, `it`, `fuzz` and `models`: the kinds of tests.
+//! `test`, `it` and `models`: the kinds of tests.
 
+use crate::fuzz;
 use crate::run::{Outcome, cargo, step};
 
 /// The package of the integration suite.
 const SUITE: &str = "integration-tests";
-/// The package of the fuzz targets.
-const TARGETS: &str = "fuzz";
-/// How many inputs each target gets, unless a time is given.
-const INPUTS: &str = "1000";
 /// The crates that have models.
-const MODELLED: [&str; 3] = ["app-channel", "http2", "invoke-core"];
+const MODELLED: [&str; 4] = ["app-channel", "http2", "invoke-core", "transport"];
 /// How many integration tests run at a time.
 const AT_ONCE: u32 = 8;
 
@@ -21,7 +18,7 @@ pub(crate) fn unit(args: &[String]) -> Outcome {
         "--exclude",
         SUITE,
         "--exclude",
-        TARGETS,
+        fuzz::PACKAGE,
         "--locked",
     ]);
     step("unit tests", command.args(args))
@@ -35,34 +32,6 @@ pub(crate) fn models(args: &[String]) -> Outcome {
         command.args(["--package", name, "--features", &format!("{name}/model")]);
     }
     step("models", command.args(["model::", "--"]).args(args))
-}
-
-/// The fuzz targets with random inputs: a bounded number of them, or as many as fit into `--seconds N` for each target.
-pub(crate) fn fuzz(args: &[String]) -> Outcome {
-    let mut command = cargo(&[
-        "test",
-        "--package",
-        TARGETS,
-        "--tests",
-        "--locked",
-        "--no-fail-fast",
-    ]);
-    let mut filter = Vec::new();
-    let mut millis = None;
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        if arg == "--seconds" {
-            let seconds = args.next().and_then(|seconds| seconds.parse::<u64>().ok());
-            millis = Some(seconds.ok_or("--seconds needs a number")?.saturating_mul(1000));
-        } else {
-            filter.push(arg);
-        }
-    }
-    match millis {
-        Some(millis) => command.env("BOLERO_RANDOM_TEST_TIME_MS", millis.to_string()),
-        None => command.env("BOLERO_RANDOM_ITERATIONS", INPUTS),
-    };
-    step("fuzz targets", command.arg("--").args(filter))
 }
 
 /// What was recorded of policies, once more with the program that it was recorded from, or with another one.

@@ -42,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "invoke-codec",
             "invoke-core",
             "lifecycle",
+            "schedules",
             "transport",
         ],
     ),
@@ -63,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("invoke-codec", &["dapr-proto", "invoke-core"]),
-    ("invoke-core", &[]),
+    ("invoke-core", &["schedules"]),
     ("lifecycle", &[]),
     ("middleware", &["invoke-core", "lifecycle", "transport"]),
     (
@@ -88,12 +89,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
-    ("transport", &["http2", "lifecycle"]),
+    ("transport", &["http2", "lifecycle", "schedules"]),
     ("go-text", &[]),
     ("grpc-wire", &["http2", "transport"]),
-    ("http2", &[]),
+    ("http2", &["schedules"]),
     ("fuzz", &[]),
     ("integration-tests", &[]),
+    ("schedules", &[]),
     ("xtask", &[]),
 ];
 const COMPOSITION: &str = "daprd-bin";

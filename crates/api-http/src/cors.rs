@@ -31,7 +31,7 @@ impl Cors {
         })
     }
 
-    fn allows(&self, origin: &str) -> bool {
+    pub(crate) fn allows(&self, origin: &str) -> bool {
         let origin = origin.to_lowercase();
         self.any
             || self.origins.iter().any(|allowed| match allowed.split_once('*') {

@@ -17,6 +17,9 @@ mod channel;
 mod endpoint;
 mod external;
 mod failure;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod health;
 mod length;

@@ -92,13 +92,15 @@ impl Place {
         let authority = Authority::try_from(&rest[..end]).ok()?;
         // A user and a password are for this request only, and never sent.
         let authority = authority.as_str().rsplit('@').next().unwrap_or_default();
-        if authority.is_empty() || authority.starts_with(':') {
+        if authority.starts_with(':') {
             return None;
         }
+        // Brackets that began in the user do not end in the host.
+        let authority = Authority::try_from(authority).ok()?;
         let (path, query) = split(&rest[end..]);
         Some(Ok(Self {
             is_https,
-            authority: authority.to_ascii_lowercase(),
+            authority: authority.as_str().to_ascii_lowercase(),
             target: target(&path_of(path), query)?,
         }))
     }
@@ -279,6 +281,10 @@ mod tests {
             (
                 "http://:80/",
                 Err("failed to parse Location header \"http://:80/\""),
+            ),
+            (
+                "http://[::@1]:7/x",
+                Err("failed to parse Location header \"http://[::@1]:7/x\""),
             ),
             ("http:x", Err("failed to parse Location header \"http:x\"")),
         ] {

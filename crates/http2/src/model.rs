@@ -7,12 +7,12 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use schedules::explore;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use tokio::io::{DuplexStream, duplex};
 
 use crate::frame::{FrameHead, HEAD, PREFACE, flag, kind, setting};
 use crate::state::Shared;
-use crate::sync::explore;
 use crate::testing::{Body, HEAD_OK, data, empty, frame, full, go_away, headers, post, settings};
 use crate::{Budget, Config, Error, Reason, client};
 

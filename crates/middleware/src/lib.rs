@@ -12,6 +12,9 @@
 mod answer;
 #[cfg(feature = "bearer")]
 mod bearer;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod handler;
 mod load;
 #[cfg(any(feature = "oauth2", feature = "oauth2clientcredentials"))]

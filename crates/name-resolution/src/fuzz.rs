@@ -58,14 +58,16 @@ pub fn consul_answer(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Whether these settings, in JSON, are some of `consul` or `static`.
-#[cfg(all(feature = "consul", feature = "static"))]
+/// Whether these settings, in JSON, are some of `consul`, `dns`, `sqlite` or `static`.
+#[cfg(all(feature = "consul", feature = "dns", feature = "sqlite", feature = "static"))]
 pub fn settings(component: &str, text: &[u8]) -> bool {
     let Ok(settings) = serde_json::from_slice(text) else {
         return false;
     };
     match component {
         "consul" => crate::consul::fuzz::are_settings(&settings),
+        "dns" => crate::dns::check(&settings).is_ok(),
+        "sqlite" => crate::sqlite::SqliteSettings::of(&settings).is_ok(),
         _ => crate::fixed::Fixed::new(&settings).is_ok(),
     }
 }
@@ -78,4 +80,10 @@ pub fn pods(bytes: &[u8]) -> Vec<String> {
         .iter()
         .map(|endpoint| endpoint.address().to_string())
         .collect()
+}
+
+/// The name that is asked for an app, by the name in the settings of `dns`.
+#[cfg(feature = "dns")]
+pub fn dns_name(name: &str, app_id: &str, namespace: &str) -> Option<String> {
+    crate::dns::fuzz(name, app_id, namespace)
 }

@@ -6,14 +6,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout};
+
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How many are left alone for other things than what servers accept: a quarter, within these bounds.
 const LEAST_RESERVE: u64 = 16;
@@ -58,6 +60,16 @@ struct Place {
     state: AtomicU8,
     index: AtomicUsize,
     waker: Mutex<Option<Waker>>,
+}
+
+impl Place {
+    /// Tells the connection to close, if it still has no call.
+    fn turns_unwanted(&self) -> bool {
+        let told = self
+            .state
+            .compare_exchange(IDLE, IDLE | UNWANTED, Ordering::AcqRel, Ordering::Relaxed);
+        told.is_ok()
+    }
 }
 
 impl Default for Descriptors {
@@ -154,8 +166,8 @@ impl Descriptors {
             members.hand = hand + 1;
             let place = &members.all[hand];
             let state = place.state.fetch_and(!USED, Ordering::AcqRel);
-            if state == IDLE {
-                place.state.fetch_or(UNWANTED, Ordering::AcqRel);
+            // A call may have begun meanwhile, which must not be told to close.
+            if state == IDLE && place.turns_unwanted() {
                 let waker = place.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 drop(members);
                 waker.into_iter().for_each(Waker::wake);
@@ -236,6 +248,10 @@ impl Drop for Member {
         self.descriptors.0.freed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ pub mod fuzz;
 pub mod listen;
 pub mod server;
 mod socket;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;

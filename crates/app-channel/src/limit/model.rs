@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use schedules::explore;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 
 use super::*;
-use crate::sync::explore;
 
 const SCHEDULES: usize = 1000;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex as StdMutex;
 
+use schedules::explore;
 use shuttle::future::block_on;
 use shuttle::thread;
 
@@ -9,7 +10,6 @@ use super::*;
 use crate::balance::{Endpoint, EndpointWatch, Publisher, watched};
 use crate::error::ResolveError;
 use crate::ports::Resolver;
-use crate::sync::explore;
 
 const SCHEDULES: usize = 1000;
 

@@ -306,5 +306,30 @@ async fn fetch(web: &Web, url: &str) -> Result<Keys, FetchError> {
     })
 }
 
+/// Doors for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz {
+    use super::keys::Keys;
+    use super::token::{Token, Wanted};
+
+    pub(crate) fn accepts(keys: &[u8], token: &str, [issuer, audience]: [&str; 2], now: f64) -> bool {
+        let wanted = Wanted {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+        };
+        let (Ok(keys), Some(token)) = (Keys::parse(keys), Token::parse(token)) else {
+            return false;
+        };
+        token
+            .verify(&keys, &wanted)
+            .is_some_and(|times| times.hold_at(now))
+    }
+
+    pub(crate) fn keys(set: &[u8], names: &[&str]) -> Option<usize> {
+        let keys = Keys::parse(set).ok()?;
+        Some(names.iter().filter(|name| keys.have(name)).count())
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -231,7 +231,7 @@ impl Fields {
     }
 }
 
-fn token(answer: &Answer) -> Result<Token, TokenError> {
+pub(super) fn token(answer: &Answer) -> Result<Token, TokenError> {
     let kind = answer.headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = matches!(

@@ -42,3 +42,35 @@ impl PathFilter {
 fn scope(list: &str) -> String {
     list.replace(',', " ")
 }
+
+/// Doors for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz {
+    use std::time::Duration;
+
+    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+    use crate::web::Answer;
+
+    pub(crate) fn token(status: u16, kind: &[u8], body: &[u8]) -> Option<(HeaderValue, Option<Duration>)> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(kind).ok()?);
+        let answer = Answer {
+            status: http::StatusCode::from_u16(status).ok()?,
+            headers,
+            body: body.to_vec().into(),
+        };
+        let token = super::endpoint::token(&answer).ok()?;
+        Some((token.value, token.life))
+    }
+
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn shown(headers: &HeaderMap) -> Option<&str> {
+        super::sessions::shown(headers)
+    }
+
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn cookie(id: &str, domain: Option<&str>, is_secure: bool) -> Option<HeaderValue> {
+        super::sessions::cookie(id, domain, is_secure)
+    }
+}

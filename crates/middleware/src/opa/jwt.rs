@@ -15,7 +15,7 @@ pub(super) fn add(engine: &mut Engine) -> anyhow::Result<()> {
 }
 
 /// Its header, its payload, and its signature in hexadecimal digits.
-fn decoded(token: &str) -> Option<Value> {
+pub(super) fn decoded(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
     let mut next = || URL_SAFE_NO_PAD.decode(parts.next()?.trim_end_matches('=')).ok();
     let (header, payload, signature) = (next()?, next()?, next()?);

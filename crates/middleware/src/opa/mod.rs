@@ -269,5 +269,17 @@ fn answered(status: i64) -> Response<Body> {
     refused(status, name)
 }
 
+/// Doors for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz {
+    pub(crate) fn keyword_without_import(rego: &str) -> Option<(usize, &'static str)> {
+        super::words::keyword_without_import(rego)
+    }
+
+    pub(crate) fn decoded(token: &str) -> Option<String> {
+        super::jwt::decoded(token)?.to_json_str().ok()
+    }
+}
+
 #[cfg(test)]
 mod tests;

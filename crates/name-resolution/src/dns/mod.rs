@@ -315,5 +315,14 @@ impl Asking {
     }
 }
 
+/// A door for the fuzz targets.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(name: &str, app_id: &str, namespace: &str) -> Option<String> {
+    let settings = serde_json::json!({"name": name, "port": 1});
+    let settings = DnsSettings::of(&settings).ok()?;
+    let name = whole(&filled(&settings.name, app_id, namespace)).ok()?;
+    Some(name.to_ascii())
+}
+
 #[cfg(test)]
 mod tests;

@@ -154,6 +154,14 @@ impl Proxy {
             "http" => (Kind::Http, 80),
             "https" => (Kind::Https, 443),
             "socks5" | "socks5h" => (Kind::Socks, 1080),
+            // What stands there may be a user and a password, which no text shows.
+            other
+                if !other
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) =>
+            {
+                return None;
+            }
             _ => return Some(Err(ProxyError::Scheme { variable, scheme })),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

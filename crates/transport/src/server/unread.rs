@@ -6,8 +6,7 @@
 //! much, or of unknown length, the answer says that the connection closes.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,6 +17,8 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::watch::Watch;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How much of a rest is read, as Go's `net/http` does.
 const MOST: u64 = 256 * 1024;
@@ -26,10 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer waits for the end of a body in chunks, which cannot be known beforehand.
 const CHUNKS: Duration = Duration::from_millis(100);
 
-/// The rest of a request, until it is read.
-#[derive(Debug, Default)]
-pub(super) struct Unread {
-    rest: Mutex<Option<Rest>>,
+/// The rest of a request, until it is read. Its body is hyper's, but in models.
+#[derive(Debug)]
+pub(super) struct Unread<B = Incoming> {
+    rest: Mutex<Option<Rest<B>>>,
     /// Spares the lock where there is no rest.
     has_rest: AtomicBool,
     /// The body broke: where it ends is not known.
@@ -38,15 +39,15 @@ pub(super) struct Unread {
 }
 
 #[derive(Debug)]
-struct Rest {
-    body: Incoming,
+struct Rest<B> {
+    body: B,
     read: u64,
     /// hyper was asked for it, so that a client that expects `100 Continue` has got it.
     was_asked_for: bool,
     limit: Option<Pin<Box<Sleep>>>,
 }
 
-impl Rest {
+impl<B: Body<Data = Bytes> + Unpin> Rest<B> {
     /// Ready when nothing more is read: `Ok` at the end of the body.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         loop {
@@ -62,24 +63,35 @@ impl Rest {
     }
 }
 
-impl Unread {
-    fn leave(&self, rest: Rest) {
+impl<B> Default for Unread<B> {
+    fn default() -> Self {
+        Self {
+            rest: Mutex::default(),
+            has_rest: AtomicBool::default(),
+            is_broken: AtomicBool::default(),
+            waker: AtomicWaker::default(),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Unread<B> {
+    fn leave(&self, rest: Rest<B>) {
         *self.rest() = Some(rest);
         self.has_rest.store(true, Ordering::Release);
         self.waker.wake();
     }
 
-    fn rest(&self) -> std::sync::MutexGuard<'_, Option<Rest>> {
+    fn rest(&self) -> MutexGuard<'_, Option<Rest<B>>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Rest> {
+    fn take(&self) -> Option<Rest<B>> {
         self.has_rest.store(false, Ordering::Release);
         self.rest().take()
     }
 
     /// Nobody reads the rest. The connection closes.
-    pub(super) fn give_up(&self, watch: &Watch) {
+    pub(super) fn give_up(&self, watch: &Watch<B>) {
         if self.has_rest.load(Ordering::Acquire) && self.take().is_some() {
             watch.finish();
         }
@@ -87,7 +99,7 @@ impl Unread {
 
     /// Decides before the head of an answer goes out: whether the connection must close after it, because the request
     /// has more left than is read. `is_expected` says that the client waits to be asked for the body.
-    pub(super) async fn ends_connection(&self, watch: &Watch, is_expected: bool) -> bool {
+    pub(super) async fn ends_connection(&self, watch: &Watch<B>, is_expected: bool) -> bool {
         if self.is_broken.load(Ordering::Acquire) {
             return true;
         }
@@ -121,7 +133,7 @@ impl Unread {
     }
 
     /// Reads what is there of a rest. Never ready: what comes of it shows on the connection.
-    pub(super) fn poll_read(&self, watch: &Watch, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_read(&self, watch: &Watch<B>, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if !self.has_rest.load(Ordering::Acquire) {
             return Poll::Pending;
@@ -147,14 +159,14 @@ impl Unread {
 
 /// The body of a request of HTTP/1. What is left of it when it is dropped goes to the connection.
 #[derive(Debug)]
-pub struct Http1Body {
-    body: Option<Incoming>,
+pub struct Http1Body<B: Body<Data = Bytes> + Unpin = Incoming> {
+    body: Option<B>,
     was_asked_for: bool,
-    watch: Arc<Watch>,
+    watch: Arc<Watch<B>>,
 }
 
-impl Http1Body {
-    pub(super) fn new(body: Incoming, watch: &Arc<Watch>) -> Self {
+impl<B: Body<Data = Bytes> + Unpin> Http1Body<B> {
+    pub(super) fn new(body: B, watch: &Arc<Watch<B>>) -> Self {
         Self {
             body: Some(body),
             was_asked_for: false,
@@ -169,14 +181,14 @@ impl Http1Body {
     }
 }
 
-impl Body for Http1Body {
+impl<B: Body<Data = Bytes> + Unpin> Body for Http1Body<B> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         self.was_asked_for = true;
         let Some(body) = &mut self.body else {
             return Poll::Ready(None);
@@ -204,7 +216,7 @@ impl Body for Http1Body {
     }
 }
 
-impl Drop for Http1Body {
+impl<B: Body<Data = Bytes> + Unpin> Drop for Http1Body<B> {
     fn drop(&mut self) {
         if self.is_end_stream() {
             self.end();
@@ -218,3 +230,7 @@ impl Drop for Http1Body {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;

@@ -1,11 +1,13 @@
 //! What is known of a connection of HTTP/1 beside hyper: where it stands between its calls.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
+use hyper::body::Incoming;
 
 use super::unread::Unread;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 pub(super) const IDLE: u8 = 0;
 pub(super) const HEAD: u8 = 1;
@@ -13,7 +15,7 @@ const BUSY: u8 = 2;
 
 /// What the handler's side and the read side of one connection know together.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Watch<B = Incoming> {
     pub(super) phase: AtomicU8,
     /// The head that went by last was seen from its first to its last byte.
     pub(super) whole: AtomicBool,
@@ -30,9 +32,9 @@ pub(super) struct Watch {
     /// How many requests were parsed.
     calls: AtomicU64,
     /// Which halves of the call in progress, the request and its answer, are not over.
-    halves: AtomicU8,
+    pub(super) halves: AtomicU8,
     /// What is left of a request that nobody reads.
-    pub(super) unread: Unread,
+    pub(super) unread: Unread<B>,
     /// The query of the request whose head went by, as it came, if it has escapes now.
     raw_query: Mutex<Option<Bytes>>,
     has_raw_query: AtomicBool,
@@ -54,7 +56,7 @@ pub(super) enum HeadFraming {
     Unknown,
 }
 
-impl Watch {
+impl<B> Watch<B> {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             phase: AtomicU8::new(HEAD),

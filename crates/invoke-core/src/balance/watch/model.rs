@@ -1,10 +1,10 @@
 //! A resolver that tells while calls pick and wait.
 
+use schedules::explore;
 use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::*;
-use crate::sync::explore;
 
 const SCHEDULES: usize = 1000;
 

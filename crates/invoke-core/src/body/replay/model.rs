@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 
 use http_body_util::BodyExt;
+use schedules::explore;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 
 use super::*;
-use crate::sync::explore;
 
 const SCHEDULES: usize = 1000;
 const PIECES: [&str; 4] = ["a", "b", "c", "d"];

@@ -91,6 +91,25 @@ pub(super) fn share(socket: Socket) -> (Line, Watch) {
     (Line(Arc::clone(&shared)), Watch(shared))
 }
 
+#[cfg(test)]
+#[cfg(feature = "model")]
+impl Watch {
+    /// The pool's end of a connection whose socket is closed already.
+    pub(super) fn of_nothing() -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                socket: None,
+                reads: 0,
+                first_read: None,
+                ended_at_once: false,
+                deaf: None,
+                target: None,
+            }),
+            reading: Reading::default(),
+        }))
+    }
+}
+
 fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
