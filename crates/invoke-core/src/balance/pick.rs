@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn fail(set: &Set, slot: usize) {
-        set.slots[slot].state().fail();
+        set.slots[slot].state().fail(false);
     }
 
     fn address(picked: &Picked) -> &str {
@@ -258,6 +258,60 @@ mod tests {
         assert!(set.slots[0].is_out(), "the second failure in a row counts double");
         set.slots[0].state().succeed();
         assert!(!set.slots[0].is_out());
+    }
+
+    /// Where connecting takes long to fail, whoever goes there waits for it: one call does, and not all.
+    #[tokio::test(start_paused = true)]
+    async fn one_call_finds_out_whether_it_is_well_again() {
+        let set = set(&[1, 1]);
+        let to_first = |held: &[Picked]| held.iter().filter(|one| address(one) == "127.0.0.1:0").count();
+        let held = |count: usize| (0..count).map(|_| picked(&set, &[]).unwrap()).collect::<Vec<_>>();
+        let together = held(40);
+        assert!(to_first(&together) > 1);
+        for mut one in together {
+            if address(&one) == "127.0.0.1:0" {
+                one.failed();
+            }
+        }
+        assert_eq!(to_first(&held(40)), 0);
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        let trial = held(40);
+        assert_eq!(
+            to_first(&trial),
+            1,
+            "they failed together, so it was out for a second"
+        );
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        drop(trial);
+        assert_eq!(
+            to_first(&held(40)),
+            0,
+            "a trial that nothing came of is a failure"
+        );
+        tokio::time::advance(Duration::from_millis(2001)).await;
+        for one in held(40) {
+            drop(one.succeeded(true));
+        }
+        assert!(to_first(&held(40)) > 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_back_begins_slowly_if_new_ones_do() {
+        let set = set(&[1, 1, 1]);
+        let slowly = Preferences::default().with_slow_start(Duration::from_secs(30));
+        let share = |preferences: &Preferences| {
+            let is_back = |_: &usize| address(&set.pick(&[], preferences).unwrap()) == "127.0.0.1:2";
+            (0..3000).filter(is_back).count()
+        };
+        fail(&set, 2);
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        set.slots[2].state().succeed();
+        let at_first = share(&slowly);
+        assert!((1..300).contains(&at_first), "{at_first} of 3000");
+        assert!((850..1150).contains(&share(&Preferences::default())));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let whole = share(&slowly);
+        assert!((850..1150).contains(&whole), "{whole} of 3000");
     }
 
     #[tokio::test(start_paused = true)]
