@@ -94,6 +94,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http2", &[]),
     ("fuzz", &[]),
     ("integration-tests", &[]),
+    (
+        "simulate",
+        &[
+            "app-channel",
+            "invoke-core",
+            "lifecycle",
+            "name-resolution",
+            "resiliency",
+            "resources",
+            "transport",
+        ],
+    ),
     ("xtask", &[]),
 ];
 const COMPOSITION: &str = "daprd-bin";
