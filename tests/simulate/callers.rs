@@ -7,7 +7,8 @@ use std::time::Duration;
 use invoke_core::headers::Identity;
 use invoke_core::ports::NoChannel;
 use invoke_core::{
-    Body, Head, Inbound, Invocation, Invoke, MethodPath, NoExternalEndpoints, Open, Origin, Outbound, Targets, Verb,
+    Body, Head, Inbound, Invocation, Invoke, MethodPath, NoExternalEndpoints, Open, Origin, Outbound,
+    Targets, Verb,
 };
 use lifecycle::Tasks;
 use resiliency::{Policies, Settings, Unobserved};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use app_channel::Limit;
 use invoke_core::balance::Endpoint;
-use tokio::sync::watch;
+
+use crate::signal::Signal;
 
 /// What an instance takes for a call, on average, in milliseconds.
 pub(crate) const SERVICE: u64 = 20;
@@ -22,7 +23,7 @@ pub(crate) struct Instance {
     listens: AtomicBool,
     service: AtomicU64,
     /// Counts its deaths. Whoever waits for an answer sees that it changes.
-    deaths: watch::Sender<u64>,
+    deaths: Signal<u64>,
     /// Since when nothing is wrong with it, in milliseconds; `u64::MAX` while something is.
     well_since: AtomicU64,
 }
@@ -35,7 +36,7 @@ impl Instance {
             limit: Limit::new(places),
             listens: AtomicBool::new(true),
             service: AtomicU64::new(SERVICE),
-            deaths: watch::Sender::new(0),
+            deaths: Signal::new(0),
             well_since: AtomicU64::new(0),
         }
     }
@@ -53,12 +54,12 @@ impl Instance {
     /// The same, and all calls that it has break.
     pub(crate) fn die(&self) {
         self.refuse();
-        self.deaths.send_modify(|deaths| *deaths += 1);
+        self.deaths.change(|deaths| *deaths += 1);
     }
 
     /// It listens, in a new process.
     pub(crate) fn rise(&self, now: u64) {
-        self.deaths.send_modify(|deaths| *deaths += 1);
+        self.deaths.change(|deaths| *deaths += 1);
         self.listens.store(true, Ordering::Relaxed);
         self.heal(now);
     }
@@ -82,8 +83,8 @@ impl Instance {
         Some(self.well_since.load(Ordering::Relaxed)).filter(|since| *since != u64::MAX)
     }
 
-    pub(crate) fn deaths(&self) -> watch::Receiver<u64> {
-        self.deaths.subscribe()
+    pub(crate) fn deaths(&self) -> &Signal<u64> {
+        &self.deaths
     }
 
     /// What this call takes: anything from half the average to one and a half of it.

@@ -49,14 +49,18 @@ impl Links {
 
     async fn dial(&self, instance: &Instance) -> Result<(), InvokeError> {
         self.world.tally().dials += 1;
-        if !self.world.reaches(self.caller, instance.id, Patience::OfDial).await {
+        if !self
+            .world
+            .reaches(self.caller, instance.id, Patience::OfDial)
+            .await
+        {
             return Err(failed(Seen::No, "connecting took too long"));
         }
         sleep(ONE_WAY * 2).await;
         if !instance.listens() {
             return Err(failed(Seen::No, "connection refused"));
         }
-        let made = (*instance.deaths().borrow(), self.world.now());
+        let made = (instance.deaths().get(), self.world.now());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(instance.id, made);
         Ok(())
@@ -101,16 +105,14 @@ impl Peers for Links {
         let Some(instance) = self.world.addressed(endpoint) else {
             return Err(failed(Seen::No, "no such address"));
         };
-        let mut deaths = instance.deaths();
-        let alive = *deaths.borrow_and_update();
-        if !self.is_connected(&instance, alive) {
+        if !self.is_connected(&instance, instance.deaths().get()) {
             self.dial(&instance).await?;
-            deaths.mark_unchanged();
         }
+        let mut deaths = instance.deaths().waiting();
         self.world.tally().sent += 1;
         tokio::select! {
             biased;
-            _ = deaths.changed() => {
+            () = deaths.changed() => {
                 sleep(ONE_WAY).await;
                 Err(failed(Seen::Maybe, "the connection broke"))
             }

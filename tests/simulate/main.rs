@@ -17,9 +17,15 @@ mod instance;
 mod links;
 mod names;
 mod options;
+mod picture;
 mod report;
 mod scene;
+mod signal;
+mod sizes;
 mod tally;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+mod tests;
 mod world;
 
 use std::process::ExitCode;
@@ -27,6 +33,7 @@ use std::time::Instant;
 
 use options::{Options, USAGE};
 use report::Report;
+use sizes::Sizes;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -40,8 +47,16 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if options.is_for_sizes {
+        println!("{}", Sizes::HEAD);
+        for count in [1, 10, 100, 1_000, 10_000, 100_000] {
+            println!("{}", Sizes::of(count).line());
+        }
+        return ExitCode::SUCCESS;
+    }
     println!("seed {}\n\n{}", options.seed, Report::HEAD);
     let mut is_well = true;
+    let mut reports = Vec::new();
     for scene in &options.scenes {
         for scale in &options.scales {
             let begun = Instant::now();
@@ -61,7 +76,18 @@ fn main() -> ExitCode {
                     options.seed
                 );
             }
+            reports.push(report);
         }
     }
-    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if let Some(file) = &options.picture
+        && let Err(error) = std::fs::write(file, picture::svg(&reports))
+    {
+        eprintln!("simulate: {}: {error}", file.display());
+        return ExitCode::FAILURE;
+    }
+    if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -37,14 +37,14 @@ impl Finding {
                 tasks: tasks.clone(),
             }),
             Self::Asking => {
-                let listed = world.listed();
+                let listed = world.listed().clone();
                 Arc::new(LookedUp::new(tasks.clone(), move || {
                     world.tally().look_up(world.now());
                     let (listed, world) = (listed.clone(), Arc::clone(&world));
                     async move {
                         sleep(LOOK_UP).await;
                         world.tally().sets += 1;
-                        let found = listed.borrow().to_vec();
+                        let found = listed.get().to_vec();
                         Ok((found, GOOD_FOR))
                     }
                 }))
@@ -62,18 +62,18 @@ struct Told {
 impl Resolver for Told {
     fn watch(&self, _: &AppRef) -> EndpointWatch {
         let (publisher, watch) = watched();
-        let mut listed = self.world.listed();
+        let mut listed = self.world.listed().waiting();
         let world = Arc::clone(&self.world);
         self.tasks.spawn(async move {
             loop {
                 sleep(Duration::from_millis(1 + fastrand::u64(..TOLD_WITHIN))).await;
-                let now = Arc::clone(&listed.borrow_and_update());
+                let now = listed.see();
                 publisher.publish(now.iter().cloned());
                 world.tally().sets += 1;
                 tokio::select! {
                     biased;
                     () = publisher.closed() => return,
-                    changed = listed.changed() => if changed.is_err() { return },
+                    () = listed.changed() => {}
                 }
             }
         });

@@ -68,7 +68,9 @@ impl Options {
         }
         if options.scales.is_empty() {
             let scales = [(100, 100), (1000, 1000), (10_000, 100), (100, 10_000)];
-            options.scales = scales.map(|(callers, instances)| Scale::new(callers, instances)).to_vec();
+            options.scales = scales
+                .map(|(callers, instances)| Scale::new(callers, instances))
+                .to_vec();
         }
         Ok(Some(options))
     }
@@ -76,9 +78,12 @@ impl Options {
 
 fn scale(text: &str) -> Result<Scale, String> {
     let parts = text.split_once('x');
-    let numbers = parts.and_then(|(callers, instances)| Some((callers.parse().ok()?, instances.parse().ok()?)));
+    let numbers =
+        parts.and_then(|(callers, instances)| Some((callers.parse().ok()?, instances.parse().ok()?)));
     match numbers {
         Some((callers @ 1..=100_000, instances @ 3..=100_000)) => Ok(Scale::new(callers, instances)),
-        _ => Err(format!("--scale: {text:?} is not CALLERSxINSTANCES, with at least three instances")),
+        _ => Err(format!(
+            "--scale: {text:?} is not CALLERSxINSTANCES, with at least three instances"
+        )),
     }
 }

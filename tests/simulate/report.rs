@@ -14,6 +14,8 @@ const ENOUGH: f64 = 100.0;
 pub(crate) struct Report {
     pub(crate) scene: Scene,
     pub(crate) scale: Scale,
+    /// Calls in a second of each caller.
+    pub(crate) rate: f64,
     pub(crate) calls: u64,
     pub(crate) failed: u64,
     /// Calls that never ended.
@@ -68,10 +70,15 @@ calm  conns     sets  look-ups(most/s)";
         let shares = shares(scene, tally, last);
         let after = || shares.iter().enumerate().skip(end);
         let has_share = !shares.is_empty();
-        let in_trouble = if scene == Scene::Slow { begin + 20..end } else { begin..end };
+        let in_trouble = if scene == Scene::Slow {
+            begin + 20..end
+        } else {
+            begin..end
+        };
         let mut report = Self {
             scene,
             scale: plan.scale,
+            rate: plan.load.rate,
             calls: tally.calls,
             failed,
             lost: tally.calls - tally.made.len() as u64,
@@ -118,7 +125,10 @@ calm  conns     sets  look-ups(most/s)";
             Scene::Rolling | Scene::Equal | Scene::Slow | Scene::Refusing => 0.0,
         };
         let failed = self.failed as f64 / self.calls.max(1) as f64;
-        wants(failed <= most_failed, format!("{} of {} calls failed", self.failed, self.calls));
+        wants(
+            failed <= most_failed,
+            format!("{} of {} calls failed", self.failed, self.calls),
+        );
         let (percent, minimum) = BUDGET;
         let retries = self.calls * percent / 100 + minimum * self.scale.callers as u64 * (end / WINDOW + 1);
         wants(
@@ -130,32 +140,72 @@ calm  conns     sets  look-ups(most/s)";
             format!("{:.1} endpoints were tried for each call", self.tries_per_call),
         );
         let (least, most) = self.spread;
-        wants(least >= 0.5, format!("an instance that is well has {least:.2} of its share"));
+        wants(
+            least >= 0.5,
+            format!("an instance that is well has {least:.2} of its share"),
+        );
         wants(most <= 2.0, format!("an instance has {most:.2} of its share"));
         if self.scene == Scene::Equal {
-            wants(least >= 0.9 && most <= 1.1, format!("shares of {least:.2} to {most:.2}"));
+            wants(
+                least >= 0.9 && most <= 1.1,
+                format!("shares of {least:.2} to {most:.2}"),
+            );
         }
         if let Some(troubled) = self.troubled {
             let enough = if self.scene == Scene::Partition { 0.5 } else { 0.2 };
-            wants(troubled <= enough, format!("who is in trouble gets {troubled:.2} of its share"));
+            wants(
+                troubled <= enough,
+                format!("who is in trouble gets {troubled:.2} of its share"),
+            );
             let is_back = self.back_after.is_some_and(|after| after <= BACK_WITHIN);
-            wants(is_back, format!("who was in trouble is back after {:?} s", self.back_after));
+            wants(
+                is_back,
+                format!("who was in trouble is back after {:?} s", self.back_after),
+            );
             // The less loaded of two is drawn twice as often as others at most.
-            wants(self.most <= 2.2, format!("who is back gets {:.2} of its share", self.most));
+            wants(
+                self.most <= 2.2,
+                format!("who is back gets {:.2} of its share", self.most),
+            );
+        }
+        if self.scene == Scene::StartAsking {
+            // Each looks up once in five seconds.
+            let most = self.scale.callers as f64 * 0.5 + 3.0;
+            wants(
+                f64::from(self.most_lookups) <= most,
+                format!("{} look-ups in one second", self.most_lookups),
+            );
+        }
+        if self.scene == Scene::Slow && self.rate >= 10.0 {
+            wants(
+                f64::from(self.p99) <= 1.5 * f64::from(self.p99_after),
+                format!(
+                    "p99 is {} ms with a slow one, and {} ms without",
+                    self.p99, self.p99_after
+                ),
+            );
         }
         if self.scene == Scene::Overload {
             let good = tally.made.iter().filter(|made| made.is_good);
             let good = good.filter(|made| (25_000..40_000).contains(&made.at)).count() as f64 / 15.0;
             let can = capacity(self.scale.instances);
-            wants(good >= can * 0.7, format!("{good:.0} good calls/s, {can:.0} could be done"));
-            wants(self.calm_after <= 30, format!("calm {} s after the overload began", self.calm_after));
+            wants(
+                good >= can * 0.7,
+                format!("{good:.0} good calls/s, {can:.0} could be done"),
+            );
+            wants(
+                self.calm_after <= 50,
+                format!("calm {} s after the overload began", self.calm_after),
+            );
         }
         problems
     }
 
     /// One line of the table.
     pub(crate) fn line(&self) -> String {
-        let troubled = self.troubled.map_or("-".to_owned(), |share| format!("{share:.3}"));
+        let troubled = self
+            .troubled
+            .map_or("-".to_owned(), |share| format!("{share:.3}"));
         let back = self.back_after.filter(|_| self.troubled.is_some());
         let back = back.map_or("-".to_owned(), |after| after.to_string());
         format!(

@@ -117,10 +117,9 @@ impl Scene {
             Self::Start => ((0, 3), 40),
             Self::StartAsking => ((0, 3), 60),
             Self::Rolling | Self::Churn => ((20, 80), 100),
-            Self::Partition => ((20, 50), 120),
+            Self::Partition | Self::Refusing => ((20, 50), 120),
             Self::Equal => ((0, 0), 60),
             Self::Slow => ((0, 60), 120),
-            Self::Refusing => ((20, 50), 120),
             Self::Overload => ((20, 40), 80),
         };
         // Of three instances each sidecar is to know something; of many, each is to have some calls.

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use invoke_core::balance::Endpoint;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use transport::client::H2PoolConfig;
 
 use crate::instance::Instance;
+use crate::signal::Signal;
 use crate::tally::Tally;
 
 /// What there is outside of the sidecars that call.
@@ -16,10 +16,10 @@ pub(crate) struct World {
     begun: Instant,
     instances: Mutex<Vec<Arc<Instance>>>,
     /// The instances that resolvers know of.
-    listed: watch::Sender<Arc<Vec<Endpoint>>>,
+    listed: Signal<Arc<Vec<Endpoint>>>,
     tally: Mutex<Tally>,
     /// Since when a third of all nodes is apart from the others.
-    cut: watch::Sender<Option<Instant>>,
+    cut: Signal<Option<Instant>>,
     /// When connections across the last cut broke, in milliseconds.
     broken_at: Mutex<Option<u64>>,
     /// How many times the usual load there is.
@@ -38,13 +38,15 @@ impl World {
     pub(crate) fn new(instances: usize, places: usize) -> Arc<Self> {
         // The time limits are those of the connections of a sidecar.
         let pool = H2PoolConfig::default();
-        let keep_alive = pool.keep_alive.map_or(Duration::MAX, |(after, patience)| after + patience);
+        let keep_alive = pool
+            .keep_alive
+            .map_or(Duration::MAX, |(after, patience)| after + patience);
         let world = Arc::new(Self {
             begun: Instant::now(),
             instances: Mutex::default(),
-            listed: watch::Sender::new(Arc::default()),
+            listed: Signal::new(Arc::default()),
             tally: Mutex::default(),
-            cut: watch::Sender::new(None),
+            cut: Signal::new(None),
             broken_at: Mutex::new(None),
             load: Mutex::new(1.0),
             keep_alive,
@@ -103,33 +105,33 @@ impl World {
 
     fn list_all(&self) {
         let all = self.instances().iter().map(|one| one.endpoint.clone()).collect();
-        self.listed.send_replace(Arc::new(all));
+        self.listed.change(|listed| *listed = Arc::new(all));
     }
 
     /// Resolvers get to know of an instance.
     pub(crate) fn list(&self, instance: &Instance) {
         self.listed
-            .send_modify(|listed| Arc::make_mut(listed).push(instance.endpoint.clone()));
+            .change(|listed| Arc::make_mut(listed).push(instance.endpoint.clone()));
     }
 
     /// Resolvers get to know that an instance is gone.
     pub(crate) fn withdraw(&self, instance: &Instance) {
         self.listed
-            .send_modify(|listed| Arc::make_mut(listed).retain(|one| *one != instance.endpoint));
+            .change(|listed| Arc::make_mut(listed).retain(|one| *one != instance.endpoint));
     }
 
-    pub(crate) fn listed(&self) -> watch::Receiver<Arc<Vec<Endpoint>>> {
-        self.listed.subscribe()
+    pub(crate) fn listed(&self) -> &Signal<Arc<Vec<Endpoint>>> {
+        &self.listed
     }
 
     /// A third of all nodes is apart from the others from now on.
     pub(crate) fn cut(&self) {
-        self.cut.send_replace(Some(Instant::now()));
+        self.cut.change(|cut| *cut = Some(Instant::now()));
     }
 
     /// All nodes reach each other again.
     pub(crate) fn join(&self) {
-        if let Some(since) = self.cut.send_replace(None)
+        if let Some(since) = self.cut.change(|cut| *cut = None)
             && since.elapsed() >= self.keep_alive
         {
             let broken = since + self.keep_alive;
@@ -149,8 +151,7 @@ impl World {
 
     /// Waits until a caller reaches an instance; `false` when it does not for so long after the cut began, or after now.
     pub(crate) async fn reaches(&self, caller: usize, instance: usize, patience: Patience) -> bool {
-        let mut cut = self.cut.subscribe();
-        let since = *cut.borrow_and_update();
+        let since = self.cut.get();
         let Some(since) = since.filter(|_| Self::are_parted(caller, instance)) else {
             return true;
         };
@@ -158,7 +159,8 @@ impl World {
             Patience::OfDial => Instant::now() + self.connect_timeout,
             Patience::OfConnection => since + self.keep_alive,
         };
-        timeout_at(until, cut.wait_for(Option::is_none)).await.is_ok()
+        let mut cut = self.cut.waiting();
+        timeout_at(until, cut.until(Option::is_none)).await.is_ok()
     }
 
     /// Whether a connection that was made then is still there, as far as the network goes.
@@ -168,7 +170,7 @@ impl World {
         }
         let is_broken_now = self
             .cut
-            .borrow()
+            .get()
             .is_some_and(|since| since.elapsed() >= self.keep_alive);
         !is_broken_now && lock(&self.broken_at).is_none_or(|broken| made > broken)
     }

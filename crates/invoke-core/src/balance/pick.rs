@@ -339,6 +339,29 @@ mod tests {
         }
     }
 
+    /// However many there are, and however many of them are out.
+    #[tokio::test(start_paused = true)]
+    async fn a_pick_looks_at_few() {
+        use super::super::slots::tests::LOOKS;
+
+        let near = Preferences::default().in_zone("nowhere");
+        for count in [10, 1_000, 100_000] {
+            let set = set(&vec![1; count]);
+            for out in [0, count / 2, count] {
+                (0..out).for_each(|slot| fail(&set, slot));
+                for preferences in [&Preferences::default(), &near] {
+                    let looks = (0..100).map(|_| {
+                        LOOKS.set(0);
+                        assert!(set.pick(&[], preferences).is_some());
+                        LOOKS.get()
+                    });
+                    let most = looks.max().unwrap();
+                    assert!(most <= 4 * DRAWS + WINDOW, "{most} of {count}, {out} of them out");
+                }
+            }
+        }
+    }
+
     /// A set of endpoints in zones.
     fn zoned(zones: &[&str]) -> Set {
         let endpoints = zones.iter().enumerate().map(|(port, zone)| {
