@@ -233,9 +233,11 @@ impl Drop for InFlight {
         if let Some(since) = self.awaited_since {
             let waited = since.elapsed();
             state.pace.given_up(waited, pace::ticks(state.epoch.elapsed()));
-            // Nothing came of it for as long as it had to prove something.
-            if self.is_trial && waited >= TRIAL {
-                state.fail(true);
+            match waited >= TRIAL {
+                true if self.is_trial => state.fail(true),
+                true => state.trouble.stall(state.now()),
+                // Whoever goes away at once has not seen anything.
+                false => {}
             }
         }
     }

@@ -10,6 +10,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) const TRIAL: Duration = Duration::from_secs(1);
 /// After so many failures in a row the pause is the longest.
 const MOST_FAILURES: u64 = 6;
+/// So many calls in a row that nothing came of for at least [`TRIAL`] are a failure: an instance that stands still refuses
+/// nobody, and whoever gives up after two seconds does not wait until connecting or a connection has failed.
+const MOST_STALLS: u64 = 5;
 
 /// The failures of an endpoint in a row, and until when it is left out, in one word: a failure and a success that are told
 /// at the same moment leave behind one of both, never a pause without a failure, which no success would end.
@@ -22,23 +25,27 @@ pub(super) struct Trouble(AtomicU64);
 #[derive(Clone, Copy)]
 struct Known {
     failures: u64,
+    /// Calls in a row, since the last answer or failure, that nothing came of.
+    stalls: u64,
     /// In milliseconds.
     until: u64,
 }
 
-/// The bits of the failures. Those that are left are good for two million years.
-const BITS: u32 = 8;
+/// The bits of each of both counts. Those that are left are good for two million years.
+const BITS: u32 = 4;
+const COUNT: u64 = (1 << BITS) - 1;
 
 impl Known {
     fn of(word: u64) -> Self {
         Self {
-            failures: word & ((1 << BITS) - 1),
-            until: word >> BITS,
+            failures: word & COUNT,
+            stalls: word >> BITS & COUNT,
+            until: word >> (2 * BITS),
         }
     }
 
     fn word(self) -> u64 {
-        self.until << BITS | self.failures
+        self.until << (2 * BITS) | self.stalls << BITS | self.failures
     }
 
     /// After one more failure.
@@ -46,6 +53,7 @@ impl Known {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures).min(LONGEST_PAUSE);
         Self {
             failures: (self.failures + 1).min(MOST_FAILURES),
+            stalls: 0,
             until: now + pause.as_millis() as u64,
         }
     }
@@ -71,9 +79,23 @@ impl Trouble {
         self.change(|known| (is_trial || now >= known.until).then(|| known.failed(now)));
     }
 
-    /// It is well; whether it was not, before.
+    /// Nothing came of a call for at least [`TRIAL`]. If that is so of some in a row it failed.
+    pub(super) fn stall(&self, now: u64) {
+        self.change(|known| {
+            let stalls = known.stalls + 1;
+            let next = if stalls < MOST_STALLS {
+                Known { stalls, ..known }
+            } else {
+                known.failed(now)
+            };
+            (now >= known.until).then_some(next)
+        });
+    }
+
+    /// It is well; whether it had failed before.
     pub(super) fn succeed(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0 && self.0.swap(0, Ordering::Relaxed) != 0
+        let is_unknown = self.0.load(Ordering::Relaxed) == 0;
+        !is_unknown && Known::of(self.0.swap(0, Ordering::Relaxed)).failures > 0
     }
 
     /// A call goes there; whether it is the one that finds out whether the endpoint is well again.
@@ -161,6 +183,20 @@ mod tests {
         (0..100).for_each(|at| trouble.fail(false, at));
         assert!(is_out(&trouble, 999));
         assert!(!is_out(&trouble, 1000));
+    }
+
+    #[test]
+    fn who_stands_still_fails() {
+        let trouble = Trouble::default();
+        (0..4).for_each(|at| trouble.stall(at));
+        assert!(!trouble.succeed(), "an answer says that it did not fail");
+        (0..4).for_each(|at| trouble.stall(at));
+        assert!(!is_out(&trouble, 4));
+        assert!(!trouble.begin_trial(|| 4));
+        (0..100).for_each(|_| trouble.stall(5));
+        assert!(is_out(&trouble, 1004));
+        assert!(!is_out(&trouble, 1005));
+        assert!(trouble.begin_trial(|| 1005));
     }
 
     #[test]
