@@ -136,7 +136,7 @@ async fn keep<F>(
 {
     let mut failures = 0;
     let mut good_for = SOON;
-    let mut is_first = true;
+    let mut is_in_step = true;
     loop {
         // Who cannot be reached while this look-up goes on may be in what it finds.
         let mut told = pin!(unreachable.notified());
@@ -146,15 +146,17 @@ async fn keep<F>(
             let _place = lookups.acquire().await;
             look_up().await
         };
-        match found {
+        let pause = match found {
             Ok(found) => {
                 failures = 0;
                 good_for = found.good_for;
-                // Sidecars that start together look up together, and would do so for ever.
-                if std::mem::take(&mut is_first) {
-                    good_for = good_for.mul_f64(fastrand::f64()).max(SOON.min(good_for));
-                }
                 publisher.publish(bounded(found.endpoints));
+                // Sidecars that start together, or miss an instance together, look up together, and would do so for ever.
+                if std::mem::take(&mut is_in_step) {
+                    good_for.mul_f64(fastrand::f64()).max(SOON.min(good_for))
+                } else {
+                    good_for
+                }
             }
             Err(error) => {
                 failures += 1;
@@ -164,17 +166,17 @@ async fn keep<F>(
                     return;
                 }
                 tracing::debug!(target: "dapr.contrib", component, "{error}");
-                good_for = good_for.min(RETRY);
+                good_for.min(RETRY)
             }
-        }
+        };
         let soon = async {
             told.await;
             sleep(SOON).await;
         };
         tokio::select! {
             biased;
-            () = soon => {}
-            () = sleep(good_for) => {}
+            () = soon => is_in_step = true,
+            () = sleep(pause) => {}
         }
     }
 }
