@@ -20,6 +20,7 @@ mod observe;
 mod pgo;
 mod run;
 mod sdk;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -47,6 +48,7 @@ cargo xtask COMMAND
   soak [--minutes N] [--reload] calls of every kind while apps and sidecars are killed and started again, or while
                                 configuration and resources change
   chaos [--peer NAME=PATH]      what callers see when instances die, stall, get slow or are replaced
+  simulate [OPTIONS]            what becomes of thousands of sidecars; `simulate --help` tells the options
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist [--pgo]                  a release binary in ./dist; --pgo lays it out after calls that it counts before
 ";
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         "bench" => demo::bench(rest),
         "soak" => demo::soak(rest),
         "chaos" => demo::chaos(rest),
+        "simulate" => simulate::run(rest),
         "test" => test::unit(rest),
         "it" => test::integration(rest),
         "fuzz" => fuzz::run(rest),

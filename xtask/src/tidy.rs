@@ -96,6 +96,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fuzz", &[]),
     ("integration-tests", &[]),
     ("schedules", &[]),
+    (
+        "simulate",
+        &[
+            "app-channel",
+            "invoke-core",
+            "lifecycle",
+            "name-resolution",
+            "resiliency",
+            "resources",
+            "transport",
+        ],
+    ),
     ("xtask", &[]),
 ];
 const COMPOSITION: &str = "daprd-bin";

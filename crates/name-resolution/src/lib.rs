@@ -42,6 +42,9 @@ mod registry;
 #[cfg(all(test, any(feature = "consul", feature = "kubernetes")))]
 mod scripted;
 mod settings;
+#[cfg(feature = "simulate")]
+#[doc(hidden)]
+pub mod simulate;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(any(feature = "consul", feature = "kubernetes"))]

@@ -9,6 +9,7 @@ mod pace;
 mod pick;
 mod preferences;
 mod slots;
+mod trouble;
 mod watch;
 
 use std::fmt;

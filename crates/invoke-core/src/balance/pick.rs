@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn fail(set: &Set, slot: usize) {
-        set.slots[slot].state().fail();
+        set.slots[slot].state().fail(false);
     }
 
     fn address(picked: &Picked) -> &str {
@@ -260,6 +260,80 @@ mod tests {
         assert!(!set.slots[0].is_out());
     }
 
+    /// Where connecting takes long to fail, whoever goes there waits for it: one call does, and not all.
+    #[tokio::test(start_paused = true)]
+    async fn one_call_finds_out_whether_it_is_well_again() {
+        let set = set(&[1, 1]);
+        let to_first = |held: &[Picked]| held.iter().filter(|one| address(one) == "127.0.0.1:0").count();
+        let held = |count: usize| (0..count).map(|_| picked(&set, &[]).unwrap()).collect::<Vec<_>>();
+        let together = held(40);
+        assert!(to_first(&together) > 1);
+        for mut one in together {
+            if address(&one) == "127.0.0.1:0" {
+                one.failed();
+            }
+        }
+        assert_eq!(to_first(&held(40)), 0);
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        let trial = held(40);
+        assert_eq!(
+            to_first(&trial),
+            1,
+            "they failed together, so it was out for a second"
+        );
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        for one in trial {
+            if address(&one) != "127.0.0.1:0" {
+                drop(one.succeeded(true));
+            }
+        }
+        assert_eq!(
+            to_first(&held(40)),
+            0,
+            "a trial that nothing came of is a failure"
+        );
+        tokio::time::advance(Duration::from_millis(2001)).await;
+        for one in held(40) {
+            drop(one.succeeded(true));
+        }
+        assert!(to_first(&held(40)) > 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_stands_still_is_left_out() {
+        let set = set(&[1, 1]);
+        let stalled = |waited: u64| async move { tokio::time::advance(Duration::from_millis(waited)).await };
+        for (waited, is_answered, wanted) in [(999, false, false), (1000, true, false), (1000, false, true)] {
+            let held: Vec<_> = (0..5).map(|_| Picked::new(&set.slots[0])).collect();
+            stalled(waited).await;
+            for (place, one) in held.into_iter().enumerate() {
+                if is_answered && place == 4 {
+                    drop(one.succeeded(false));
+                }
+            }
+            assert_eq!(set.slots[0].is_out(), wanted, "{waited} {is_answered}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_back_begins_slowly_if_new_ones_do() {
+        let set = set(&[1, 1, 1]);
+        let slowly = Preferences::default().with_slow_start(Duration::from_secs(30));
+        let share = |preferences: &Preferences| {
+            let is_back = |_: &usize| address(&set.pick(&[], preferences).unwrap()) == "127.0.0.1:2";
+            (0..3000).filter(is_back).count()
+        };
+        fail(&set, 2);
+        tokio::time::advance(Duration::from_millis(1001)).await;
+        set.slots[2].state().succeed();
+        let at_first = share(&slowly);
+        assert!((1..300).contains(&at_first), "{at_first} of 3000");
+        assert!((850..1150).contains(&share(&Preferences::default())));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let whole = share(&slowly);
+        assert!((850..1150).contains(&whole), "{whole} of 3000");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn when_all_failed_any_is_better_than_none() {
         let two = set(&[1, 1]);
@@ -282,6 +356,29 @@ mod tests {
         }
         for _ in 0..20 {
             assert_eq!(address(&picked(&set, &[]).unwrap()), "127.0.0.1:0");
+        }
+    }
+
+    /// However many there are, and however many of them are out.
+    #[tokio::test(start_paused = true)]
+    async fn a_pick_looks_at_few() {
+        use super::super::slots::tests::LOOKS;
+
+        let near = Preferences::default().in_zone("nowhere");
+        for count in [10, 1_000, 100_000] {
+            let set = set(&vec![1; count]);
+            for out in [0, count / 2, count] {
+                (0..out).for_each(|slot| fail(&set, slot));
+                for preferences in [&Preferences::default(), &near] {
+                    let looks = (0..100).map(|_| {
+                        LOOKS.set(0);
+                        assert!(set.pick(&[], preferences).is_some());
+                        LOOKS.get()
+                    });
+                    let most = looks.max().unwrap();
+                    assert!(most <= 4 * DRAWS + WINDOW, "{most} of {count}, {out} of them out");
+                }
+            }
         }
     }
 

@@ -1,16 +1,14 @@
 //! What the balancer knows of each endpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Endpoint;
 use super::pace::{self, Pace};
-
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+use super::trouble::{TRIAL, Trouble};
 
 /// One endpoint of a set. What a look at a candidate needs stands first, and shares a line of the cache: with very many
 /// endpoints each look fetches one from memory.
@@ -29,17 +27,18 @@ pub(super) struct Slot {
 #[repr(C)]
 pub(super) struct State {
     in_flight: AtomicUsize,
-    /// Milliseconds after `epoch` until which the endpoint is left out.
-    out_until: AtomicU64,
+    trouble: Trouble,
     /// How fast it answers, if there are others.
     pace: Pace,
-    failures: AtomicU32,
     epoch: Instant,
     /// How often it was picked.
     picks: AtomicU64,
-    /// When it came, if others were there before it.
-    came: Option<Instant>,
+    /// When it came, if others were there before it, or came back, in milliseconds after `epoch`; [`ALWAYS`] otherwise.
+    came: AtomicU64,
 }
+
+/// It was there from the beginning.
+const ALWAYS: u64 = u64::MAX;
 
 /// An endpoint as the balancer sees it at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +69,11 @@ impl Slot {
     fn with(first: Option<Arc<Self>>, endpoint: Endpoint, epoch: Instant, is_new: bool) -> Arc<Self> {
         let state = State {
             in_flight: AtomicUsize::new(0),
-            out_until: AtomicU64::new(0),
+            trouble: Trouble::default(),
             pace: Pace::default(),
-            failures: AtomicU32::new(0),
             epoch,
             picks: AtomicU64::new(0),
-            came: is_new.then(Instant::now),
+            came: AtomicU64::new(if is_new { millis_since(epoch) } else { ALWAYS }),
         };
         Arc::new(Self {
             first,
@@ -103,9 +101,11 @@ impl Slot {
         self.state().in_flight.load(Ordering::Relaxed)
     }
 
-    /// For how long it has been there, if it came to others.
+    /// For how long it has been there, if it came to others, or has been back.
     pub(super) fn age(&self) -> Option<Duration> {
-        self.state().came.map(|came| came.elapsed())
+        let state = self.state();
+        let came = state.came.load(Ordering::Relaxed);
+        (came != ALWAYS).then(|| Duration::from_millis(state.now().saturating_sub(came)))
     }
 
     /// How long this one and another take, if one of them is much slower.
@@ -118,9 +118,10 @@ impl Slot {
 
     /// Whether the endpoint failed lately. Costs no look at the clock for one that never did.
     pub(super) fn is_out(&self) -> bool {
+        #[cfg(test)]
+        tests::LOOKS.with(|looks| looks.set(looks.get() + 1));
         let state = self.state();
-        let until = state.out_until.load(Ordering::Relaxed);
-        until != 0 && state.now() < until
+        state.trouble.is_out(|| state.now())
     }
 
     pub(super) fn is_among(&self, tried: &[Tried]) -> bool {
@@ -132,23 +133,24 @@ impl Slot {
 
 impl State {
     fn now(&self) -> u64 {
-        self.epoch.elapsed().as_millis() as u64
+        millis_since(self.epoch)
     }
 
-    /// Leaves the endpoint out for a while that doubles with each failure in a row.
-    pub(super) fn fail(&self) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).min(5);
-        let pause = FIRST_PAUSE.saturating_mul(1 << failures).min(LONGEST_PAUSE);
-        let until = self.now() + pause.as_millis() as u64;
-        self.out_until.store(until, Ordering::Relaxed);
+    /// Leaves the endpoint out for a while.
+    pub(super) fn fail(&self, is_trial: bool) {
+        self.trouble.fail(is_trial, self.now());
     }
 
+    /// It answered. If it had failed it is back from now on.
     pub(super) fn succeed(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-            self.out_until.store(0, Ordering::Relaxed);
+        if self.trouble.succeed() {
+            self.came.store(self.now(), Ordering::Relaxed);
         }
     }
+}
+
+fn millis_since(epoch: Instant) -> u64 {
+    epoch.elapsed().as_millis() as u64
 }
 
 /// An endpoint picked for one attempt, which counts as one in flight there until this is dropped.
@@ -161,6 +163,8 @@ pub struct InFlight {
     slot: Arc<Slot>,
     /// When it began, as long as its answer has not and somebody wants to know how long that takes.
     awaited_since: Option<Instant>,
+    /// It is the one call that finds out whether an endpoint that failed is well again.
+    is_trial: bool,
 }
 
 /// An endpoint that a call goes to or went to. It is no load.
@@ -185,6 +189,7 @@ impl Picked {
         Self(InFlight {
             slot: Arc::clone(slot),
             awaited_since,
+            is_trial: state.trouble.begin_trial(|| state.now()),
         })
     }
 
@@ -203,6 +208,7 @@ impl Picked {
     pub fn succeeded(mut self, is_success: bool) -> InFlight {
         let state = self.0.slot.state();
         state.succeed();
+        self.0.is_trial = false;
         if let Some(since) = self.0.awaited_since.take()
             && is_success
         {
@@ -214,8 +220,9 @@ impl Picked {
     }
 
     /// The endpoint could not be reached: it is left out for a while.
-    pub(crate) fn failed(&self) {
-        self.0.slot.state().fail();
+    pub(crate) fn failed(&mut self) {
+        let is_trial = std::mem::take(&mut self.0.is_trial);
+        self.0.slot.state().fail(is_trial);
     }
 }
 
@@ -224,18 +231,29 @@ impl Drop for InFlight {
         let state = self.slot.state();
         state.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(since) = self.awaited_since {
-            state
-                .pace
-                .given_up(since.elapsed(), pace::ticks(state.epoch.elapsed()));
+            let waited = since.elapsed();
+            state.pace.given_up(waited, pace::ticks(state.epoch.elapsed()));
+            match waited >= TRIAL {
+                true if self.is_trial => state.fail(true),
+                true => state.trouble.stall(state.now()),
+                // Whoever goes away at once has not seen anything.
+                false => {}
+            }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::Cell;
     use std::mem::{offset_of, size_of};
 
     use super::*;
+
+    thread_local! {
+        /// How often this thread looked at a slot.
+        pub(crate) static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
 
     /// A slot begins at a multiple of 32 bytes, so these never lie on two lines of 64.
     #[test]
@@ -243,7 +261,7 @@ mod tests {
         let needed = [
             offset_of!(Slot, first) + size_of::<Option<Arc<Slot>>>(),
             offset_of!(Slot, state) + offset_of!(State, in_flight) + size_of::<AtomicUsize>(),
-            offset_of!(Slot, state) + offset_of!(State, out_until) + size_of::<AtomicU64>(),
+            offset_of!(Slot, state) + offset_of!(State, trouble) + size_of::<Trouble>(),
             offset_of!(Slot, state) + offset_of!(State, pace) + size_of::<Pace>(),
         ];
         assert!(needed.iter().all(|end| *end <= align_of::<Slot>()), "{needed:?}");
@@ -255,7 +273,7 @@ mod tests {
         let first = Slot::new(endpoint(), Instant::now(), false);
         let second = first.renewed(endpoint().in_zone("a"));
         let third = second.renewed(endpoint().in_zone("b"));
-        let held = Picked::new(&second);
+        let mut held = Picked::new(&second);
         assert_eq!([&first, &second, &third].map(|slot| slot.load()), [1; 3]);
         assert!(third.is_among(&[held.tried()]));
         held.failed();

@@ -273,7 +273,7 @@ mod tests {
         let (publisher, watch) = watched();
         publisher.publish([endpoint(1)]);
         let before = slots(&watch);
-        before[0].state().fail();
+        before[0].state().fail(false);
         assert_eq!(before[0].endpoint.longest_message(), None);
         before[0].endpoint.clone().set_longest_message(Some(2048));
         publisher.publish([endpoint(1).with_weight(NonZeroU32::new(7).unwrap()).in_zone("a")]);

@@ -67,7 +67,7 @@ impl<'a> Search<'a> {
                 Err(error) if error.is_unseen_by_peer() => {
                     // A sidecar that has enough to do, or whose app is gone, is there: only this call goes elsewhere.
                     if !error.is_refusal {
-                        self.peer.unreachable(self.resolver, &picked);
+                        self.peer.unreachable(self.resolver, &mut picked);
                     }
                 }
                 Ok(answer) => {

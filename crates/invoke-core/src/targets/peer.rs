@@ -108,10 +108,10 @@ impl Peer {
     }
 
     /// Takes an endpoint that could not be reached out of the choice for a while, and tells the resolver.
-    pub(crate) fn unreachable(&self, resolver: &dyn Resolver, picked: &Picked) {
+    pub(crate) fn unreachable(&self, resolver: &dyn Resolver, picked: &mut Picked) {
         self.ejections.fetch_add(1, Ordering::Relaxed);
-        picked.failed();
         resolver.unreachable(&self.app, picked.endpoint());
+        picked.failed();
     }
 }
 
@@ -221,8 +221,8 @@ mod tests {
         let (resolver, peer) = peer();
         peer.watched(&*resolver);
         resolver.say(0, &[1, 2]);
-        let picked = peer.pick(&*resolver).await.unwrap();
-        peer.unreachable(&*resolver, &picked);
+        let mut picked = peer.pick(&*resolver).await.unwrap();
+        peer.unreachable(&*resolver, &mut picked);
         assert_eq!(*resolver.unreachable.lock().unwrap(), [picked.endpoint().clone()]);
         for _ in 0..20 {
             assert_ne!(peer.pick(&*resolver).await.unwrap().endpoint(), picked.endpoint());

@@ -87,7 +87,7 @@ fn what_is_known_of_an_endpoint_goes_on() {
                 publisher.publish([1, port, 4].map(endpoint));
                 // One of the two alone, so that it is seen when its slot gets lost.
                 if port == 2 {
-                    slots(&watch)[2].state().fail();
+                    slots(&watch)[2].state().fail(false);
                 }
             })
         });
