@@ -167,10 +167,14 @@ fn what_the_log_says() {
         "{findings:?}"
     );
     assert!(!format!("{proxies:?} {findings:?}").contains("secret"));
-    assert_eq!(
-        super::tests::proxies(&[("HTTPS_PROXY", ":")]).1,
-        ["HTTPS_PROXY is no address of a proxy, so it is not used"]
-    );
+    // A user before the scheme is no scheme, and nothing shows the password.
+    for value in [":", "u:secret@http://h:1"] {
+        assert_eq!(
+            super::tests::proxies(&[("HTTPS_PROXY", value)]).1,
+            ["HTTPS_PROXY is no address of a proxy, so it is not used"],
+            "{value}"
+        );
+    }
 }
 
 /// A proxy that reads up to `until`, answers, and after that is a plain relay to nobody: what it got comes back.
