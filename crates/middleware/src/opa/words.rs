@@ -29,7 +29,8 @@ impl Word<'_> {
         let is_next = before.rest.get(..between).is_some_and(|between| {
             !between.is_empty() && between.chars().all(|letter| matches!(letter, ' ' | '\t'))
         });
-        is_next && !BEFORE_EXPRESSIONS.contains(&before.text)
+        // Nothing stands before the first word.
+        is_next && !before.text.is_empty() && !BEFORE_EXPRESSIONS.contains(&before.text)
     }
 
     /// Whether an import of this name brings a keyword. What is written in another way, such as
@@ -121,6 +122,7 @@ mod tests {
                 "package http\n# if in\nallow { x := \"if \\\" in\"; y := `if`; input.if; diff }",
                 None,
             ),
+            (" contains(\"a\", \"b\")", None),
             // One import brings one keyword.
             (
                 "package http\nimport future.keywords.in\nallow if { false }",
