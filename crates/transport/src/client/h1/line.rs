@@ -99,6 +99,7 @@ impl Watch {
         Self(Arc::new(Shared {
             state: Mutex::new(State {
                 socket: None,
+                is_used: false,
                 reads: 0,
                 first_read: None,
                 ended_at_once: false,
