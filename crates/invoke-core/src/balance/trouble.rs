@@ -125,7 +125,7 @@ mod model {
     use shuttle::thread;
 
     use super::*;
-    use crate::sync::explore;
+    use schedules::explore;
 
     /// Whatever is told at the same time: the next success ends what there is.
     #[test]
