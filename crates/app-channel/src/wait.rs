@@ -61,7 +61,8 @@ pub async fn wait_for_app(
     true
 }
 
-/// Asks the app for `/dapr/config`. Its content concerns actors alone, so any answer will do, and none will.
+/// Asks the app for `/dapr/config`. Its content concerns actors alone, so the answer is not read, and
+/// an app that does not answer is no error.
 pub async fn load_app_configuration(app: &App, app_id: &AppId) {
     if ask(app, app_id, "dapr/config").await {
         tracing::info!(target: "dapr.runtime", "Application configuration loaded");

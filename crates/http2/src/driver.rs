@@ -42,8 +42,9 @@ struct Replies {
 }
 
 impl Replies {
-    /// Whether nothing is to be read for now. Whoever makes us answer must take the answers; and a server reads no
-    /// more calls while their answers are not taken, or those that were given up have not ended.
+    /// Whether nothing is to be read for now. A peer whose frames want answers (PING, SETTINGS) must read these
+    /// answers before more of its frames are read. A server reads no more calls while the client does not read answers,
+    /// or while calls that the client gave up still run.
     ///
     /// Clients wait for their replies alone, not for what calls send: if both sides waited for each other to read,
     /// neither would.

@@ -118,7 +118,8 @@ impl State {
         }
     }
 
-    /// One handle less. A stream that nobody holds and that has not said all it had to is cancelled.
+    /// One handle less. When the last one goes before the stream has sent its end, the stream is reset: nobody is left
+    /// who could send the rest.
     pub(crate) fn release(&mut self, key: Key, reason: Reason) {
         let Some(stream) = self.streams.get(key) else {
             return;

@@ -31,8 +31,8 @@ use crate::descriptors::Member;
 /// A connection that had no call for so long gives its buffers back.
 const QUIET: Duration = Duration::from_secs(1);
 /// If more connections than this have buffers, new ones give theirs back sooner: a client that opens many
-/// connections at once rarely uses them all. One that was silent and came back is in use, and is not handed back and
-/// forth.
+/// connections at once rarely uses them all. A connection that has had a call after its silence is in use, and keeps its
+/// buffers for the usual time.
 const FEW: usize = 32;
 /// But not sooner than this.
 const LEAST_QUIET: Duration = Duration::from_millis(20);
