@@ -240,16 +240,16 @@ impl EndpointWatch {
 mod model;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
 
-    fn endpoint(port: u32) -> Endpoint {
+    pub(super) fn endpoint(port: u32) -> Endpoint {
         Endpoint::new(format!("127.0.0.1:{port}"))
     }
 
-    fn slots(watch: &EndpointWatch) -> Vec<Arc<Slot>> {
+    pub(super) fn slots(watch: &EndpointWatch) -> Vec<Arc<Slot>> {
         match watch.now() {
             Resolution::Endpoints(Endpoints(set)) => set.slots.to_vec(),
             other => panic!("{other:?}"),

@@ -4,20 +4,10 @@ use schedules::explore;
 use shuttle::future::block_on;
 use shuttle::thread;
 
+use super::tests::{endpoint, slots};
 use super::*;
 
 const SCHEDULES: usize = 1000;
-
-fn endpoint(port: u32) -> Endpoint {
-    Endpoint::new(format!("127.0.0.1:{port}"))
-}
-
-fn slots(watch: &EndpointWatch) -> Vec<Arc<Slot>> {
-    match watch.now() {
-        Resolution::Endpoints(Endpoints(set)) => set.slots.to_vec(),
-        other => panic!("{other:?}"),
-    }
-}
 
 /// Nobody sleeps through news, however close to it they begin to wait, and whoever picks has one of what was told.
 #[test]
