@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use integration_tests::{Tools, free_port};
-use tokio::process::Command;
 
-use crate::examples::{example, spec};
-use crate::program::Program;
-use crate::prometheus::{get, json};
+use crate::examples::spec;
+use crate::prometheus::{Scraper, get, json};
 use crate::{Findings, Pair, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -45,39 +43,10 @@ pub(crate) async fn judge(tools: &Tools) -> Findings {
 }
 
 async fn look(program: &Path, pair: &Pair, features: &str) -> Result<(), String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let targets = format!(
-        "'127.0.0.1:{}', '127.0.0.1:{}'",
-        pair.caller.metrics_port, pair.callee.metrics_port
-    );
-    let config = example(
-        "prometheus.yml",
-        &[
-            ("scrape_interval: 15s", "scrape_interval: 1s"),
-            ("'sidecar:9090'", &targets),
-            ("rule_files: ['/etc/prometheus/alerts.yml']\n", ""),
-        ],
-    );
-    let file = folder.path().join("prometheus.yml");
-    std::fs::write(&file, config).map_err(|error| error.to_string())?;
-    let port = free_port();
-    let running = Program::start(
-        Command::new(program)
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--enable-feature={features}"))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
-    )?;
-    let base = format!("http://127.0.0.1:{port}/api/v1/query_exemplars");
-    let seen = until(|| has_the_trace(&base)).await;
-    seen.map_err(|why| {
-        let said = running.said();
-        let last: Vec<&str> = said.lines().rev().take(5).collect();
-        format!("{why}; it said: {last:?}")
-    })
+    let scraper = Scraper::start(program, pair, "", &[format!("--enable-feature={features}")])?;
+    let url = format!("{}/query_exemplars", scraper.api);
+    let seen = until(|| has_the_trace(&url)).await;
+    seen.map_err(|why| scraper.explain(&why))
 }
 
 async fn has_the_trace(base: &str) -> Result<(), String> {

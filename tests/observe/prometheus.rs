@@ -4,6 +4,7 @@ use std::path::Path;
 
 use integration_tests::{Tools, free_port};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::examples::{docs, example};
@@ -57,43 +58,72 @@ pub(crate) async fn get(url: &str) -> Result<String, String> {
     answer.text().await.map_err(|error| error.to_string())
 }
 
-async fn look(program: &Path, pair: &Pair) -> Result<Findings, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let rules = docs().join("monitoring/alerts.yml");
-    let targets = format!(
-        "'127.0.0.1:{}', '127.0.0.1:{}'",
-        pair.caller.metrics_port, pair.callee.metrics_port
-    );
-    let config = example(
-        "prometheus.yml",
-        &[
-            ("scrape_interval: 15s", "scrape_interval: 1s"),
-            ("'sidecar:9090'", &targets),
-            ("/etc/prometheus/alerts.yml", &rules.display().to_string()),
-        ],
-    );
-    let file = folder.path().join("prometheus.yml");
-    std::fs::write(&file, config).map_err(|error| error.to_string())?;
-    let port = free_port();
-    let running = Program::start(
-        Command::new(program)
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
-    )?;
-    let base = format!("http://127.0.0.1:{port}/api/v1");
-    let seen = until(|| sees_the_calls(&base)).await;
-    if let Err(why) = seen {
-        let said = running.said();
-        let last: Vec<&str> = said.lines().rev().take(5).collect();
-        return Err(format!("{why}; it said: {last:?}"));
+/// A Prometheus that scrapes both sidecars every second.
+pub(crate) struct Scraper {
+    /// The address of its API.
+    pub(crate) api: String,
+    running: Program,
+    _folder: TempDir,
+}
+
+impl Scraper {
+    /// Starts one with the example of the docs, in which `rules` stands in place of the line of the rules, and with
+    /// `arguments` of its own.
+    pub(crate) fn start(
+        program: &Path,
+        pair: &Pair,
+        rules: &str,
+        arguments: &[String],
+    ) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let targets = format!(
+            "'127.0.0.1:{}', '127.0.0.1:{}'",
+            pair.caller.metrics_port, pair.callee.metrics_port
+        );
+        let config = example(
+            "prometheus.yml",
+            &[
+                ("scrape_interval: 15s", "scrape_interval: 1s"),
+                ("'sidecar:9090'", &targets),
+                ("rule_files: ['/etc/prometheus/alerts.yml']\n", rules),
+            ],
+        );
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config).map_err(|error| error.to_string())?;
+        let port = free_port();
+        let data = folder.path().join("data");
+        let running = Program::start(
+            Command::new(program)
+                .arg(format!("--config.file={}", file.display()))
+                .arg(format!("--storage.tsdb.path={}", data.display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .args(arguments),
+        )?;
+        Ok(Self {
+            api: format!("http://127.0.0.1:{port}/api/v1"),
+            running,
+            _folder: folder,
+        })
     }
-    let mut findings = unhealthy(&base).await?;
+
+    /// What went wrong, with what it said last.
+    pub(crate) fn explain(&self, why: &str) -> String {
+        let said = self.running.said();
+        let last: Vec<&str> = said.lines().rev().take(5).collect();
+        format!("{why}; it said: {last:?}")
+    }
+}
+
+async fn look(program: &Path, pair: &Pair) -> Result<Findings, String> {
+    let rules = docs().join("monitoring/alerts.yml");
+    let rules = format!("rule_files: ['{}']\n", rules.display());
+    let scraper = Scraper::start(program, pair, &rules, &[])?;
+    let base = &scraper.api;
+    let seen = until(|| sees_the_calls(base)).await;
+    seen.map_err(|why| scraper.explain(&why))?;
+    let mut findings = unhealthy(base).await?;
     for expression in expressions() {
-        let answer = query(&base, &expression).await?;
+        let answer = query(base, &expression).await?;
         if answer["status"] != "success" {
             findings.push(format!("prometheus: {expression}: {}", answer["error"]));
         }
