@@ -66,7 +66,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("invoke-codec", &["dapr-proto", "invoke-core"]),
     ("invoke-core", &["schedules"]),
     ("lifecycle", &[]),
-    ("middleware", &["invoke-core", "lifecycle", "transport"]),
+    (
+        "middleware",
+        &["go-text", "invoke-core", "lifecycle", "transport"],
+    ),
     (
         "name-resolution",
         &["go-text", "invoke-core", "lifecycle", "transport"],

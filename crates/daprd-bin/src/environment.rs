@@ -140,9 +140,9 @@ fn duration(name: &str, default: Duration) -> Duration {
     let Ok(text) = std::env::var(name) else {
         return default;
     };
-    match go_text::parse_duration(&text).map(u64::try_from) {
-        Ok(Ok(nanos)) if nanos > 0 => Duration::from_nanos(nanos),
-        _ => {
+    match go_text::parse_duration(&text).ok().and_then(go_text::positive) {
+        Some(given) => given,
+        None => {
             tracing::warn!(
                 target: "dapr.runtime.grpc.manager",
                 "Ignoring invalid duration {text:?} in {name}; using default {}", go_text::format_duration(default)

@@ -14,5 +14,5 @@ mod number;
 mod quote;
 
 pub use duration::{DurationError, format_duration, parse_duration, positive};
-pub use number::{NumberError, atoi, format_float, parse_bool, parse_int, parse_uint};
+pub use number::{NumberError, atoi, parse_bool, parse_float, parse_int, parse_uint, push_float};
 pub use quote::quote;

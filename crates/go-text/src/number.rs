@@ -1,5 +1,7 @@
 //! Numbers and truth values: the package `strconv` of Go's documentation.
 
+use std::fmt::Write as _;
+
 use crate::quote::quote;
 
 /// Why a text is no number and no truth value, in Go's words.
@@ -109,26 +111,47 @@ pub fn parse_bool(text: &str) -> Result<bool, NumberError> {
     }
 }
 
-/// A number as `%v` and `%g` print it: the shortest that reads as the same one, with an exponent where it is small or
-/// large.
-pub fn format_float(number: f64) -> String {
+/// A number with a fraction or an exponent, `NaN` or `Inf`; underscores may stand between digits.
+///
+/// # Errors
+/// When the text has another form, or the number is too large.
+pub fn parse_float(text: &str) -> Result<f64, NumberError> {
+    let bytes = text.as_bytes();
+    let is_digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let stands_between =
+        |at: usize| bytes[at] != b'_' || (is_digit(at.checked_sub(1)) && is_digit(Some(at + 1)));
+    let mut digits = text.to_owned();
+    if (0..bytes.len()).all(stands_between) {
+        digits.retain(|character| character != '_');
+    }
+    match digits.parse() {
+        Ok(number) if f64::is_infinite(number) && bytes.iter().any(u8::is_ascii_digit) => {
+            Err(range("ParseFloat", text))
+        }
+        Ok(number) => Ok(number),
+        Err(_) => Err(syntax("ParseFloat", text)),
+    }
+}
+
+/// Appends a number as `%v` and `%g` print it: the shortest that reads as the same one, with an exponent below 0.0001 and
+/// from a million on.
+pub fn push_float(text: &mut String, number: f64) {
     let magnitude = number.abs();
-    if number.is_nan() {
-        return "NaN".to_owned();
-    }
     if number.is_infinite() {
-        return if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+        text.push_str(if number > 0.0 { "+Inf" } else { "-Inf" });
+        return;
     }
-    if number == 0.0 || (1e-4..1e21).contains(&magnitude) {
-        return number.to_string();
+    if number.is_nan() || number == 0.0 || (1e-4..1e6).contains(&magnitude) {
+        let _ = write!(text, "{number}");
+        return;
     }
-    let text = format!("{number:e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => match exponent.strip_prefix('-') {
-            Some(exponent) => format!("{digits}e-{exponent:0>2}"),
-            None => format!("{digits}e+{exponent:0>2}"),
-        },
-        None => text,
+    let begun = text.len();
+    let _ = write!(text, "{number:e}");
+    if let Some(at) = text[begun..].find('e') {
+        let exponent: i32 = text[begun + at + 1..].parse().unwrap_or(0);
+        text.truncate(begun + at);
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let _ = write!(text, "e{sign}{:02}", exponent.abs());
     }
 }
 
@@ -181,8 +204,14 @@ mod tests {
         assert_eq!(error, "strconv.ParseBool: parsing \"yes\": invalid syntax");
     }
 
+    fn printed(number: f64) -> String {
+        let mut text = String::new();
+        push_float(&mut text, number);
+        text
+    }
+
     #[test]
-    fn floats() {
+    fn floats_that_are_printed() {
         for (number, wanted) in [
             (0.0, "0"),
             (-0.0, "-0"),
@@ -191,27 +220,47 @@ mod tests {
             (1e-4, "0.0001"),
             (1e-5, "1e-05"),
             (-2.5e-7, "-2.5e-07"),
-            (123_456_789.0, "123456789"),
-            (1e20, "100000000000000000000"),
+            (123_456.5, "123456.5"),
+            (999_999.0, "999999"),
+            (1e6, "1e+06"),
+            (123_456_789.0, "1.23456789e+08"),
             (1e21, "1e+21"),
             (1.5e300, "1.5e+300"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),
         ] {
-            assert_eq!(format_float(number), wanted);
+            assert_eq!(printed(number), wanted);
         }
+    }
+
+    #[test]
+    fn floats_that_are_read() {
+        for (text, wanted) in [
+            ("1", 1.0),
+            ("-1.5", -1.5),
+            ("1e3", 1000.0),
+            ("1_000.5", 1000.5),
+            ("inf", f64::INFINITY),
+        ] {
+            assert_eq!(parse_float(text), Ok(wanted), "{text}");
+        }
+        for text in ["", "x", "1_", "_1", "1__0", "1 "] {
+            assert_eq!(parse_float(text), Err(syntax("ParseFloat", text)), "{text}");
+        }
+        let error = parse_float("1e400").unwrap_err().to_string();
+        assert_eq!(error, "strconv.ParseFloat: parsing \"1e400\": value out of range");
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_judged(text in "\\PC{0,12}") {
-            let _ = (parse_int(&text), parse_uint(&text), atoi(&text), parse_bool(&text));
+            let _ = (parse_int(&text), parse_uint(&text), parse_float(&text), atoi(&text), parse_bool(&text));
         }
 
         #[test]
         fn a_float_is_read_as_it_was_printed(number in proptest::num::f64::NORMAL) {
-            proptest::prop_assert_eq!(format_float(number).parse(), Ok(number));
+            proptest::prop_assert_eq!(parse_float(&printed(number)), Ok(number));
         }
     }
 }

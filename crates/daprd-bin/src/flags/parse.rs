@@ -98,7 +98,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Flags, Ended> {
         };
         check(flag, &value).map_err(|cause| {
             wrong(format!(
-                "invalid argument {value:?} for \"--{name}\" flag: {cause}"
+                "invalid argument {} for \"--{name}\" flag: {cause}",
+                go_text::quote(&value)
             ))
         })?;
         flags.put(flag, value);

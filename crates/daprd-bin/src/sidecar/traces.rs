@@ -57,10 +57,7 @@ fn timeout(text: &str) -> Result<Option<Duration>, TraceError> {
     }
     let nanos = go_text::parse_duration(text)
         .map_err(|error| TraceError::Timeout(format!("spec.tracing.otel.timeout: {error}")))?;
-    Ok(u64::try_from(nanos)
-        .ok()
-        .filter(|nanos| *nanos > 0)
-        .map(Duration::from_nanos))
+    Ok(go_text::positive(nanos))
 }
 
 #[cfg(test)]

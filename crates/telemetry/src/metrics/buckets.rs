@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use go_text::push_float;
 use invoke_core::trace::TraceContext;
 
 use super::exemplars::Exemplars;
 use super::family::{Distribution, Value};
-use super::text::number;
 
 /// Only goes up.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ impl Buckets {
         bounds.dedup();
         let shown = bounds.iter().map(|bound| {
             let mut text = String::new();
-            number(&mut text, *bound as f64);
+            push_float(&mut text, *bound as f64);
             text.into_boxed_str()
         });
         Self {

@@ -4,12 +4,15 @@
 //! A series is the same in both texts, so that dashboards and alerts do not care which one is scraped. Only the bounds of
 //! buckets are written as `OpenMetrics` wants numbers in labels: `1.0`, where the other text has `1`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use go_text::push_float;
+
 use super::exemplars::Exemplar;
 use super::family::{Distribution, Family, Kind, Sample, Value};
-use super::text::number;
+use super::text::{INFINITE, put_bucket, put_line};
 
 /// What the names of counters end with.
 const TOTAL: &str = "_total";
@@ -48,37 +51,14 @@ fn put_family(text: &mut String, family: &Family) {
     }
 }
 
-fn put_line(text: &mut String, name: &str, suffix: &str, labels: &str, value: f64) {
-    text.push_str(name);
-    text.push_str(suffix);
-    if !labels.is_empty() {
-        text.push('{');
-        text.push_str(labels);
-        text.push('}');
-    }
-    text.push(' ');
-    number(text, value);
-    text.push('\n');
-}
-
 fn put_distribution(text: &mut String, name: &str, labels: &str, distribution: &Distribution) {
     let mut exemplars = distribution.exemplars.iter().peekable();
     let mut count = 0;
     for (bucket, more) in distribution.counts.iter().enumerate() {
         count += more;
-        text.push_str(name);
-        text.push_str("_bucket{");
-        text.push_str(labels);
-        if !labels.is_empty() {
-            text.push(',');
-        }
-        text.push_str("le=\"");
-        match distribution.bounds.get(bucket) {
-            Some(bound) => put_bound(text, bound),
-            None => text.push_str("+Inf"),
-        }
-        text.push_str("\"} ");
-        number(text, count as f64);
+        let bound = distribution.bounds.get(bucket);
+        let bound = bound.map_or(Cow::Borrowed(INFINITE), |bound| with_point(bound));
+        put_bucket(text, name, labels, &bound, count);
         if let Some(exemplar) = exemplars.next_if(|exemplar| exemplar.bucket == bucket) {
             put_exemplar(text, exemplar);
         }
@@ -89,10 +69,11 @@ fn put_distribution(text: &mut String, name: &str, labels: &str, distribution: &
 }
 
 /// A number that is whole has a point, unless it has an exponent.
-fn put_bound(text: &mut String, bound: &str) {
-    text.push_str(bound);
-    if !bound.contains(['.', 'e']) {
-        text.push_str(".0");
+fn with_point(bound: &str) -> Cow<'_, str> {
+    if bound.contains(['.', 'e']) {
+        Cow::Borrowed(bound)
+    } else {
+        Cow::Owned(format!("{bound}.0"))
     }
 }
 
@@ -103,7 +84,7 @@ fn put_exemplar(text: &mut String, exemplar: &Exemplar) {
     text.push_str("\",span_id=\"");
     put_hex(text, &exemplar.span_id);
     text.push_str("\"} ");
-    number(text, exemplar.value);
+    push_float(text, exemplar.value);
     let since = since_epoch(exemplar.at);
     let _ = write!(text, " {}.{:03}", since.as_secs(), since.subsec_millis());
 }

@@ -148,7 +148,7 @@ impl PeerMetrics {
         );
         let mut out = family(
             "daprd_endpoints_ejected",
-            "The number of those that are left out at the moment because they could not be reached.",
+            "The number of those that are left out at the moment because they could not be reached or stood still.",
             Kind::Gauge,
         );
         let mut in_flight = family(

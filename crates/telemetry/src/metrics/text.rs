@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use go_text::push_float;
+
 use super::family::{Distribution, Family, Sample, Value};
 
 /// Families as a text.
@@ -32,46 +34,22 @@ impl Exposition {
         let _ = writeln!(self.0, "# TYPE {name} {}", family.kind.name());
         for Sample { labels, value, .. } in &family.samples {
             match value {
-                Value::Number(value) => self.line(name, "", labels, *value),
+                Value::Number(value) => put_line(&mut self.0, name, "", labels, *value),
                 Value::Distribution(distribution) => self.distribution(name, labels, distribution),
             }
         }
     }
 
-    fn line(&mut self, name: &str, suffix: &str, labels: &str, value: f64) {
-        let text = &mut self.0;
-        text.push_str(name);
-        text.push_str(suffix);
-        if !labels.is_empty() {
-            text.push('{');
-            text.push_str(labels);
-            text.push('}');
-        }
-        text.push(' ');
-        number(text, value);
-        text.push('\n');
-    }
-
     fn distribution(&mut self, name: &str, labels: &str, distribution: &Distribution) {
         let bounds = distribution.bounds.iter().map(|bound| &**bound);
         let mut count = 0;
-        for (bound, more) in bounds.chain(["+Inf"]).zip(&distribution.counts) {
+        for (bound, more) in bounds.chain([INFINITE]).zip(&distribution.counts) {
             count += more;
-            let text = &mut self.0;
-            text.push_str(name);
-            text.push_str("_bucket{");
-            text.push_str(labels);
-            if !labels.is_empty() {
-                text.push(',');
-            }
-            text.push_str("le=\"");
-            text.push_str(bound);
-            text.push_str("\"} ");
-            number(text, count as f64);
-            text.push('\n');
+            put_bucket(&mut self.0, name, labels, bound, count);
+            self.0.push('\n');
         }
-        self.line(name, "_sum", labels, distribution.sum);
-        self.line(name, "_count", labels, count as f64);
+        put_line(&mut self.0, name, "_sum", labels, distribution.sum);
+        put_line(&mut self.0, name, "_count", labels, count as f64);
     }
 }
 
@@ -93,23 +71,35 @@ pub(crate) fn label(text: &mut String, name: &str, value: &str) {
     text.push('"');
 }
 
-/// Writes the shortest decimal that reads as the same number, with an exponent where Go writes one.
-pub(super) fn number(text: &mut String, value: f64) {
-    let magnitude = value.abs();
-    if value == 0.0 || (1e-4..1e6).contains(&magnitude) {
-        let _ = write!(text, "{value}");
-        return;
+/// The bound of the last bucket.
+pub(super) const INFINITE: &str = "+Inf";
+
+/// A line with one number.
+pub(super) fn put_line(text: &mut String, name: &str, suffix: &str, labels: &str, value: f64) {
+    text.push_str(name);
+    text.push_str(suffix);
+    if !labels.is_empty() {
+        text.push('{');
+        text.push_str(labels);
+        text.push('}');
     }
-    let begun = text.len();
-    let _ = write!(text, "{value:e}");
-    let Some(at) = text[begun..].find('e') else {
-        // Neither a number nor finite.
-        return;
-    };
-    let exponent: i32 = text[begun + at + 1..].parse().unwrap_or(0);
-    text.truncate(begun + at);
-    let sign = if exponent < 0 { '-' } else { '+' };
-    let _ = write!(text, "e{sign}{:02}", exponent.abs());
+    text.push(' ');
+    push_float(text, value);
+    text.push('\n');
+}
+
+/// The line of a bucket, without its end.
+pub(super) fn put_bucket(text: &mut String, name: &str, labels: &str, bound: &str, count: u64) {
+    text.push_str(name);
+    text.push_str("_bucket{");
+    text.push_str(labels);
+    if !labels.is_empty() {
+        text.push(',');
+    }
+    text.push_str("le=\"");
+    text.push_str(bound);
+    text.push_str("\"} ");
+    push_float(text, count as f64);
 }
 
 #[cfg(test)]
@@ -117,24 +107,6 @@ mod tests {
     use super::*;
     use crate::metrics::Kind;
     use crate::metrics::family::merged;
-
-    #[test]
-    fn numbers() {
-        for (value, wanted) in [
-            (0.0, "0"),
-            (1.5, "1.5"),
-            (100_000.0, "100000"),
-            (1_000_000.0, "1e+06"),
-            (1_048_576.0, "1.048576e+06"),
-            (4_294_967_296.0, "4.294967296e+09"),
-            (0.000_01, "1e-05"),
-            (-2.0, "-2"),
-        ] {
-            let mut text = String::new();
-            number(&mut text, value);
-            assert_eq!(text, wanted);
-        }
-    }
 
     #[test]
     fn labels() {

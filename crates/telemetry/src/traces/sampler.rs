@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use go_text::push_float;
 use invoke_core::trace::TraceContext;
 
 /// The rate that counts where none is given that can be read.
@@ -45,7 +46,9 @@ impl Sampler {
 impl fmt::Display for Sampler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ParentBased{root:TraceIDRatioBased{")?;
-        f.write_str(&go_text::format_float(self.rate))?;
+        let mut rate = String::new();
+        push_float(&mut rate, self.rate);
+        f.write_str(&rate)?;
         f.write_str(
             "},remoteParentSampled:AlwaysOnSampler,remoteParentNotSampled:AlwaysOffSampler,\
              localParentSampled:AlwaysOnSampler,localParentNotSampled:AlwaysOffSampler}",
