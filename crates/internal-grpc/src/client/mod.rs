@@ -3,6 +3,7 @@
 mod errors;
 mod old;
 mod reply;
+mod way;
 
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -24,7 +25,7 @@ use invoke_core::{
     error::code,
 };
 use lifecycle::Tasks;
-use transport::client::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
+use transport::client::{CountedBody, Destination, H2Pool, H2PoolConfig, Purged};
 
 use crate::codec::{EncodeError, begin_message, encode_request, encode_request_stream, finish_message};
 use crate::frames::{ErrorSlot, Frames, first_frame};
@@ -87,22 +88,13 @@ impl Client {
         }
     }
 
-    /// Which connection leads to the app: over TLS its sidecar must prove the path of its SPIFFE id.
-    fn key(&self, app: &AppRef, endpoint: &Endpoint) -> PeerKey {
-        let path = || format!("/ns/{}/{}", app.namespace, app.id).into();
-        PeerKey {
-            address: Arc::clone(endpoint.address()),
-            identity: self.is_secured.then(path),
-        }
-    }
-
     pub(crate) fn purge(&self, max_idle: Duration) -> Vec<Purged> {
         self.pool.purge(max_idle)
     }
 
     async fn stream(
         &self,
-        key: &PeerKey,
+        destination: &Destination,
         endpoint: &Endpoint,
         head: &Head,
         until: Option<Instant>,
@@ -114,7 +106,11 @@ impl Client {
         let (frames, slot) = Frames::of_client(first, body, MessageLimit::of(endpoint));
         let request = self.request(CALL_LOCAL_STREAM, head, until, frames);
         let reply = async {
-            let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
+            let answer = self
+                .pool
+                .send_to(destination, request)
+                .await
+                .map_err(errors::transport)?;
             let limit = MessageLimit::told(answer.headers());
             let is_unseen = unseen::is_said(answer.headers());
             let answer = checked(answer)?;
@@ -129,7 +125,7 @@ impl Client {
     /// The same call in one message, for peers that do not know streams.
     async fn unary(
         &self,
-        key: &PeerKey,
+        destination: &Destination,
         head: &Head,
         until: Option<Instant>,
         body: Body,
@@ -143,7 +139,11 @@ impl Client {
         finish_message(&mut message, 0, 0);
         let (frames, _) = Frames::of_client(message, Body::empty(), MessageLimit::UNTOLD);
         let request = self.request(CALL_LOCAL, head, until, frames);
-        let answer = self.pool.send(key, request).await.map_err(errors::transport)?;
+        let answer = self
+            .pool
+            .send_to(destination, request)
+            .await
+            .map_err(errors::transport)?;
         reply::of_unary(checked(answer)?, max).await
     }
 
@@ -156,9 +156,9 @@ impl Client {
         until: Option<Instant>,
         mut body: Body,
     ) -> Result<Reply, InvokeError> {
-        let key = self.key(app, endpoint);
+        let way = self.way(app, endpoint);
         let again = Again::of(&mut body, endpoint);
-        match self.stream(&key, endpoint, head, until, body).await {
+        match self.stream(&way, endpoint, head, until, body).await {
             Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => {}
             other => {
                 again.let_go();
@@ -170,7 +170,7 @@ impl Client {
             return Err(old::refused(app));
         };
         old::warn(app);
-        Box::pin(self.unary(&key, head, until, body)).await
+        Box::pin(self.unary(&way, head, until, body)).await
     }
 
     fn request(
@@ -218,7 +218,7 @@ impl Peers for Client {
         until: Option<Instant>,
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
-        let key = self.key(app, endpoint);
+        let way = self.way(app, endpoint);
         let (relay, mut body) = Relay::new(body, self.max_message, head.deadline);
         let mut headers = proxied_headers(head, until);
         unseen::ask(&mut headers);
@@ -229,7 +229,7 @@ impl Peers for Client {
         }
         let request = post(head.path.clone(), headers, Either::Right(body));
         // Pinned here: to hand such a large future on would be to copy it.
-        let answer = relay.answer(pin!(self.pool.send(&key, request))).await;
+        let answer = relay.answer(pin!(self.pool.send_to(&way, request))).await;
         let mut answer = answer.map_err(errors::relayed)?.map(Body::stream);
         // Only a head that is all of the answer can say that there was no app.
         if unseen::take(answer.headers_mut()) && GrpcStatus::from_headers(answer.headers()).is_some() {

@@ -82,6 +82,13 @@ impl Endpoint {
         self.learnt.set_longest_message(bytes);
     }
 
+    /// What the client that calls the sidecar there keeps for all its calls, such as the connections to it; `make` makes
+    /// it for the first one. It lives as long as a copy of the endpoint, whatever the resolver says of it anew. `None`
+    /// when something of another type is kept: then two clients share the endpoint, and one must do without.
+    pub fn kept<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.learnt.kept(make)
+    }
+
     /// The same address, of which the resolver says something new: what was learnt about it goes on.
     fn renewed(&self, endpoint: Self) -> Self {
         Self {

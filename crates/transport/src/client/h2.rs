@@ -1,12 +1,13 @@
 //! A pool of HTTP/2 connections to many peers.
 
+mod destination;
 mod dial;
 mod peer;
+mod peers;
 
-use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use lifecycle::Tasks;
 use thiserror::Error;
 use tokio::time::Instant;
 
+pub use self::destination::Destination;
 use self::dial::Dialler;
 use self::peer::{Connection, MOST_CONNECTIONS, Peer, User};
+use self::peers::Peers;
 use super::error::{ClientError, ErrorKind};
 use crate::BoxError;
 use crate::tls::ClientTls;
@@ -130,15 +133,15 @@ pub struct Purged {
 #[derive(Debug)]
 pub struct H2Pool {
     dialler: Arc<Dialler>,
-    peers: RwLock<HashMap<PeerKey, Arc<Peer>>>,
+    peers: Arc<Peers>,
 }
 
 impl H2Pool {
     /// A pool without connections; calls make them. `tasks` owns the connections.
     pub fn new(config: H2PoolConfig, tasks: Tasks) -> Self {
         Self {
+            peers: Arc::new(Peers::new(config.max_peers)),
             dialler: Arc::new(Dialler { config, tasks }),
-            peers: RwLock::default(),
         }
     }
 
@@ -150,20 +153,45 @@ impl H2Pool {
     ///
     /// A request that the peer certainly did nothing for (its connection had just ended, or the stream was refused)
     /// goes out again, as long as all that went out of its body is still there.
-    pub async fn send<B>(
+    pub fn send<B>(
         &self,
         key: &PeerKey,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<CountedBody>, ClientError>> + Send
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.send_on(self.peers.get(key), request)
+    }
+
+    /// The same for a peer that was looked up before.
+    pub fn send_to<B>(
+        &self,
+        destination: &Destination,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<CountedBody>, ClientError>> + Send
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        self.send_on(destination.peer(), request)
+    }
+
+    async fn send_on<B>(
+        &self,
+        peer: Result<Arc<Peer>, ClientError>,
         request: Request<B>,
     ) -> Result<Response<CountedBody>, ClientError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let peer = self.peer(key)?;
+        let peer = peer?;
         let mut call = Call::new(request);
         let (mut resent, mut turns, mut is_stuck, mut waits_since) = (0, 0, false, None);
         loop {
-            let (connection, user) = self.connection(&peer, key, is_stuck).await?;
+            let (connection, user) = self.connection(&peer, is_stuck).await?;
             let opening = open(&connection, &mut call, &peer, self.config(), &mut waits_since);
             let Some(opened) = opening.await? else {
                 is_stuck = true;
@@ -204,54 +232,30 @@ impl H2Pool {
         }
     }
 
+    /// Looks a peer up for all the calls that will go to it.
+    pub fn destination(&self, key: PeerKey) -> Destination {
+        Destination::new(Arc::clone(&self.peers), key)
+    }
+
+    /// Whether a destination is one of this pool.
+    pub fn owns(&self, destination: &Destination) -> bool {
+        destination.is_among(&self.peers)
+    }
+
     /// Makes a connection if there is none, so that time limits of calls need not cover that.
     pub async fn connect(&self, key: &PeerKey) -> Result<(), ClientError> {
-        let peer = self.peer(key)?;
-        self.connection(&peer, key, false).await.map(drop)
+        let peer = self.peers.get(key)?;
+        self.connection(&peer, false).await.map(drop)
     }
 
     /// Closes connections that had no call for `max_idle`.
     pub fn purge(&self, max_idle: Duration) -> Vec<Purged> {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let purged = peers.iter().filter_map(|(key, peer)| {
-            let count = peer.purge(max_idle);
-            (count > 0).then(|| Purged {
-                address: Arc::clone(&key.address),
-                count,
-            })
-        });
-        let purged = purged.collect();
-        drop(peers);
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        peers.retain(|_, peer| peer.is_in_use());
-        purged
+        self.peers.purge(max_idle)
     }
 
     /// Lets go of the connections to a peer; calls on them go on.
     pub fn close(&self, key: &PeerKey) {
-        self.peers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
-    }
-
-    fn peer(&self, key: &PeerKey) -> Result<Arc<Peer>, ClientError> {
-        if let Some(peer) = self.peers.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            return Ok(Arc::clone(peer));
-        }
-        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let most = self.config().max_peers;
-        if peers.len() >= most && !peers.contains_key(key) {
-            let idle = peers
-                .iter()
-                .find(|(_, peer)| !peer.has_calls())
-                .map(|(key, _)| key.clone());
-            match idle {
-                Some(idle) => peers.remove(&idle),
-                None => return Err(ClientError::busy(Wait::TooManyPeers(most))),
-            };
-        }
-        Ok(Arc::clone(peers.entry(key.clone()).or_default()))
+        self.peers.let_go(key);
     }
 
     /// A connection for one more call: one that is free, else one to wait for, else another. With `is_stuck` waiting
@@ -259,17 +263,16 @@ impl H2Pool {
     async fn connection(
         &self,
         peer: &Arc<Peer>,
-        key: &PeerKey,
         is_stuck: bool,
     ) -> Result<(Arc<Connection>, User), ClientError> {
         if let Some(found) = self.existing(peer, is_stuck) {
             if self.config().max_spread > 1 && peer.is_crowded(&found.0, self.config().max_spread) {
-                self.spread(peer, key);
+                self.spread(peer);
             }
             return Ok(found);
         }
         // Rare, and large: a call must not carry room for it.
-        match Box::pin(self.another(peer, key, is_stuck)).await {
+        match Box::pin(self.another(peer, is_stuck)).await {
             Err(error) => peer.busy(self.config().max_users).ok_or(error),
             found => found,
         }
@@ -285,13 +288,13 @@ impl H2Pool {
     }
 
     /// Makes one more connection for the calls that come, beside those that there are.
-    fn spread(&self, peer: &Arc<Peer>, key: &PeerKey) {
+    fn spread(&self, peer: &Arc<Peer>) {
         let Some(turn) = Peer::spread(peer) else {
             return;
         };
-        let (dialler, key) = (Arc::clone(&self.dialler), key.clone());
+        let dialler = Arc::clone(&self.dialler);
         self.dialler.tasks.spawn(async move {
-            match dialler.dial(&turn.peer(), &key).await {
+            match dialler.dial(&turn.peer()).await {
                 Ok(connection) => turn.keep(connection),
                 // It is not tried again at once.
                 Err(_) => tokio::time::sleep(dialler.config.patience).await,
@@ -303,7 +306,6 @@ impl H2Pool {
     async fn another(
         &self,
         peer: &Arc<Peer>,
-        key: &PeerKey,
         is_stuck: bool,
     ) -> Result<(Arc<Connection>, User), ClientError> {
         let failures = peer.failures();
@@ -314,7 +316,7 @@ impl H2Pool {
         if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
             return Err(ClientError::connect(error));
         }
-        let connection = match self.dialler.dial(peer, key).await {
+        let connection = match self.dialler.dial(peer).await {
             Ok(connection) => Arc::new(connection),
             Err(error) => {
                 peer.failed(&mut last_failure, &error);
@@ -325,6 +327,13 @@ impl H2Pool {
         let user = User::enter(&connection.usage, usize::MAX);
         #[expect(clippy::expect_used, reason = "there is no limit to reach")]
         Ok((connection, user.expect("no limit")))
+    }
+}
+
+impl Drop for H2Pool {
+    /// Destinations may be kept for longer.
+    fn drop(&mut self) {
+        self.peers.let_all_go();
     }
 }
 

@@ -19,6 +19,6 @@ pub(crate) use connect::connect_origin;
 pub use connect::{ConnectError, probe};
 pub use error::{ClientError, ErrorKind, Seen};
 pub use h1::{AnswerError, H1Config, H1Pool, PooledBody, RawTarget};
-pub use h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey, Purged};
+pub use h2::{CountedBody, Destination, H2Pool, H2PoolConfig, PeerKey, Purged};
 pub use origin::H2Origin;
 pub use proxy::{Proxies, Proxy, ProxyError};

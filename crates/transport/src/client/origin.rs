@@ -9,7 +9,7 @@ use http_body::Body;
 use lifecycle::Tasks;
 
 use super::error::ClientError;
-use super::h2::{CountedBody, H2Pool, H2PoolConfig, PeerKey};
+use super::h2::{CountedBody, Destination, H2Pool, H2PoolConfig, PeerKey};
 use crate::BoxError;
 use crate::tls::{ClientTls, OriginTls};
 
@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 #[derive(Clone, Debug)]
 pub struct H2Origin {
     pool: Arc<H2Pool>,
-    key: PeerKey,
+    origin: Arc<Destination>,
 }
 
 impl H2Origin {
@@ -32,10 +32,7 @@ impl H2Origin {
             idle_timeout: Some(IDLE),
             ..H2PoolConfig::default()
         };
-        Self {
-            pool: Arc::new(H2Pool::new(config, tasks)),
-            key: PeerKey::new(address),
-        }
+        Self::of(config, PeerKey::new(address), tasks)
     }
 
     /// The same over TLS; the origin must agree to HTTP/2.
@@ -51,9 +48,14 @@ impl H2Origin {
             identity: Some(Arc::from(address)),
             ..PeerKey::new(address)
         };
+        Self::of(config, key, tasks)
+    }
+
+    fn of(config: H2PoolConfig, key: PeerKey, tasks: Tasks) -> Self {
+        let pool = H2Pool::new(config, tasks);
         Self {
-            pool: Arc::new(H2Pool::new(config, tasks)),
-            key,
+            origin: Arc::new(pool.destination(key)),
+            pool: Arc::new(pool),
         }
     }
 
@@ -64,6 +66,6 @@ impl H2Origin {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        self.pool.send(&self.key, request).await
+        self.pool.send_to(&self.origin, request).await
     }
 }

@@ -10,8 +10,8 @@ use http2::{Config, KeepAlive};
 use lifecycle::Tasks;
 use tokio::time::sleep;
 
+use super::H2PoolConfig;
 use super::peer::{Connection, Peer};
-use super::{H2PoolConfig, PeerKey};
 use crate::Socket;
 use crate::client::connect::{ConnectError, connect, connect_tls};
 
@@ -24,26 +24,23 @@ pub(super) struct Dialler {
 
 impl Dialler {
     /// Connects, and begins to speak HTTP/2. Whether the peer does is seen when it answers.
-    pub(super) async fn dial(&self, peer: &Arc<Peer>, key: &PeerKey) -> Result<Connection, ConnectError> {
-        let limit = self.config.connect_timeout;
+    pub(super) async fn dial(&self, peer: &Arc<Peer>) -> Result<Connection, ConnectError> {
+        let (key, limit) = (&peer.key, self.config.connect_timeout);
         let Some(identity) = &key.identity else {
             let socket = connect(&key.address, limit).await?;
-            return Ok(Connection::new(self.begin(peer, key, Scheme::HTTP, socket), None));
+            return Ok(Connection::new(self.begin(peer, Scheme::HTTP, socket), None));
         };
         let tls = self.config.tls.as_ref();
         // Counted before the handshake: what is withdrawn meanwhile concerns it, too.
         let trust = tls.map(|tls| (tls.withdrawals().count(), tls.withdrawals().clone()));
         let socket = connect_tls(&key.address, identity, tls, limit).await?;
-        Ok(Connection::new(
-            self.begin(peer, key, Scheme::HTTPS, socket),
-            trust,
-        ))
+        Ok(Connection::new(self.begin(peer, Scheme::HTTPS, socket), trust))
     }
 
-    fn begin(&self, peer: &Arc<Peer>, key: &PeerKey, scheme: Scheme, socket: Socket) -> Sender {
+    fn begin(&self, peer: &Arc<Peer>, scheme: Scheme, socket: Socket) -> Sender {
         let config = Config {
             // What was dialled has the form of an authority, but for odd names of hosts.
-            origin: Authority::try_from(&*key.address)
+            origin: Authority::try_from(&*peer.key.address)
                 .ok()
                 .map(|authority| (scheme, authority)),
             stream_window: self.config.stream_window,

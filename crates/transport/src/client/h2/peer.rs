@@ -7,6 +7,7 @@ use std::time::Duration;
 use http2::client::Sender;
 use tokio::time::Instant;
 
+use super::PeerKey;
 use crate::client::connect::ConnectError;
 use crate::tls::Withdrawals;
 
@@ -21,23 +22,16 @@ pub(super) const CROWD: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Peer {
+    pub(super) key: PeerKey,
+    /// The pool knows it. One that the pool let go may still be known to a [`super::Destination`], and keeps no
+    /// connections: nobody would ever close them.
+    is_listed: AtomicBool,
     pub(super) connections: RwLock<Vec<Arc<Connection>>>,
     /// Held while a connection is made, so that concurrent callers share it, or its failure.
     pub(super) dialling: tokio::sync::Mutex<Option<Failure>>,
     failures: AtomicU64,
     /// A further connection is being made, or could not be made a moment ago.
     is_spreading: AtomicBool,
-}
-
-impl Default for Peer {
-    fn default() -> Self {
-        Self {
-            connections: RwLock::default(),
-            dialling: tokio::sync::Mutex::default(),
-            failures: AtomicU64::new(0),
-            is_spreading: AtomicBool::new(false),
-        }
-    }
 }
 
 /// The turn to make a further connection.
@@ -168,6 +162,38 @@ impl Drop for User {
 }
 
 impl Peer {
+    /// A peer that the pool is about to know.
+    pub(super) fn listed(key: PeerKey) -> Self {
+        Self {
+            is_listed: AtomicBool::new(true),
+            ..Self::unlisted(key)
+        }
+    }
+
+    /// A peer that the pool need not know.
+    pub(super) fn unlisted(key: PeerKey) -> Self {
+        Self {
+            key,
+            is_listed: AtomicBool::new(false),
+            connections: RwLock::default(),
+            dialling: tokio::sync::Mutex::default(),
+            failures: AtomicU64::new(0),
+            is_spreading: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the pool knows it.
+    pub(super) fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Acquire)
+    }
+
+    /// The pool knows it no more. Calls on its connections go on.
+    pub(super) fn let_go(&self) {
+        let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
+        self.is_listed.store(false, Ordering::Release);
+        connections.clear();
+    }
+
     /// How many connections could not be made so far.
     pub(super) fn failures(&self) -> u64 {
         self.failures.load(Ordering::Acquire)
@@ -241,10 +267,13 @@ impl Peer {
         open.count() < MOST_CONNECTIONS
     }
 
+    /// Keeps a connection for further calls, unless the pool let the peer go meanwhile.
     pub(super) fn keep(&self, connection: &Arc<Connection>) {
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|known| !known.is_closed());
-        connections.push(Arc::clone(connection));
+        if self.is_listed() {
+            connections.push(Arc::clone(connection));
+        }
     }
 
     pub(super) fn forget(&self, connection: &Arc<Connection>) {

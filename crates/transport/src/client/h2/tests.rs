@@ -57,7 +57,8 @@ impl Client {
     /// How many connections to the peer are kept.
     fn connections(&self) -> usize {
         self.pool
-            .peer(&self.key)
+            .peers
+            .get(&self.key)
             .unwrap()
             .connections
             .read()
@@ -67,7 +68,7 @@ impl Client {
 
     /// How many calls there are on each connection.
     fn users(&self) -> Vec<usize> {
-        let peer = self.pool.peer(&self.key).unwrap();
+        let peer = self.pool.peers.get(&self.key).unwrap();
         let connections = peer.connections.read().unwrap();
         connections.iter().map(|connection| connection.users()).collect()
     }

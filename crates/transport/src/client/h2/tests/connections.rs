@@ -57,7 +57,7 @@ async fn a_purge_closes_what_is_idle() {
         count: 1,
     };
     assert_eq!(client.pool.purge(Duration::ZERO), [purged]);
-    assert!(client.pool.peers.read().unwrap().is_empty());
+    assert!(client.pool.peers.len() == 0);
     let frames = peer.rest().await;
     assert!(frames.iter().all(|frame| frame.kind != RST_STREAM), "{frames:?}");
     soon(client.tasks.wait()).await;
@@ -107,6 +107,64 @@ async fn connections_end_with_the_pool() {
     soon(tasks.wait()).await;
 }
 
+/// A call, and the connection that it came on; `None` for one that was there.
+async fn called(
+    client: &Client,
+    destination: &Arc<Destination>,
+    listener: &TcpListener,
+    peer: Option<Peer>,
+) -> Peer {
+    let (pool, destination) = (Arc::clone(&client.pool), Arc::clone(destination));
+    let call = tokio::spawn(async move { pool.send_to(&destination, get()).await });
+    let mut peer = match peer {
+        Some(peer) => peer,
+        None => Peer::accept(listener, &[]).await,
+    };
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(call).await.unwrap(), 200);
+    peer
+}
+
+#[tokio::test]
+async fn a_destination_goes_on_when_its_peer_was_let_go() {
+    let (listener, address) = listen().await;
+    let client = Client::with(&address, config());
+    let first = Arc::new(client.pool.destination(client.key.clone()));
+    let second = Arc::new(client.pool.destination(client.key.clone()));
+    let peer = called(&client, &first, &listener, None).await;
+    // Whoever names the same peer shares its connections.
+    let peer = called(&client, &second, &listener, Some(peer)).await;
+    assert_eq!(client.pool.purge(Duration::ZERO).len(), 1);
+    assert_eq!(client.pool.peers.len(), 0);
+    peer.rest().await;
+    // The second one finds the peer, and the first one the same.
+    let peer = called(&client, &second, &listener, None).await;
+    let peer = called(&client, &first, &listener, Some(peer)).await;
+    assert_eq!(client.connections(), 1);
+    // Destinations outlive the pool, connections do not.
+    let Client { pool, tasks, .. } = client;
+    drop(pool);
+    peer.rest().await;
+    soon(tasks.wait()).await;
+    drop((first, second));
+}
+
+#[tokio::test]
+async fn a_connection_to_a_peer_that_was_let_go_meanwhile_ends_with_its_call() {
+    let (listener, address) = listen().await;
+    let client = Client::with(&address, config());
+    let destination = Arc::new(client.pool.destination(client.key.clone()));
+    let known = destination.peer().unwrap();
+    client.pool.close(&client.key);
+    let (connection, user) = client.pool.connection(&known, false).await.unwrap();
+    let peer = Peer::accept(&listener, &[]).await;
+    assert!(known.connections.read().unwrap().is_empty());
+    drop((connection, user));
+    peer.rest().await;
+    soon(client.tasks.wait()).await;
+}
+
 #[tokio::test]
 async fn of_too_many_peers_an_idle_one_is_let_go() {
     let config = H2PoolConfig {
@@ -131,7 +189,7 @@ async fn of_too_many_peers_an_idle_one_is_let_go() {
     second.answer(stream).await;
     assert_eq!(ended(call).await.unwrap(), 200);
     peer.rest().await;
-    assert_eq!(client.pool.peers.read().unwrap().len(), 1);
+    assert_eq!(client.pool.peers.len(), 1);
 }
 
 #[tokio::test]
@@ -168,7 +226,7 @@ async fn when_all_peers_have_calls_no_further_one_is_called() {
     // The one that is known is called on.
     peer.answer(stream).await;
     assert_eq!(ended(call).await.unwrap(), 200);
-    assert_eq!(client.pool.peers.read().unwrap().len(), 1);
+    assert_eq!(client.pool.peers.len(), 1);
 }
 
 #[tokio::test]

@@ -245,7 +245,7 @@ async fn a_window_that_is_not_given_back_is_gone_round() {
     }
     // It is seen that nothing comes.
     soon(async {
-        while client.pool.peer(&client.key).unwrap().free(1000).is_some() {
+        while client.pool.peers.get(&client.key).unwrap().free(1000).is_some() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
