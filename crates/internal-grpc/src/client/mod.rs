@@ -1,9 +1,10 @@
 //! The caller's end: gives calls to other sidecars.
 
 mod errors;
+mod link;
+
 mod old;
 mod reply;
-mod way;
 
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -156,9 +157,9 @@ impl Client {
         until: Option<Instant>,
         mut body: Body,
     ) -> Result<Reply, InvokeError> {
-        let way = self.way(app, endpoint);
+        let link = self.link(app, endpoint);
         let again = Again::of(&mut body, endpoint);
-        match self.stream(&way, endpoint, head, until, body).await {
+        match self.stream(&link, endpoint, head, until, body).await {
             Err(error) if error.rpc_code() == Some(code::UNIMPLEMENTED) => {}
             other => {
                 again.let_go();
@@ -170,7 +171,7 @@ impl Client {
             return Err(old::refused(app));
         };
         old::warn(app);
-        Box::pin(self.unary(&way, head, until, body)).await
+        Box::pin(self.unary(&link, head, until, body)).await
     }
 
     fn request(
@@ -218,7 +219,7 @@ impl Peers for Client {
         until: Option<Instant>,
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
-        let way = self.way(app, endpoint);
+        let link = self.link(app, endpoint);
         let (relay, mut body) = Relay::new(body, self.max_message, head.deadline);
         let mut headers = proxied_headers(head, until);
         unseen::ask(&mut headers);
@@ -229,7 +230,7 @@ impl Peers for Client {
         }
         let request = post(head.path.clone(), headers, Either::Right(body));
         // Pinned here: to hand such a large future on would be to copy it.
-        let answer = relay.answer(pin!(self.pool.send_to(&way, request))).await;
+        let answer = relay.answer(pin!(self.pool.send_to(&link, request))).await;
         let mut answer = answer.map_err(errors::relayed)?.map(Body::stream);
         // Only a head that is all of the answer can say that there was no app.
         if unseen::take(answer.headers_mut()) && GrpcStatus::from_headers(answer.headers()).is_some() {

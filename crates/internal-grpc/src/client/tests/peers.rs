@@ -268,8 +268,8 @@ async fn a_caller_that_says_nothing_gets_short_messages() {
         let (frames, _) = Frames::of_client(first, body, MessageLimit::UNTOLD);
         let path = PathAndQuery::from_static(CALL_LOCAL_STREAM);
         let request = post(path, hop_headers(&head("echo"), None), Either::Left(frames));
-        let way = pair.client.way(&app, &pair.endpoint);
-        let answer = pair.client.pool.send_to(&way, request).await.unwrap();
+        let link = pair.client.link(&app, &pair.endpoint);
+        let answer = pair.client.pool.send_to(&link, request).await.unwrap();
         let reply = reply::of_stream(answer, 2048).await.unwrap();
         assert_eq!(reply.body.collect().await.unwrap().to_bytes().len(), length);
     }

@@ -10,14 +10,14 @@ use transport::client::{Destination, PeerKey};
 use super::Client;
 
 /// The connections that a call may take.
-pub(super) enum Way<'a> {
+pub(super) enum Link<'a> {
     /// Those that are kept at the endpoint.
     Kept(&'a Destination),
     /// Those of a call for which nothing is kept.
     Own(Box<Destination>),
 }
 
-impl Deref for Way<'_> {
+impl Deref for Link<'_> {
     type Target = Destination;
 
     fn deref(&self) -> &Destination {
@@ -37,16 +37,16 @@ struct Kept {
 
 impl Client {
     /// Which connections lead to the app. Over TLS its sidecar must prove the path of its SPIFFE id.
-    pub(super) fn way<'a>(&self, app: &AppRef, endpoint: &'a Endpoint) -> Way<'a> {
+    pub(super) fn link<'a>(&self, app: &AppRef, endpoint: &'a Endpoint) -> Link<'a> {
         let kept = endpoint.kept(|| Kept {
             app: app.clone(),
             destination: self.destination(app, endpoint),
         });
         match kept {
             Some(kept) if self.pool.owns(&kept.destination) && kept.app == *app => {
-                Way::Kept(&kept.destination)
+                Link::Kept(&kept.destination)
             }
-            _ => Way::Own(Box::new(self.destination(app, endpoint))),
+            _ => Link::Own(Box::new(self.destination(app, endpoint))),
         }
     }
 
@@ -66,23 +66,23 @@ mod tests {
     use lifecycle::Tasks;
 
     #[tokio::test]
-    async fn a_way_is_that_of_its_app_and_of_its_client() {
+    async fn a_link_is_that_of_its_app_and_of_its_client() {
         let endpoint = Endpoint::new("127.0.0.1:1");
         let client = || Client::new(ClientConfig::default(), Tasks::new());
         let (first, second) = (client(), client());
         let (app, other) = (AppRef::new("app", "default"), AppRef::new("other", "default"));
-        let kept = |client: &Client, app| match client.way(app, &endpoint) {
-            Way::Kept(destination) => Some(std::ptr::from_ref(destination)),
-            Way::Own(destination) => {
+        let kept = |client: &Client, app| match client.link(app, &endpoint) {
+            Link::Kept(destination) => Some(std::ptr::from_ref(destination)),
+            Link::Own(destination) => {
                 assert!(client.pool.owns(&destination));
                 None
             }
         };
-        let way = kept(&first, &app);
-        assert!(way.is_some());
-        assert_eq!(kept(&first, &app), way);
+        let link = kept(&first, &app);
+        assert!(link.is_some());
+        assert_eq!(kept(&first, &app), link);
         assert_eq!(kept(&first, &other), None);
         assert_eq!(kept(&second, &app), None);
-        assert_eq!(kept(&first, &app), way);
+        assert_eq!(kept(&first, &app), link);
     }
 }
