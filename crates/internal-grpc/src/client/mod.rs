@@ -2,7 +2,6 @@
 
 mod errors;
 mod link;
-
 mod old;
 mod reply;
 
