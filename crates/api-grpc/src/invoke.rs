@@ -7,11 +7,11 @@ use grpc_wire::GrpcStatus;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use invoke_codec::message::{ResponseLens, put_response, read_request};
-use invoke_codec::wire::{self, Embedded, Value};
+use invoke_codec::wire::{self, Embedded, Value, Whole};
 use invoke_codec::{DecodeError, metadata};
 use invoke_core::observe::OpenExchange;
 use invoke_core::trace::TraceContext;
-use invoke_core::{Body, Invocation, Invoke, InvokeError, Origin, Reply, Ticket, error::code};
+use invoke_core::{Body, Head, Invocation, Invoke, InvokeError, Origin, Reply, Ticket, error::code};
 
 use crate::answer::{Message, begin};
 use crate::{notices, status};
@@ -59,18 +59,7 @@ pub(crate) async fn handle<I: Invoke, T: Ticket>(
     open: &mut OpenExchange<T>,
 ) -> Result<Message, Box<Failed>> {
     notices::invoke_service();
-    let (target, request) = read(message)?;
-    let request = match request {
-        Some(request) => request,
-        // The caller is first told what is wrong with the target.
-        None if target.is_empty() => Bytes::new(),
-        None => return Err(status::no_message(&target).into()),
-    };
-    let (mut head, data) = match read_request(&request, Origin::Grpc) {
-        Ok(read) => read,
-        Err(DecodeError::Method(error)) => return Err(status::of_failure(&target, &error.into()).into()),
-        Err(error) => return Err(GrpcStatus::new(code::INTERNAL, error.to_string()).into()),
-    };
+    let (target, mut head, data) = read(message)?;
     open.invokes(&target, &head.method);
     let trace = context.trace;
     head.headers = context.headers;
@@ -88,8 +77,8 @@ pub(crate) async fn handle<I: Invoke, T: Ticket>(
     answer(&target, reply, trace, context.max_message).await
 }
 
-/// The target and the message for it, if there is one.
-fn read(message: &Bytes) -> Result<(Box<str>, Option<Bytes>), GrpcStatus> {
+/// The target, and the head and the body that its app is to get.
+fn read(message: &Bytes) -> Result<(Box<str>, Head, Bytes), Box<Failed>> {
     let (mut target, mut request) = (Box::from(""), Embedded::default());
     let malformed = |error: DecodeError| GrpcStatus::new(code::INTERNAL, error.to_string());
     for field in wire::fields(message) {
@@ -99,7 +88,17 @@ fn read(message: &Bytes) -> Result<(Box<str>, Option<Bytes>), GrpcStatus> {
             _ => {}
         }
     }
-    Ok((target, request.whole()))
+    let request = match request.whole() {
+        Some(request) => request,
+        // The caller is first told what is wrong with the target.
+        None if target.is_empty() => Whole::default(),
+        None => return Err(status::no_message(&target).into()),
+    };
+    match read_request(&request, Origin::Grpc) {
+        Ok((head, data)) => Ok((target, head, data)),
+        Err(DecodeError::Method(error)) => Err(status::of_failure(&target, &error.into()).into()),
+        Err(error) => Err(malformed(error).into()),
+    }
 }
 
 async fn answer(

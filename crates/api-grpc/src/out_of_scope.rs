@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use grpc_wire::GrpcStatus;
 use invoke_codec::status::error_info;
-use invoke_codec::wire::{self, Value};
+use invoke_codec::wire::{self, Part, Value};
 use invoke_core::StatusDetail;
 use invoke_core::error::code;
 
@@ -276,7 +276,7 @@ fn schedule(request: &Bytes) -> Result<Message, GrpcStatus> {
     });
     let (code, text, reason) = match job {
         None => (code::INVALID_ARGUMENT, "Job is empty", "DAPR_SCHEDULER_EMPTY"),
-        Some(job) if field_text(&job, 1).is_empty() => (
+        Some(job) if field_text(job, 1).is_empty() => (
             code::INVALID_ARGUMENT,
             "Name is empty",
             "DAPR_SCHEDULER_JOB_NAME_EMPTY",
@@ -298,7 +298,7 @@ fn status(code: i32, text: &str, reason: &str, metadata: &[(&str, &str)]) -> Grp
 }
 
 /// A string field; empty when it is not there or is none.
-fn field_text(message: &Bytes, number: u32) -> String {
+fn field_text<'a>(message: impl Into<Part<'a>>, number: u32) -> String {
     wire::fields(message)
         .flatten()
         .find_map(|field| match field {

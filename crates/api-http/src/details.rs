@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use invoke_codec::DecodeError;
-use invoke_codec::wire::{self, Value};
+use invoke_codec::wire::{self, Part, Value};
 use invoke_core::StatusDetail;
 use thiserror::Error;
 
@@ -119,7 +118,7 @@ pub(crate) fn shown(detail: &StatusDetail) -> Result<String, DetailError> {
     let Some((_, fields)) = TYPES.iter().find(|(known, _)| *known == name) else {
         return Err(DetailError::Unknown(type_url.clone()));
     };
-    let members = members(&detail.value, fields).map_err(|cause| DetailError::Malformed {
+    let members = members((&detail.value).into(), fields).map_err(|cause| DetailError::Malformed {
         type_url: type_url.clone(),
         cause,
     })?;
@@ -133,7 +132,7 @@ pub(crate) fn shown(detail: &StatusDetail) -> Result<String, DetailError> {
 }
 
 /// The members of a message in the order of its description; those that are not there are left out.
-fn members(message: &Bytes, fields: &[Field]) -> Result<Vec<String>, DecodeError> {
+fn members(message: Part<'_>, fields: &[Field]) -> Result<Vec<String>, DecodeError> {
     let mut members = Vec::new();
     for (number, name, kind) in fields {
         if let Some(value) = value(message, *number, *kind)? {
@@ -143,7 +142,7 @@ fn members(message: &Bytes, fields: &[Field]) -> Result<Vec<String>, DecodeError
     Ok(members)
 }
 
-fn value(message: &Bytes, number: u32, kind: Kind) -> Result<Option<String>, DecodeError> {
+fn value(message: Part<'_>, number: u32, kind: Kind) -> Result<Option<String>, DecodeError> {
     let (mut pieces, mut varint) = (Vec::new(), 0);
     for field in wire::fields(message) {
         match field? {
@@ -159,17 +158,17 @@ fn value(message: &Bytes, number: u32, kind: Kind) -> Result<Option<String>, Dec
         Texts => list(pieces.iter().map(text).collect::<Result<_, _>>()?),
         Map => map(&pieces)?,
         Span => last.map(span).transpose()?,
-        One(fields) => last.map(|message| object(message, fields)).transpose()?,
+        One(fields) => last.map(|message| object(*message, fields)).transpose()?,
         Many(fields) => list(
             pieces
                 .iter()
-                .map(|message| object(message, fields))
+                .map(|message| object(*message, fields))
                 .collect::<Result<_, _>>()?,
         ),
     })
 }
 
-fn object(message: &Bytes, fields: &[Field]) -> Result<String, DecodeError> {
+fn object(message: Part<'_>, fields: &[Field]) -> Result<String, DecodeError> {
     Ok(format!("{{{}}}", members(message, fields)?.join(",")))
 }
 
@@ -177,15 +176,15 @@ fn list(items: Vec<String>) -> Option<String> {
     (!items.is_empty()).then(|| format!("[{}]", items.join(",")))
 }
 
-fn text(bytes: &Bytes) -> Result<String, DecodeError> {
+fn text(bytes: &Part<'_>) -> Result<String, DecodeError> {
     Ok(quoted(&wire::text(bytes)?.unwrap_or_default()))
 }
 
 /// A map of texts, in the order of its keys.
-fn map(entries: &[Bytes]) -> Result<Option<String>, DecodeError> {
+fn map(entries: &[Part<'_>]) -> Result<Option<String>, DecodeError> {
     let mut sorted = BTreeMap::new();
     for entry in entries {
-        let part = |number| value(entry, number, Text).map(|text| text.unwrap_or_else(|| "\"\"".to_owned()));
+        let part = |number| value(*entry, number, Text).map(|text| text.unwrap_or_else(|| "\"\"".to_owned()));
         sorted.insert(part(1)?, part(2)?);
     }
     let members: Vec<String> = sorted
@@ -196,9 +195,9 @@ fn map(entries: &[Bytes]) -> Result<Option<String>, DecodeError> {
 }
 
 /// A duration in seconds, with 0, 3, 6 or 9 digits behind the point.
-fn span(duration: &Bytes) -> Result<String, DecodeError> {
+fn span(duration: &Part<'_>) -> Result<String, DecodeError> {
     let (mut seconds, mut nanos) = (0, 0);
-    for field in wire::fields(duration) {
+    for field in wire::fields(*duration) {
         match field? {
             (1, Value::Varint(value)) => seconds = value as i64,
             (2, Value::Varint(value)) => nanos = value as i32,
@@ -219,6 +218,8 @@ fn span(duration: &Bytes) -> Result<String, DecodeError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use bytes::Bytes;
 
     use super::*;
 

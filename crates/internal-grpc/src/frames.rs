@@ -275,7 +275,7 @@ mod tests {
             lengths.push(message.len());
             for field in invoke_codec::wire::fields(&message) {
                 if let (2, invoke_codec::wire::Value::Len(payload)) = field.unwrap() {
-                    read.extend_from_slice(&crate::codec::decode_payload(&payload).unwrap().data);
+                    read.extend_from_slice(&crate::codec::decode_payload(payload).unwrap().data);
                 }
             }
         }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use invoke_core::{Head, MethodPath, Origin, Reply, Verb};
 
-use crate::wire::{self, Embedded, Value, bytes_len, len_len};
+use crate::wire::{self, Embedded, Part, Value, bytes_len, len_len};
 use crate::{DecodeError, EncodeError, text};
 
 /// The lengths of an `InvokeRequest` and of what is nested in it.
@@ -52,8 +52,8 @@ pub fn put_request(out: &mut BytesMut, head: &Head, lens: &RequestLens) {
 }
 
 /// Reads an `InvokeRequest`: a head without headers, and the body.
-pub fn read_request(message: &Bytes, origin: Origin) -> Result<(Head, Bytes), DecodeError> {
-    let mut method = Bytes::new();
+pub fn read_request<'a>(message: impl Into<Part<'a>>, origin: Origin) -> Result<(Head, Bytes), DecodeError> {
+    let mut method = Part::EMPTY;
     let (mut data, mut extension) = (Embedded::default(), Embedded::default());
     let mut head = Head::new(MethodPath::default(), origin);
     for field in wire::fields(message) {
@@ -69,7 +69,7 @@ pub fn read_request(message: &Bytes, origin: Origin) -> Result<(Head, Bytes), De
         return Err(wire::not_utf8());
     }
     if let Some(extension) = extension.whole() {
-        read_extension(&extension, &mut head)?;
+        read_extension((&extension).into(), &mut head)?;
     }
     let data = match data.whole() {
         Some(any) => {
@@ -79,16 +79,16 @@ pub fn read_request(message: &Bytes, origin: Origin) -> Result<(Head, Bytes), De
         }
         None => Bytes::new(),
     };
-    head.method = MethodPath::parse(method)?;
+    head.method = MethodPath::parse(method.share())?;
     Ok((head, data))
 }
 
-fn read_extension(extension: &Bytes, head: &mut Head) -> Result<(), DecodeError> {
+fn read_extension(extension: Part<'_>, head: &mut Head) -> Result<(), DecodeError> {
     head.verb = Some(Verb::NONE);
     for field in wire::fields(extension) {
         match field? {
             (1, Value::Varint(verb)) => head.verb = Some(Verb::from_number(verb as i32)),
-            (2, Value::Len(query)) => head.query = query,
+            (2, Value::Len(query)) => head.query = query.share(),
             _ => {}
         }
     }
@@ -120,7 +120,7 @@ pub fn put_response(out: &mut BytesMut, reply: &Reply, lens: &ResponseLens) {
 }
 
 /// Reads an `InvokeResponse` into a reply; what is returned is the body.
-pub fn read_response(message: &Bytes, reply: &mut Reply) -> Result<Bytes, DecodeError> {
+pub fn read_response<'a>(message: impl Into<Part<'a>>, reply: &mut Reply) -> Result<Bytes, DecodeError> {
     let mut data = Embedded::default();
     for field in wire::fields(message) {
         match field? {
@@ -160,11 +160,11 @@ fn put_content_type(out: &mut BytesMut, field: u32, content_type: Option<&Header
     }
 }
 
-fn content_type(bytes: Bytes) -> Result<Option<HeaderValue>, DecodeError> {
+fn content_type(bytes: Part<'_>) -> Result<Option<HeaderValue>, DecodeError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    HeaderValue::from_maybe_shared(bytes)
+    HeaderValue::from_maybe_shared(bytes.share())
         .map(Some)
         .map_err(|_| DecodeError::HeaderValue("Content-Type".to_owned()))
 }
@@ -270,7 +270,7 @@ mod tests {
                 content_type: "text/plain".to_owned(),
                 http_extension: Some(common::HttpExtension { verb, querystring: query.clone() }),
             };
-            let (head, read) = read_request(&message.encode_to_vec().into(), Origin::Grpc).unwrap();
+            let (head, read) = read_request(&Bytes::from(message.encode_to_vec()), Origin::Grpc).unwrap();
             prop_assert_eq!(&read[..], &body[..]);
             prop_assert_eq!(head.verb, Some(Verb::from_number(verb)));
             prop_assert_eq!(&head.query[..], query.as_bytes());

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use invoke_core::{StatusDetail, WireStatus};
 
 use crate::DecodeError;
-use crate::wire::{self, Value, bytes_len, len_len};
+use crate::wire::{self, Part, Value, bytes_len, len_len};
 
 /// How long a status is.
 pub fn status_len(status: &WireStatus) -> usize {
@@ -42,7 +42,7 @@ pub fn details(status: &WireStatus) -> Option<Bytes> {
 }
 
 /// Reads a status.
-pub fn read_status(bytes: &Bytes) -> Result<WireStatus, DecodeError> {
+pub fn read_status<'a>(bytes: impl Into<Part<'a>>) -> Result<WireStatus, DecodeError> {
     let mut status = WireStatus::default();
     for field in wire::fields(bytes) {
         match field? {
@@ -51,7 +51,7 @@ pub fn read_status(bytes: &Bytes) -> Result<WireStatus, DecodeError> {
                 status.message = wire::text(&message)?.map(String::from).unwrap_or_default();
             }
             (3, Value::Len(any)) => {
-                let (type_url, value) = wire::read_any(&any)?;
+                let (type_url, value) = wire::read_any(any)?;
                 let type_url = type_url.map(String::from).unwrap_or_default();
                 status.details.push(StatusDetail { type_url, value });
             }
@@ -107,7 +107,7 @@ mod tests {
 
         #[test]
         fn junk_is_read_without_a_panic(junk in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = read_status(&junk.into());
+            let _ = read_status(&Bytes::from(junk));
         }
     }
 

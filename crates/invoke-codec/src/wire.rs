@@ -1,6 +1,8 @@
 //! The protobuf encoding: tags, varints, length-delimited fields.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::ops::Deref;
+
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::DecodeError;
 
@@ -19,13 +21,54 @@ pub const VARINT: u32 = 0;
 /// The wire type of strings, bytes and messages.
 pub const LEN: u32 = 2;
 
+/// A part of a message, read where it lies. To share the buffer is to count one more owner of it, which a part that is
+/// only looked into need not cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    buffer: &'a Bytes,
+    bytes: &'a [u8],
+}
+
+impl Part<'_> {
+    /// No bytes.
+    pub const EMPTY: Part<'static> = {
+        static NOTHING: Bytes = Bytes::new();
+        Part {
+            buffer: &NOTHING,
+            bytes: &[],
+        }
+    };
+
+    /// The same bytes, for longer; they share the buffer.
+    pub fn share(self) -> Bytes {
+        self.buffer.slice_ref(self.bytes)
+    }
+}
+
+impl<'a> From<&'a Bytes> for Part<'a> {
+    fn from(buffer: &'a Bytes) -> Self {
+        Self {
+            buffer,
+            bytes: buffer,
+        }
+    }
+}
+
+impl Deref for Part<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
 /// The value of a field; kinds that no message here has are skipped as `Other`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
     /// A number.
     Varint(u64),
-    /// A string, bytes or a message; shares the buffer of what it was in.
-    Len(Bytes),
+    /// A string, bytes or a message.
+    Len(Part<'a>),
     /// A kind that no message here has.
     Other,
 }
@@ -73,21 +116,21 @@ pub fn len_len(len: usize) -> usize {
     1 + varint_len(len as u64) + len
 }
 
-/// The fields of a message in the order of the wire. Slices share the message's buffer.
-pub fn fields(message: &Bytes) -> Fields {
-    Fields {
-        rest: message.clone(),
-    }
+/// The fields of a message in the order of the wire.
+pub fn fields<'a>(message: impl Into<Part<'a>>) -> Fields<'a> {
+    let Part { buffer, bytes } = message.into();
+    Fields { buffer, rest: bytes }
 }
 
 /// The fields of a message.
 #[derive(Debug)]
-pub struct Fields {
-    rest: Bytes,
+pub struct Fields<'a> {
+    buffer: &'a Bytes,
+    rest: &'a [u8],
 }
 
-impl Iterator for Fields {
-    type Item = Result<(u32, Value), DecodeError>;
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Value<'a>), DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -95,14 +138,14 @@ impl Iterator for Fields {
         }
         let field = self.read();
         if field.is_err() {
-            self.rest.clear();
+            self.rest = &[];
         }
         Some(field)
     }
 }
 
-impl Fields {
-    fn read(&mut self) -> Result<(u32, Value), DecodeError> {
+impl<'a> Fields<'a> {
+    fn read(&mut self) -> Result<(u32, Value<'a>), DecodeError> {
         let tag = self.varint()?;
         let field = u32::try_from(tag >> 3).map_err(|_| malformed())?;
         if field == 0 {
@@ -110,32 +153,43 @@ impl Fields {
         }
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
-            1 => self.skip(8)?,
-            2 => {
-                let len = self.varint()?;
-                let len = usize::try_from(len).ok().filter(|len| *len <= self.rest.len());
-                Value::Len(self.rest.split_to(len.ok_or_else(malformed)?))
+            1 => {
+                self.take(8)?;
+                Value::Other
             }
-            5 => self.skip(4)?,
+            2 => {
+                let len = usize::try_from(self.varint()?).map_err(|_| malformed())?;
+                Value::Len(Part {
+                    buffer: self.buffer,
+                    bytes: self.take(len)?,
+                })
+            }
+            5 => {
+                self.take(4)?;
+                Value::Other
+            }
             _ => return Err(malformed()),
         };
         Ok((field, value))
     }
 
-    fn skip(&mut self, count: usize) -> Result<Value, DecodeError> {
-        if self.rest.len() < count {
-            return Err(malformed());
-        }
-        self.rest.advance(count);
-        Ok(Value::Other)
+    fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(malformed)?;
+        self.rest = rest;
+        Ok(taken)
     }
 
     fn varint(&mut self) -> Result<u64, DecodeError> {
+        // Tags and most lengths are one byte.
+        if let [byte @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0_u64;
         for (index, byte) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * index);
             if byte & 0x80 == 0 {
-                self.rest.advance(index + 1);
+                self.rest = &self.rest[index + 1..];
                 return Ok(value);
             }
         }
@@ -145,31 +199,55 @@ impl Fields {
 
 /// An embedded message. It may come in several parts, which count as if they stood one after the other.
 #[derive(Debug, Default)]
-pub struct Embedded {
-    first: Option<Bytes>,
+pub struct Embedded<'a> {
+    first: Option<Part<'a>>,
     /// All parts, if there are several.
     all: BytesMut,
 }
 
-impl Embedded {
+impl<'a> Embedded<'a> {
     /// Adds a part.
-    pub fn add(&mut self, part: Bytes) {
-        let Some(first) = &self.first else {
+    pub fn add(&mut self, part: Part<'a>) {
+        let Some(first) = self.first else {
             self.first = Some(part);
             return;
         };
         if self.all.is_empty() {
-            self.all.extend_from_slice(first);
+            self.all.extend_from_slice(&first);
         }
         self.all.extend_from_slice(&part);
     }
 
     /// The message, if it is there. One that came in one part is not copied.
-    pub fn whole(self) -> Option<Bytes> {
+    pub fn whole(self) -> Option<Whole<'a>> {
         if self.all.is_empty() {
-            self.first
+            self.first.map(Whole::One)
         } else {
-            Some(self.all.freeze())
+            Some(Whole::Joined(self.all.freeze()))
+        }
+    }
+}
+
+/// An embedded message with all of its parts.
+#[derive(Debug)]
+pub enum Whole<'a> {
+    /// It came in one.
+    One(Part<'a>),
+    /// It came in several.
+    Joined(Bytes),
+}
+
+impl Default for Whole<'_> {
+    fn default() -> Self {
+        Self::One(Part::EMPTY)
+    }
+}
+
+impl<'a> From<&'a Whole<'_>> for Part<'a> {
+    fn from(whole: &'a Whole<'_>) -> Self {
+        match whole {
+            Whole::One(part) => *part,
+            Whole::Joined(bytes) => bytes.into(),
         }
     }
 }
@@ -192,14 +270,14 @@ pub fn int32_len(value: i32) -> usize {
 }
 
 /// A proto string; `None` when it is empty.
-pub fn text(bytes: &Bytes) -> Result<Option<Box<str>>, DecodeError> {
+pub fn text(bytes: &[u8]) -> Result<Option<Box<str>>, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|_| not_utf8())?;
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
 /// Reads a `google.protobuf.Any`: its type URL, if it has one, and its value.
-pub fn read_any(any: &Bytes) -> Result<(Option<Box<str>>, Bytes), DecodeError> {
-    let (mut type_url, mut value) = (None, Bytes::new());
+pub fn read_any<'a>(any: impl Into<Part<'a>>) -> Result<(Option<Box<str>>, Bytes), DecodeError> {
+    let (mut type_url, mut value) = (None, Part::EMPTY);
     for field in fields(any) {
         match field? {
             (1, Value::Len(bytes)) => type_url = text(&bytes)?,
@@ -207,5 +285,5 @@ pub fn read_any(any: &Bytes) -> Result<(Option<Box<str>>, Bytes), DecodeError> {
             _ => {}
         }
     }
-    Ok((type_url, value))
+    Ok((type_url, value.share()))
 }

@@ -4,13 +4,13 @@
 //! `Accept`, and decide by the casing which keys a gRPC app gets under another name. Keys of gRPC callers, and
 //! those that sidecars add about the call, travel in lower case.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use invoke_core::{Origin, headers};
 
 use grpc_wire::MOST_HEADERS;
 use invoke_codec::text;
-use invoke_codec::wire::{self, Embedded, Value, len_len};
+use invoke_codec::wire::{self, Embedded, Part, Value, len_len};
 
 use super::DecodeError;
 
@@ -144,9 +144,9 @@ pub(super) struct Entries<'a> {
 
 impl Entries<'_> {
     /// Reads one entry. Its values share the message's buffer.
-    pub(super) fn read(&mut self, entry: &Bytes) -> Result<(), DecodeError> {
+    pub(super) fn read(&mut self, entry: Part<'_>) -> Result<(), DecodeError> {
         *self.any = true;
-        let (mut key, mut list) = (Bytes::new(), Embedded::default());
+        let (mut key, mut list) = (Part::EMPTY, Embedded::default());
         for field in wire::fields(entry) {
             match field? {
                 (1, Value::Len(bytes)) => key = bytes,
@@ -155,20 +155,21 @@ impl Entries<'_> {
             }
         }
         let list = list.whole().unwrap_or_default();
+        let list = Part::from(&list);
         if key.first() == Some(&b':') {
-            return self.pseudo(&key, &list);
+            return self.pseudo(&key, list);
         }
         let name = known(&key)
             .map_or_else(|| HeaderName::from_bytes(&key), Ok)
             .map_err(|_| DecodeError::HeaderName(String::from_utf8_lossy(&key).into_owned()))?;
-        if key == "content-type".as_bytes() {
-            *self.is_grpc = first_value(&list)?.is_some_and(|value| value.starts_with(b"application/grpc"));
+        if *key == *b"content-type" {
+            *self.is_grpc = first_value(list)?.is_some_and(|value| value.starts_with(b"application/grpc"));
         }
         // To clone a name is to allocate: the last value, mostly the only one, takes it.
         let mut last = None;
-        for field in wire::fields(&list) {
+        for field in wire::fields(list) {
             if let (1, Value::Len(value)) = field? {
-                let value = HeaderValue::from_maybe_shared(value)
+                let value = HeaderValue::from_maybe_shared(value.share())
                     .map_err(|_| DecodeError::HeaderValue(name.as_str().to_owned()))?;
                 if let Some(earlier) = last.replace(value) {
                     self.append(name.clone(), earlier)?;
@@ -182,13 +183,13 @@ impl Entries<'_> {
     }
 
     /// `:authority` of a gRPC caller; other pseudo headers reach apps under a name of their own.
-    fn pseudo(&mut self, key: &Bytes, list: &Bytes) -> Result<(), DecodeError> {
+    fn pseudo(&mut self, key: &[u8], list: Part<'_>) -> Result<(), DecodeError> {
         let Some(value) = first_value(list)? else {
             return Ok(());
         };
-        let value = HeaderValue::from_maybe_shared(value)
+        let value = HeaderValue::from_maybe_shared(value.share())
             .map_err(|_| DecodeError::HeaderValue(String::from_utf8_lossy(key).into_owned()))?;
-        let renamed = match key.as_ref() {
+        let renamed = match key {
             b":authority" => {
                 *self.authority = Some(value);
                 return Ok(());
@@ -231,7 +232,7 @@ fn known(key: &[u8]) -> Option<HeaderName> {
     KNOWN.iter().find(is_it).cloned()
 }
 
-fn first_value(list: &Bytes) -> Result<Option<Bytes>, DecodeError> {
+fn first_value(list: Part<'_>) -> Result<Option<Part<'_>>, DecodeError> {
     for field in wire::fields(list) {
         if let (1, Value::Len(value)) = field? {
             return Ok(Some(value));

@@ -7,7 +7,7 @@ mod response;
 mod tests;
 
 use bytes::{Bytes, BytesMut};
-use invoke_codec::wire;
+use invoke_codec::wire::{self, Part};
 
 pub(crate) use invoke_codec::{DecodeError, EncodeError};
 
@@ -49,11 +49,11 @@ pub(crate) fn payload_len(seq: u64, data_len: usize) -> usize {
     1 + wire::varint_len(inner as u64) + inner
 }
 
-pub(crate) fn decode_payload(bytes: &Bytes) -> Result<Payload, DecodeError> {
+pub(crate) fn decode_payload<'a>(bytes: impl Into<Part<'a>>) -> Result<Payload, DecodeError> {
     let mut payload = Payload::default();
     for field in wire::fields(bytes) {
         match field? {
-            (1, wire::Value::Len(data)) => payload.data = data,
+            (1, wire::Value::Len(data)) => payload.data = data.share(),
             (2, wire::Value::Varint(seq)) => payload.seq = seq,
             _ => {}
         }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::HeaderMap;
 use invoke_codec::message::{self, RequestLens};
-use invoke_codec::wire::{self, Embedded, Value, len_len};
+use invoke_codec::wire::{self, Embedded, Part, Value, len_len};
 use invoke_core::{Head, Origin};
 
 use super::metadata::{self, Entries, MapField};
@@ -94,7 +94,8 @@ pub(crate) fn decode_request_stream(message: &Bytes) -> Result<RequestMessage, D
 }
 
 /// Decodes a unary request.
-pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeError> {
+pub(crate) fn decode_request<'a>(request: impl Into<Part<'a>>) -> Result<RequestMessage, DecodeError> {
+    let request = request.into();
     let mut decoded = RequestMessage {
         version: 0,
         head: None,
@@ -115,7 +116,7 @@ pub(crate) fn decode_request(request: &Bytes) -> Result<RequestMessage, DecodeEr
                 any: &mut any,
                 is_grpc: &mut is_grpc,
             }
-            .read(&entry)?,
+            .read(entry)?,
             (3, Value::Len(bytes)) => message.add(bytes),
             _ => {}
         }

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::HeaderMap;
 use invoke_codec::message::{self, ResponseLens};
 use invoke_codec::status::{put_status, read_status, status_len};
-use invoke_codec::wire::{self, Embedded, Value, len_len};
+use invoke_codec::wire::{self, Embedded, Part, Value, len_len};
 use invoke_core::{Origin, Reply, Route, WireStatus};
 
 use super::metadata::{self, Entries, MapField};
@@ -107,7 +107,7 @@ pub(crate) fn decode_response_stream(message: &Bytes) -> Result<ResponseMessage,
 }
 
 /// Decodes a unary response.
-pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, DecodeError> {
+pub(crate) fn decode_response<'a>(response: impl Into<Part<'a>>) -> Result<ResponseMessage, DecodeError> {
     let (mut status, mut message) = (Embedded::default(), Embedded::default());
     let mut has_head = false;
     let mut reply = Reply::new(WireStatus::default(), Route::Remote);
@@ -116,9 +116,9 @@ pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, Decod
             (1, Value::Len(bytes)) => status.add(bytes),
             (2, Value::Len(entry)) => {
                 has_head = true;
-                read_entry(&entry, &mut reply.headers, USUAL_HEADERS)?;
+                read_entry(entry, &mut reply.headers, USUAL_HEADERS)?;
             }
-            (3, Value::Len(entry)) => read_entry(&entry, &mut reply.trailers, 1)?,
+            (3, Value::Len(entry)) => read_entry(entry, &mut reply.trailers, 1)?,
             (4, Value::Len(bytes)) => {
                 has_head = true;
                 message.add(bytes);
@@ -141,7 +141,7 @@ pub(crate) fn decode_response(response: &Bytes) -> Result<ResponseMessage, Decod
     })
 }
 
-fn read_entry(entry: &Bytes, headers: &mut HeaderMap, usual: usize) -> Result<(), DecodeError> {
+fn read_entry(entry: Part<'_>, headers: &mut HeaderMap, usual: usize) -> Result<(), DecodeError> {
     Entries {
         headers,
         usual,

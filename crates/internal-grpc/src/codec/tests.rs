@@ -136,7 +136,7 @@ fn a_generated_request_is_read() {
         }),
         actor: None,
     };
-    let decoded = decode_request(&request.encode_to_vec().into()).unwrap();
+    let decoded = decode_request(&Bytes::from(request.encode_to_vec())).unwrap();
     assert_eq!(decoded.data, "whole");
     let head = decoded.head.unwrap();
     assert_eq!(head.method.as_str(), Some("m"));
@@ -168,7 +168,7 @@ fn what_a_head_must_have() {
         (without_metadata, false),
         (without_message, false),
     ] {
-        let decoded = decode_request(&request.encode_to_vec().into()).unwrap();
+        let decoded = decode_request(&Bytes::from(request.encode_to_vec())).unwrap();
         assert_eq!(decoded.head.is_some(), wanted, "{request:?}");
     }
 }
@@ -189,7 +189,7 @@ fn hostile_metadata_is_refused() {
             message: Some(common::InvokeRequest::default()),
             actor: None,
         };
-        let error = decode_request(&request.encode_to_vec().into()).unwrap_err();
+        let error = decode_request(&Bytes::from(request.encode_to_vec())).unwrap_err();
         assert_eq!(error.to_string(), wanted);
     }
 }
@@ -306,7 +306,7 @@ fn more_headers_than_can_be_held() {
         message: Some(common::InvokeRequest::default()),
         ..internals::InternalInvokeRequest::default()
     };
-    let read = |count| decode_request(&metadata(count).encode_to_vec().into());
+    let read = |count| decode_request(&Bytes::from(metadata(count).encode_to_vec()));
     assert_eq!(read(16_384).unwrap().head.unwrap().headers.len(), 16_384);
     let refused = DecodeError::Malformed("too many headers");
     assert_eq!(read(16_385).unwrap_err(), refused);
