@@ -41,7 +41,9 @@ async fn main() -> ExitCode {
     if let Some(figures) = &options.plot {
         return match picture::draw(figures, &options.pictures) {
             Ok(drawn) => {
-                drawn.iter().for_each(|file| println!("{}", file.display()));
+                for file in drawn {
+                    println!("{}", file.display());
+                }
                 ExitCode::SUCCESS
             }
             Err(message) => {
