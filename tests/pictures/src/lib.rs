@@ -1,7 +1,10 @@
 //! Pictures of figures, as SVG: what the programs that measure and those that play scenes draw in the same way.
 //!
 //! A [`document`] has a legend and a body; a [`Panel`] is a diagram of lines over time. What else a program draws it puts
-//! into the body by itself. This crate knows no figures.
+//! into the body by itself.
+//!
+//! This crate knows no figures, no files and no options: `bench`, `chaos` (`tests`) and `simulate` bring theirs. Nothing of it is
+//! part of a sidecar.
 
 use std::fmt::Write as _;
 
