@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use pictures::{MARGIN, WIDTH, escaped};
 use serde_json::Value;
 
 use crate::curve::COST;
-use crate::plot::{COLOURS, MARGIN, WIDTH, document, escaped};
+use crate::plot::{COLOURS, document};
 
 /// One diagram: the axis, the figures of each chain (the second is dashed), what stands above it.
 struct Panel {

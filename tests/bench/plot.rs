@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use pictures::{BLUE, GREEN, GREY, MARGIN, PURPLE, SKY, VERMILION, WIDTH, YELLOW, escaped};
 use serde_json::Value;
 
 use crate::chain::MTLS;
@@ -16,13 +17,9 @@ const PANELS: [(&str, &str); 4] = [
     ("open_p99_ms", "p99 in the open loop, ms"),
 ];
 
-/// Colours that people who see fewer of them can tell apart, too.
-pub(crate) const COLOURS: [&str; 7] = [
-    "#999999", "#56b4e9", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#f0e442",
-];
+/// The colours of the chains, in their order.
+pub(crate) const COLOURS: [&str; 7] = [GREY, SKY, VERMILION, BLUE, GREEN, PURPLE, YELLOW];
 
-pub(crate) const WIDTH: f64 = 960.0;
-pub(crate) const MARGIN: f64 = 16.0;
 const LEGEND: f64 = 40.0;
 const TITLE: f64 = 26.0;
 const BAR: f64 = 13.0;
@@ -96,23 +93,11 @@ fn svg(value: &Value) -> Option<String> {
     Some(document(&body, &chains, &footer(value), y))
 }
 
-/// A whole picture: the legend, what is drawn below it, and a line at its end.
+/// A whole picture that ends there, with a colour for each chain.
 pub(crate) fn document(body: &str, chains: &[&str], footer: &str, end: f64) -> String {
-    let height = end + MARGIN;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" \
-         font-size=\"12\">\n<style>.small{{font-size:10px}} .title{{font-weight:bold}}</style>\n\
-         <rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"#ffffff\"/>\n"
-    );
-    legend(&mut svg, chains);
-    svg.push_str(body);
-    let _ = writeln!(
-        svg,
-        "<text x=\"{MARGIN}\" y=\"{end:.0}\" class=\"small\">{}</text>",
-        escaped(footer)
-    );
-    svg.push_str("</svg>\n");
-    svg
+    let colours = COLOURS.iter().cycle();
+    let legend: Vec<_> = chains.iter().copied().zip(colours.copied()).collect();
+    pictures::document((WIDTH, end + MARGIN), &legend, body, footer)
 }
 
 /// The name of a chain without what says that it has mTLS.
@@ -210,20 +195,6 @@ fn number(bar: &Bar<'_>) -> String {
     )
 }
 
-fn legend(svg: &mut String, chains: &[&str]) {
-    for (at, chain) in chains.iter().enumerate() {
-        let x = MARGIN + at as f64 * 120.0;
-        let colour = COLOURS[at % COLOURS.len()];
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{x:.1}\" y=\"16\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\
-             <text x=\"{:.1}\" y=\"26\">{}</text>",
-            x + 18.0,
-            escaped(chain)
-        );
-    }
-}
-
 fn footer(value: &Value) -> String {
     let machine = value["machine"]["processor"].as_str().unwrap_or_default();
     let options = &value["options"];
@@ -232,12 +203,6 @@ fn footer(value: &Value) -> String {
          medians, pale with mTLS; lines: least to greatest round",
         options["rounds"], options["seconds"], options["connections"], options["rate"], options["body"]
     )
-}
-
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `chaos`: what callers see when one of three instances dies, stalls, gets slow, or when all of them are replaced.
+//! `chaos`: what callers see when one of three instances dies, stalls, gets slow, when it cannot be
+//! reached any more, or when all of them are replaced.
 //!
 //! One sidecar calls an app that has three instances, at a steady rate, with calls that may be repeated. In each scene
 //! something happens to an instance, and is undone later. What comes out is how many calls failed, how slow the others
@@ -12,7 +13,10 @@
 
 mod apps;
 mod calls;
+mod figures;
+mod link;
 mod options;
+mod picture;
 mod report;
 mod scene;
 
@@ -34,6 +38,20 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(figures) = &options.plot {
+        return match picture::draw(figures, &options.pictures) {
+            Ok(drawn) => {
+                for file in drawn {
+                    println!("{}", file.display());
+                }
+                ExitCode::SUCCESS
+            }
+            Err(message) => {
+                eprintln!("chaos: {message}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     println!(
         "{} calls/s for {:?} in each scene, seed {}\n\n{}",
         options.rate,
@@ -41,15 +59,22 @@ async fn main() -> ExitCode {
         options.seed,
         Report::HEAD
     );
-    let mut problems = Vec::new();
+    let (mut problems, mut played) = (Vec::new(), Vec::new());
     for scene in &options.scenes {
         for binary in &options.binaries {
             let report = scene::play(*scene, binary, &options).await;
             println!("{}", report.line(scene.name(), &binary.name));
+            played.push(figures::of_scene(*scene, &binary.name, &report, options.length));
             // Others are shown beside ours, and not judged.
             if binary.is_ours && scene.loses_nothing() && report.failed() > 0 {
                 problems.push(format!("{}: {} calls failed", scene.name(), report.failed()));
             }
+        }
+    }
+    if let Some(file) = &options.json {
+        let text = format!("{:#}\n", figures::of_run(&options, played));
+        if let Err(error) = std::fs::write(file, text) {
+            problems.push(format!("{}: {error}", file.display()));
         }
     }
     for problem in &problems {

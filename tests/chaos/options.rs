@@ -9,12 +9,13 @@ use crate::scene::Scene;
 
 pub(crate) const USAGE: &str = "\
 chaos [OPTIONS]
+chaos --plot FILE.json [--pictures FOLDER]
 
 Calls three instances of an app while one of them is killed, stalled or slowed, and while all are replaced. Fails when
 a call fails in a scene that need not lose any.
 
-  --scene NAME           sidecar-killed, sidecar-stalled, app-killed, app-stalled, app-slow or rolled; may be repeated
-                         (default: all)
+  --scene NAME           sidecar-killed, sidecar-stalled, partitioned, app-killed, app-stalled, app-slow or rolled; may be
+                         repeated (default: all)
   --rate N               calls per second (default 300)
   --seconds N            how long a scene lasts (default 16)
   --retries              with a policy of three retries, 50 ms apart
@@ -23,6 +24,9 @@ a call fails in a scene that need not lose any.
   --resolver NAME        how sidecars find each other: sqlite or mdns, which needs a network that can multicast
                          (default sqlite)
   --seed N               which instance it happens to (default: the time)
+  --json FILE            writes what callers saw over time
+  --plot FILE.json       draws such a file instead of playing scenes: a picture for each scene
+  --pictures FOLDER      where to (default docs/src)
   --help                 this text
 ";
 
@@ -46,6 +50,9 @@ pub(crate) struct Options {
     pub(crate) by_mdns: bool,
     pub(crate) binaries: Vec<Binary>,
     pub(crate) seed: u64,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) plot: Option<PathBuf>,
+    pub(crate) pictures: PathBuf,
 }
 
 impl Options {
@@ -60,6 +67,9 @@ impl Options {
             by_mdns: false,
             binaries: Vec::new(),
             seed: fastrand::u64(..1_000_000),
+            json: None,
+            plot: None,
+            pictures: "docs/src".into(),
         };
         let mut args = args.into_iter();
         while let Some(name) = args.next() {
@@ -90,6 +100,9 @@ impl Options {
                     }
                 }
                 "--seed" => options.seed = number()?,
+                "--json" => options.json = Some(value.into()),
+                "--plot" => options.plot = Some(value.into()),
+                "--pictures" => options.pictures = value.into(),
                 "--peer" => {
                     let (name, path) = value
                         .split_once('=')
@@ -104,7 +117,17 @@ impl Options {
             }
         }
         if options.scenes.is_empty() {
-            options.scenes = Scene::ALL.to_vec();
+            // Where names are told by multicast nothing can be put between.
+            let all = Scene::ALL.into_iter();
+            options.scenes = all
+                .filter(|scene| !options.by_mdns || *scene != Scene::Partitioned)
+                .collect();
+        } else if options.by_mdns && options.scenes.contains(&Scene::Partitioned) {
+            return Err("--scene partitioned: not with --resolver mdns".to_owned());
+        }
+        // Pictures need none, and finding it may build it.
+        if options.plot.is_some() {
+            return Ok(Some(options));
         }
         let ours = Binary {
             name: "daprd-rs".to_owned(),

@@ -12,18 +12,25 @@ const A_LITTLE: Duration = Duration::from_millis(5);
 
 /// The calls of a scene.
 pub(crate) struct Report {
-    made: Vec<Made>,
+    /// In the order in which they began.
+    pub(crate) made: Vec<Made>,
     /// When it happened.
-    trouble: Duration,
+    pub(crate) trouble: Duration,
+    /// When it was undone, if that is one moment.
+    pub(crate) relief: Option<Duration>,
 }
 
 impl Report {
     pub(crate) const HEAD: &'static str = "\
 scene            binary        calls  failed  slowest   p99 before     after  normal again after";
 
-    pub(crate) fn of(mut made: Vec<Made>, trouble: Duration) -> Self {
+    pub(crate) fn of(mut made: Vec<Made>, trouble: Duration, relief: Option<Duration>) -> Self {
         made.sort_by_key(|made| made.at);
-        Self { made, trouble }
+        Self {
+            made,
+            trouble,
+            relief,
+        }
     }
 
     pub(crate) fn failed(&self) -> usize {
@@ -73,7 +80,8 @@ scene            binary        calls  failed  slowest   p99 before     after  no
     }
 }
 
-fn quantile(made: &[&Made], share: f64) -> Duration {
+/// How long so large a share of these took at most.
+pub(crate) fn quantile(made: &[&Made], share: f64) -> Duration {
     let mut took: Vec<Duration> = made.iter().map(|made| made.took).collect();
     took.sort();
     let at = (took.len() as f64 * share) as usize;

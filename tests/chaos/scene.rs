@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::apps::{COUNT, Mood, Moods};
 use crate::calls;
+use crate::link::Link;
 use crate::options::{Binary, Options};
 use crate::report::Report;
 
@@ -23,6 +24,8 @@ pub(crate) enum Scene {
     SidecarKilled,
     /// SIGSTOP for a sidecar, and SIGCONT later.
     SidecarStalled,
+    /// Nothing gets from the caller's sidecar to one of the others and back, and neither is told.
+    Partitioned,
     /// The app is gone with all its connections; its sidecar is there.
     AppKilled,
     /// The app takes calls and answers none.
@@ -34,9 +37,10 @@ pub(crate) enum Scene {
 }
 
 impl Scene {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::SidecarKilled,
         Self::SidecarStalled,
+        Self::Partitioned,
         Self::AppKilled,
         Self::AppStalled,
         Self::AppSlow,
@@ -47,6 +51,7 @@ impl Scene {
         match self {
             Self::SidecarKilled => "sidecar-killed",
             Self::SidecarStalled => "sidecar-stalled",
+            Self::Partitioned => "partitioned",
             Self::AppKilled => "app-killed",
             Self::AppStalled => "app-stalled",
             Self::AppSlow => "app-slow",
@@ -81,8 +86,18 @@ pub(crate) async fn play(scene: Scene, binary: &Binary, options: &Options) -> Re
     let moods = Moods::default();
     let of_apps = moods.clone();
     let work = move |at, _| of_apps.clone().work(at);
-    let mut instances = Instances::start(COUNT, Protocol::Http, sidecar(&app), work).await;
-    let mut caller = sidecar("chaos-caller");
+    let instances = Instances::start(COUNT, Protocol::Http, sidecar(&app), work).await;
+    // What finds the instances on its own, and what finds them behind links.
+    let near = Mesh::new();
+    let mut caller = match scene {
+        Scene::Partitioned => {
+            let caller = DaprdBuilder::new("chaos-caller").binary(&binary.path);
+            near.args()
+                .into_iter()
+                .fold(caller.log_level("error"), DaprdBuilder::arg)
+        }
+        _ => sidecar("chaos-caller"),
+    };
     if let Some(policy) = policy(&app, options) {
         let folder = mesh.folder().join("resources");
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -90,26 +105,55 @@ pub(crate) async fn play(scene: Scene, binary: &Binary, options: &Options) -> Re
         caller = caller.arg(format!("--resources-path={}", folder.display()));
     }
     let caller = caller.start().await;
+    let mut links = Vec::new();
+    if scene == Scene::Partitioned {
+        for at in 0..instances.count() {
+            let link = Link::to(instances.internal_port(at)).await;
+            near.register(&app, link.port);
+            links.push(link);
+        }
+    }
     let url = caller.invoke_url(&app, "work");
     calls::warm_up(&url).await;
     let at = Rng::with_seed(options.seed).usize(..instances.count());
     let begun = Instant::now();
     let made = tokio::spawn(calls::make(url, options.rate, options.length));
     let (trouble, relief) = (options.length / 4, options.length / 2);
+    let mut stage = Stage {
+        instances,
+        moods,
+        links,
+    };
     sleep_until(begun + trouble).await;
-    happen(scene, &mut instances, &moods, at).await;
+    happen(scene, &mut stage, at).await;
+    let mut over = begun.elapsed();
     if scene != Scene::Rolled {
         sleep_until(begun + relief).await;
-        end(scene, &mut instances, &moods, at).await;
+        over = relief;
+        end(scene, &mut stage, at).await;
     }
     let made = made.await.expect("the calls end");
     caller.stop().await;
-    instances.stop_all().await;
-    Report::of(made, trouble)
+    stage.instances.stop_all().await;
+    Report::of(made, trouble, (over <= options.length).then_some(over))
 }
 
-async fn happen(scene: Scene, instances: &mut Instances, moods: &Moods, at: usize) {
+/// What is called, and what stands in between.
+struct Stage {
+    instances: Instances,
+    moods: Moods,
+    /// One for each instance, where there may be a partition.
+    links: Vec<Link>,
+}
+
+async fn happen(scene: Scene, stage: &mut Stage, at: usize) {
+    let Stage {
+        instances,
+        moods,
+        links,
+    } = stage;
     match scene {
+        Scene::Partitioned => links[at].cut(true),
         Scene::SidecarKilled => instances.kill(at).await,
         Scene::SidecarStalled => instances.signal(at, Signal::STOP),
         Scene::AppKilled => instances.drop_app(at),
@@ -126,8 +170,14 @@ async fn happen(scene: Scene, instances: &mut Instances, moods: &Moods, at: usiz
     }
 }
 
-async fn end(scene: Scene, instances: &mut Instances, moods: &Moods, at: usize) {
+async fn end(scene: Scene, stage: &mut Stage, at: usize) {
+    let Stage {
+        instances,
+        moods,
+        links,
+    } = stage;
     match scene {
+        Scene::Partitioned => links[at].cut(false),
         Scene::SidecarStalled => instances.signal(at, Signal::CONT),
         Scene::AppStalled | Scene::AppSlow => moods.set(at, Mood::Well),
         _ => instances.restore(at).await,

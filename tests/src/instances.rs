@@ -76,6 +76,15 @@ impl Instances {
         self.all[at].port
     }
 
+    /// Where the sidecar of an instance listens for others.
+    ///
+    /// # Panics
+    /// When it is down.
+    pub fn internal_port(&self, at: usize) -> u16 {
+        let sidecar = self.all[at].sidecar.as_ref();
+        sidecar.expect("a sidecar that is up").internal_port
+    }
+
     /// Kills a sidecar, as a crash would.
     pub async fn kill(&mut self, at: usize) {
         if let Some(sidecar) = self.all[at].sidecar.take() {

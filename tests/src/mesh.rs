@@ -82,6 +82,21 @@ impl Mesh {
         vec![format!("--config={}", self.config.display())]
     }
 
+    /// Makes others believe that the sidecar of an app is at this port of the loopback interface. A sidecar of this mesh
+    /// must have been started before.
+    ///
+    /// # Panics
+    /// When the file of the names cannot be written.
+    pub fn register(&self, app_id: &str, port: u16) {
+        let names =
+            rusqlite::Connection::open(self.folder().join("names.db")).expect("the file of the names");
+        let row = format!(
+            "INSERT INTO hosts VALUES ('of {app_id} at {port}', '127.0.0.1:{port}', '{app_id}', 'default', \
+             unixepoch(CURRENT_TIMESTAMP) + 86400)"
+        );
+        names.execute(&row, []).expect("a row of the names");
+    }
+
     /// A sidecar of this mesh. The id should be unique to the test.
     pub fn sidecar(&self, app_id: &str) -> DaprdBuilder {
         Self::at_home(DaprdBuilder::new(app_id).arg(format!("--config={}", self.config.display())))

@@ -47,7 +47,8 @@ cargo xtask COMMAND
   bench --plot FILE.json        a picture of what was measured
   soak [--minutes N] [--reload] calls of every kind while apps and sidecars are killed and started again, or while
                                 configuration and resources change
-  chaos [--peer NAME=PATH]      what callers see when instances die, stall, get slow or are replaced
+  chaos [--peer NAME=PATH]      what callers see when instances die, stall, are cut off, get slow or are replaced
+  chaos --plot FILE.json        pictures of what they saw, which --json FILE has written
   simulate [OPTIONS]            what becomes of thousands of sidecars; `simulate --help` tells the options
   docs [--open]                 the API documentation and, with mdbook at hand, the book
   dist [--pgo]                  a release binary in ./dist; --pgo lays it out after calls that it counts before

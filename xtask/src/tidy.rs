@@ -97,7 +97,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grpc-wire", &["http2", "transport"]),
     ("http2", &["schedules"]),
     ("fuzz", &[]),
-    ("integration-tests", &[]),
+    ("integration-tests", &["pictures"]),
+    ("pictures", &[]),
     ("schedules", &[]),
     (
         "simulate",
@@ -106,6 +107,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "invoke-core",
             "lifecycle",
             "name-resolution",
+            "pictures",
             "resiliency",
             "resources",
             "transport",

@@ -7,7 +7,7 @@ use http::header;
 use http::{Method, Request, Response};
 use invoke_core::observe::OpenExchange;
 use invoke_core::{
-    Body, Cause, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Verb,
+    Body, Cause, End, Fault, Head, Invocation, Invoke, InvokeError, MethodPath, Observe, Origin, Verb,
     trace::TraceContext,
 };
 use percent_encoding::percent_decode_str;
@@ -95,7 +95,7 @@ where
         reply.body = reply.body.until(deadline.into());
     }
     let is_of_http = reply.status.is_http();
-    let answer = respond::answer(reply, asked).await?;
+    let answer = respond::answer(reply, asked).await?.map(told_when_broken);
     // What a gRPC app says is an answer to Dapr, whatever its status.
     if is_of_http && !is_streaming && !(200..400).contains(&answer.status().as_u16()) {
         seen.observer.error_code(DIRECT_INVOKE);
@@ -109,4 +109,16 @@ where
         )));
     }
     Ok(answer)
+}
+
+/// An answer whose head was sent can tell its caller no more than that it is broken. The log tells why, as in Dapr.
+fn told_when_broken(body: Body) -> Body {
+    if body.as_full().is_some() {
+        return body;
+    }
+    body.on_end(|end, _| {
+        if let End::Failed(error) = end {
+            tracing::warn!(target: "dapr.runtime.http", "HTTP service invocation failed to complete with error: {error}");
+        }
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::Response;
 use invoke_core::{AppChannel, Body, Cause, Fault, Head, InvokeError, Pipeline, ProxiedHead, Reply};
@@ -102,11 +101,7 @@ impl AppChannel for App {
             return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
         // The app is at work until its answer has ended.
-        let place = Limit::place(self.limit.as_ref()).await?;
-        // A call whose time ended while it waited is work for nobody.
-        if place.is_some() && head.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(InvokeError::unsent(Fault::Caller, Cause::DeadlineExceeded));
-        }
+        let place = Limit::place(self.limit.as_ref(), &head).await?;
         let reply = match &self.http {
             Some(http) => {
                 let watch = self.watched.begin(&head, &body);

@@ -136,7 +136,7 @@ impl NamedEndpoint {
     ) -> Result<Reply, InvokeError> {
         match &*self.ready {
             Ok(ready) => {
-                let place = Limit::place(ready.limit.as_ref()).await?;
+                let place = Limit::place(ready.limit.as_ref(), &head).await?;
                 let watch = watched.begin(&head, &body);
                 let reply = watch.end(ready.send(self.pipeline.as_deref(), head, body).await)?;
                 Ok(limit::Place::until_end_of(place, reply))

@@ -190,7 +190,7 @@ impl AppChannel for ExternalChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match self {
             Self::Url(channel, limit, watched) => {
-                let place = Limit::place(limit.as_ref()).await?;
+                let place = Limit::place(limit.as_ref(), &head).await?;
                 let watch = watched.begin(&head, &body);
                 let reply = watch.end(channel.invoke(head, body).await)?;
                 Ok(Place::until_end_of(place, reply))

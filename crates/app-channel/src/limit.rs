@@ -7,9 +7,9 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use invoke_core::{Cause, Fault, InvokeError, Reply};
+use invoke_core::{Cause, Fault, Head, InvokeError, Reply};
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::sync::{Mutex, MutexGuard};
 
@@ -77,10 +77,17 @@ pub enum NoPlace {
     /// It waited for so long.
     #[error("the app took no further call for {} s", .0.as_secs())]
     TooLong(Duration),
+    /// Its caller stopped waiting.
+    #[error("context deadline exceeded")]
+    Late,
 }
 
 impl From<NoPlace> for InvokeError {
     fn from(error: NoPlace) -> Self {
+        // Told apart from what the app does: APIs have a code of their own for it.
+        if error == NoPlace::Late {
+            return Self::unsent(Fault::Caller, Cause::DeadlineExceeded);
+        }
         let text = error.to_string();
         let source = Some(error.into());
         Self::unsent(Fault::App, Cause::App { text, source })
@@ -136,6 +143,11 @@ impl Limit {
 
     /// Waits for a place.
     pub async fn enter(&self) -> Result<Place, NoPlace> {
+        self.enter_until(None).await
+    }
+
+    /// Waits for a place, but no longer than the caller does.
+    pub async fn enter_until(&self, deadline: Option<Instant>) -> Result<Place, NoPlace> {
         let mut entering = Entering {
             limit: self.clone(),
             ticket: None,
@@ -145,16 +157,24 @@ impl Limit {
             return entered;
         }
         // A call that need not wait must not carry room for a timer.
-        let patient = Box::pin(timeout(PATIENCE, entering));
-        patient.await.unwrap_or(Err(NoPlace::TooLong(PATIENCE)))
+        let patience = Instant::now() + PATIENCE;
+        let (until, why) = match deadline {
+            Some(deadline) if deadline < patience => (deadline, NoPlace::Late),
+            _ => (patience, NoPlace::TooLong(PATIENCE)),
+        };
+        Box::pin(timeout_at(until, entering)).await.unwrap_or(Err(why))
     }
 
-    /// Waits for a place, if there is a limit.
-    pub(crate) async fn place(limit: Option<&Self>) -> Result<Option<Place>, InvokeError> {
-        match limit {
-            Some(limit) => Ok(Some(limit.enter().await?)),
-            None => Ok(None),
+    /// Waits for a place for this call, if there is a limit.
+    pub(crate) async fn place(limit: Option<&Self>, head: &Head) -> Result<Option<Place>, InvokeError> {
+        let Some(limit) = limit else { return Ok(None) };
+        let deadline = head.deadline.map(Instant::from_std);
+        let place = limit.enter_until(deadline).await?;
+        // It may have been let in as its time ended: then it is work for nobody.
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(NoPlace::Late.into());
         }
+        Ok(Some(place))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -271,6 +291,7 @@ mod model;
 
 #[cfg(test)]
 mod tests {
+    use invoke_core::{MethodPath, Origin, Seen};
     use tokio::task::{JoinHandle, yield_now};
 
     use super::*;
@@ -367,6 +388,27 @@ mod tests {
         drop(first);
         let _place = second.await.unwrap();
         assert_eq!(limit.queue().free, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_a_deadline_waits_no_longer() {
+        let (limit, second) = (Limit::new(1), Duration::from_secs(1));
+        let mut head = Head::new(MethodPath::parse("m").unwrap(), Origin::Http);
+        let place = limit.enter().await.unwrap();
+        let begun = Instant::now();
+        head.deadline = Some((begun + second).into_std());
+        let error = Limit::place(Some(&limit), &head).await.unwrap_err();
+        assert_eq!(begun.elapsed(), second, "not for {PATIENCE:?}");
+        assert!(matches!(error.cause, Cause::DeadlineExceeded), "{error:?}");
+        assert_eq!((error.fault, error.seen), (Fault::Caller, Seen::No));
+        assert_eq!(limit.usage().waiting, 0, "it left the queue");
+        drop(place);
+        // There is a place, but nobody waits for the answer any more.
+        let error = Limit::place(Some(&limit), &head).await.unwrap_err();
+        assert!(matches!(error.cause, Cause::DeadlineExceeded), "{error:?}");
+        assert_eq!(limit.queue().free, 1, "the place is given back");
+        head.deadline = Some((Instant::now() + second).into_std());
+        assert!(Limit::place(Some(&limit), &head).await.unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]

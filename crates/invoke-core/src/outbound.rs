@@ -6,6 +6,7 @@ mod search;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderMap, Response};
 
@@ -196,7 +197,7 @@ where
         };
         let mut call = CallFacts::new(road, head.method.as_bytes());
         call.verb = head.verb;
-        self.judged(found, call, body)
+        self.judged(found, call, head.deadline, body)
     }
 
     /// The same for a call that is passed on.
@@ -205,11 +206,18 @@ where
         let road = Road::Proxied {
             is_long: stream.is_some_and(|value| is_truthy(value.as_bytes())),
         };
-        self.judged(found, CallFacts::new(road, head.path.path().as_bytes()), body)
+        let call = CallFacts::new(road, head.path.path().as_bytes());
+        self.judged(found, call, head.deadline, body)
     }
 
     /// The call under the target's policy, and its body as that needs it.
-    fn judged(&self, found: &FoundBy<X, T, O>, mut call: CallFacts<'_>, body: Body) -> Judged<T::Run> {
+    fn judged(
+        &self,
+        found: &FoundBy<X, T, O>,
+        mut call: CallFacts<'_>,
+        deadline: Option<Instant>,
+        body: Body,
+    ) -> Judged<T::Run> {
         call.is_streaming = !body.has_known_length();
         let policy = found.policy.as_ref();
         let run = policy.and_then(|policy| self.policies.begin(policy, call));
@@ -225,6 +233,7 @@ where
             run,
             replay: Replay::new(body, bound),
             messages,
+            end: deadline.map(Into::into),
         }
     }
 

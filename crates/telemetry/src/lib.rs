@@ -8,6 +8,9 @@
 //!
 //! This crate knows no routing: those who do something observable tell it.
 
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod log;
 pub mod metrics;
 mod otlp;

@@ -18,7 +18,7 @@ use transport::listen::{BindError, Listener, Patience};
 use transport::server::{Handler, HttpServerConfig, RequestBody, serve_http};
 
 use answers::{Answers, Exposed};
-use negotiation::negotiated;
+pub(crate) use negotiation::negotiated;
 
 use crate::metrics::Metrics;
 
@@ -85,11 +85,7 @@ impl Handler for Exposition {
     type Body = Exposed;
 
     async fn call(&self, request: Request<RequestBody>) -> Response<Exposed> {
-        let wants_gzip = request
-            .headers()
-            .get(header::ACCEPT_ENCODING)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|codings| codings.split(',').any(|coding| coding.trim().starts_with("gzip")));
+        let wants_gzip = negotiation::wants_gzip(request.headers());
         let (format, kind) = negotiated(request.headers(), self.0.offers_openmetrics());
         let metrics = self.0.clone();
         let text = tokio::task::spawn_blocking(move || {

@@ -19,7 +19,8 @@ async fn attempts_connections_and_instances() {
         r#"daprd_calls_in_flight{app_id="c",target="s"} 0"#,
         r#"daprd_endpoints{app_id="c",target="s"} 1"#,
         r#"daprd_endpoints_ejected{app_id="c",target="s"} 0"#,
-        r#"daprd_endpoint_ejections_total{app_id="c",target="s"} 0"#,
+        r#"daprd_endpoint_ejections_total{app_id="c",reason="stalled",target="s"} 0"#,
+        r#"daprd_endpoint_ejections_total{app_id="c",reason="unreachable",target="s"} 0"#,
         r#"daprd_requests_in_flight{api="http",app_id="c"} 0"#,
         r#"daprd_log_lines_lost_total{app_id="c"} 0"#,
     ] {
@@ -95,7 +96,9 @@ async fn what_waits_for_the_app_and_who_is_gone() {
         let _ = reqwest::get(caller.url("/v1.0/invoke/s/method/ok")).await;
         let text = scrape(&caller).await;
         text.contains(r#"daprd_attempts_total{app_id="c",outcome="unreachable",target="s"}"#)
-            && !text.contains("daprd_endpoint_ejections_total{app_id=\"c\",target=\"s\"} 0\n")
+            && !text.contains(
+                "daprd_endpoint_ejections_total{app_id=\"c\",reason=\"unreachable\",target=\"s\"} 0\n",
+            )
     })
     .await;
 }

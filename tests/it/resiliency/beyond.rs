@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use integration_tests::Daprd;
-use integration_tests::grpc::{GrpcApp, GrpcClient};
+use integration_tests::grpc::{GrpcApp, GrpcClient, InvokeServiceRequest};
 
 use super::app::{App, Seen, grpc_app};
 use super::stage::{Stage, post, resiliency};
@@ -193,12 +193,60 @@ async fn http_apps_say_and_are_told_how_much_time_is_left() {
     let answer = dripping.send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.text().await.is_err());
+    let told = "HTTP service invocation failed to complete with error: context deadline exceeded";
+    caller.await_log(told).await;
     let (status, text) = call("ok/odd", Some("soon")).await;
     assert!(
         status == 400 && text.contains("is no number of milliseconds"),
         "{text}"
     );
     assert_eq!(seen.count("odd"), 0);
+}
+
+/// A policy would pause for an hour, and callers wait for twenty seconds: they get what the app said, at once. Who slept on
+/// would tell them that their time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_pauses_for_longer_than_the_caller_waits() {
+    let spec = "  policies: {retries: {r: {duration: 1h, maxRetries: 2}}}
+  targets: {apps: {R-b: {retry: r}, R-c: {retry: r}, R-gone: {retry: r}}}";
+    let (seen, stage) = (Seen::default(), Stage::new());
+    let app = App::start(seen.clone()).await;
+    let of_grpc = grpc_app(seen.clone()).await;
+    let _callee = stage.mesh.sidecar("R-b").app_port(app.port).start().await;
+    let callee = stage.mesh.sidecar("R-c").app_port(of_grpc.port);
+    let _callee = callee.arg("--app-protocol=grpc").start().await;
+    let header = "x-time-left";
+    let caller = stage.sidecar("R-a", &[&resiliency(spec)]);
+    let caller = caller.env("DAPRD_DEADLINE_HEADER", header).start().await;
+    let http = reqwest::Client::new();
+    for (target, method, status, text) in [
+        ("R-b", "status/503/http", 503, "body 503"),
+        ("R-gone", "m", 500, "no host found with the given ID: R-gone"),
+    ] {
+        let call = http
+            .get(caller.invoke_url(target, method))
+            .header(header, "20000");
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{target}");
+        let body = answer.text().await.unwrap();
+        assert!(body.contains(text), "{body}");
+    }
+    let client = GrpcClient::connect(caller.grpc_port).await;
+    let metadata = [("dapr-app-id", "R-c"), ("grpc-timeout", "20S")];
+    let answer = client.call("/test.Svc/code-14-proxied", &metadata, &[b"x"]).await;
+    assert_eq!(
+        (answer.code(), answer.status_message().as_str()),
+        (14, "app says 14")
+    );
+    let request = InvokeServiceRequest::post("R-c", "code-9-invoked", "x");
+    let (answer, _) = client.invoke(&request, &[("grpc-timeout", "20S")]).await;
+    assert_eq!(
+        (answer.code(), answer.status_message().as_str()),
+        (9, "app says 9")
+    );
+    for key in ["http", "proxied", "invoked"] {
+        assert_eq!(seen.count(key), 1, "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,7 +148,7 @@ impl Callees {
         let gone = grpc_app(seen.clone()).await;
         sidecars.push(grpc_sidecar(stage.mesh.sidecar("gdown"), gone.port).await);
         if !Mesh::is_by_mdns() {
-            stage.register("killed", integration_tests::free_port());
+            stage.mesh.register("killed", integration_tests::free_port());
         }
         Self {
             seen,

@@ -12,16 +12,6 @@ impl Stage {
         Self { mesh: Mesh::new() }
     }
 
-    /// Makes others believe that the sidecar of an app is at this port of the loopback interface.
-    pub(super) fn register(&self, app_id: &str, port: u16) {
-        let names = rusqlite::Connection::open(self.mesh.folder().join("names.db")).unwrap();
-        let row = format!(
-            "INSERT INTO hosts VALUES ('of {app_id} at {port}', '127.0.0.1:{port}', '{app_id}', 'default', \
-             unixepoch(CURRENT_TIMESTAMP) + 86400)"
-        );
-        names.execute(&row, []).unwrap();
-    }
-
     /// A sidecar with these resources, each a file.
     pub(super) fn sidecar(&self, app_id: &str, resources: &[&str]) -> DaprdBuilder {
         let folder = self.mesh.folder().join(format!("resources-{app_id}"));

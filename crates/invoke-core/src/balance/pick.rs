@@ -137,7 +137,12 @@ mod tests {
         let endpoints = weights.iter().enumerate().map(|(port, weight)| {
             let endpoint = Endpoint::new(format!("127.0.0.1:{port}"));
             let weight = NonZeroU32::new(*weight).unwrap();
-            Slot::new(endpoint.with_weight(weight), Instant::now(), false)
+            Slot::new(
+                endpoint.with_weight(weight),
+                Instant::now(),
+                false,
+                &Arc::default(),
+            )
         });
         Set::new(endpoints.collect())
     }
@@ -386,7 +391,7 @@ mod tests {
     fn zoned(zones: &[&str]) -> Set {
         let endpoints = zones.iter().enumerate().map(|(port, zone)| {
             let endpoint = Endpoint::new(format!("127.0.0.1:{port}")).in_zone(*zone);
-            Slot::new(endpoint, Instant::now(), false)
+            Slot::new(endpoint, Instant::now(), false, &Arc::default())
         });
         Set::new(endpoints.collect())
     }
@@ -421,8 +426,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_one_gets_its_share_little_by_little() {
-        let slot =
-            |port: u32, is_new| Slot::new(Endpoint::new(format!("127.0.0.1:{port}")), Instant::now(), is_new);
+        let slot = |port: u32, is_new| {
+            let endpoint = Endpoint::new(format!("127.0.0.1:{port}"));
+            Slot::new(endpoint, Instant::now(), is_new, &Arc::default())
+        };
         let set = Set::new([slot(0, false), slot(1, false), slot(2, true)].into());
         let slowly = Preferences::default().with_slow_start(Duration::from_secs(30));
         let share = || {

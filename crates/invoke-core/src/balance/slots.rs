@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Endpoint;
+use super::ejections::Ejections;
 use super::pace::{self, Pace};
 use super::trouble::{TRIAL, Trouble};
 
@@ -35,6 +36,8 @@ pub(super) struct State {
     picks: AtomicU64,
     /// When it came, if others were there before it, or came back, in milliseconds after `epoch`; [`ALWAYS`] otherwise.
     came: AtomicU64,
+    /// Shared by all endpoints of the app.
+    ejections: Arc<Ejections>,
 }
 
 /// It was there from the beginning.
@@ -55,18 +58,30 @@ pub struct EndpointState {
 
 impl Slot {
     /// `is_new` if others are there already.
-    pub(super) fn new(endpoint: Endpoint, epoch: Instant, is_new: bool) -> Arc<Self> {
-        Self::with(None, endpoint, epoch, is_new)
+    pub(super) fn new(
+        endpoint: Endpoint,
+        epoch: Instant,
+        is_new: bool,
+        ejections: &Arc<Ejections>,
+    ) -> Arc<Self> {
+        Self::with(None, endpoint, epoch, is_new, ejections)
     }
 
     /// The same address, of which the resolver says something new.
     pub(super) fn renewed(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Self> {
         let first = self.first.as_ref().unwrap_or(self);
         let endpoint = self.endpoint.renewed(endpoint);
-        Self::with(Some(Arc::clone(first)), endpoint, self.state.epoch, false)
+        let State { epoch, ejections, .. } = &self.state;
+        Self::with(Some(Arc::clone(first)), endpoint, *epoch, false, ejections)
     }
 
-    fn with(first: Option<Arc<Self>>, endpoint: Endpoint, epoch: Instant, is_new: bool) -> Arc<Self> {
+    fn with(
+        first: Option<Arc<Self>>,
+        endpoint: Endpoint,
+        epoch: Instant,
+        is_new: bool,
+        ejections: &Arc<Ejections>,
+    ) -> Arc<Self> {
         let state = State {
             in_flight: AtomicUsize::new(0),
             trouble: Trouble::default(),
@@ -74,6 +89,7 @@ impl Slot {
             epoch,
             picks: AtomicU64::new(0),
             came: AtomicU64::new(if is_new { millis_since(epoch) } else { ALWAYS }),
+            ejections: Arc::clone(ejections),
         };
         Arc::new(Self {
             first,
@@ -136,9 +152,24 @@ impl State {
         millis_since(self.epoch)
     }
 
-    /// Leaves the endpoint out for a while.
+    /// Leaves the endpoint out for a while: it could not be reached.
     pub(super) fn fail(&self, is_trial: bool) {
-        self.trouble.fail(is_trial, self.now());
+        if self.trouble.fail(is_trial, self.now()) {
+            self.ejections.unreachable();
+        }
+    }
+
+    /// Nothing came of a call for long. Leaves the endpoint out for a while if it seems to stand still.
+    fn stall(&self, is_trial: bool) {
+        let now = self.now();
+        let is_failure = if is_trial {
+            self.trouble.fail(true, now)
+        } else {
+            self.trouble.stall(now)
+        };
+        if is_failure {
+            self.ejections.stalled();
+        }
     }
 
     /// It answered. If it had failed it is back from now on.
@@ -233,11 +264,9 @@ impl Drop for InFlight {
         if let Some(since) = self.awaited_since {
             let waited = since.elapsed();
             state.pace.given_up(waited, pace::ticks(state.epoch.elapsed()));
-            match waited >= TRIAL {
-                true if self.is_trial => state.fail(true),
-                true => state.trouble.stall(state.now()),
-                // Whoever goes away at once has not seen anything.
-                false => {}
+            // Whoever goes away at once has not seen anything.
+            if waited >= TRIAL {
+                state.stall(self.is_trial);
             }
         }
     }
@@ -270,7 +299,7 @@ pub(super) mod tests {
     #[test]
     fn what_is_known_goes_on_however_often_the_endpoint_is_told_anew() {
         let endpoint = || Endpoint::new("127.0.0.1:1");
-        let first = Slot::new(endpoint(), Instant::now(), false);
+        let first = Slot::new(endpoint(), Instant::now(), false, &Arc::default());
         let second = first.renewed(endpoint().in_zone("a"));
         let third = second.renewed(endpoint().in_zone("b"));
         let mut held = Picked::new(&second);

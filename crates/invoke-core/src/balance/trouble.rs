@@ -74,14 +74,15 @@ impl Trouble {
     }
 
     /// It failed. The pause doubles with each failure in a row; calls that were on their way together and fail together are
-    /// one failure, and so are those that went there since there was nobody else.
-    pub(super) fn fail(&self, is_trial: bool, now: u64) {
-        self.change(|known| (is_trial || now >= known.until).then(|| known.failed(now)));
+    /// one failure, and so are those that went there since there was nobody else: whether it is one of its own.
+    pub(super) fn fail(&self, is_trial: bool, now: u64) -> bool {
+        let next = |known: Known| (is_trial || now >= known.until).then(|| known.failed(now));
+        self.change(next).is_some()
     }
 
-    /// Nothing came of a call for at least [`TRIAL`]. If that is so of some in a row it failed.
-    pub(super) fn stall(&self, now: u64) {
-        self.change(|known| {
+    /// Nothing came of a call for at least [`TRIAL`]. If that is so of some in a row it failed: whether it did now.
+    pub(super) fn stall(&self, now: u64) -> bool {
+        let before = self.change(|known| {
             let stalls = known.stalls + 1;
             let next = if stalls < MOST_STALLS {
                 Known { stalls, ..known }
@@ -90,6 +91,7 @@ impl Trouble {
             };
             (now >= known.until).then_some(next)
         });
+        before.is_some_and(|known| known.stalls + 1 >= MOST_STALLS)
     }
 
     /// It is well; whether it had failed before.
@@ -105,13 +107,16 @@ impl Trouble {
         }
         let now = now();
         self.change(|known| (known.failures > 0 && now >= known.until).then(|| known.tried(now)))
+            .is_some()
     }
 
-    fn change(&self, next: impl Fn(Known) -> Option<Known>) -> bool {
+    /// Changes what is known, unless there is nothing to change; what was known before.
+    fn change(&self, next: impl Fn(Known) -> Option<Known>) -> Option<Known> {
         let next = |word| next(Known::of(word)).map(Known::word);
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .is_ok()
+            .ok()
+            .map(Known::of)
     }
 }
 
@@ -180,7 +185,8 @@ mod tests {
     #[test]
     fn what_fails_together_is_one_failure() {
         let trouble = Trouble::default();
-        (0..100).for_each(|at| trouble.fail(false, at));
+        let failures = (0..100).filter(|at| trouble.fail(false, *at));
+        assert_eq!(failures.count(), 1);
         assert!(is_out(&trouble, 999));
         assert!(!is_out(&trouble, 1000));
     }
@@ -188,12 +194,16 @@ mod tests {
     #[test]
     fn who_stands_still_fails() {
         let trouble = Trouble::default();
-        (0..4).for_each(|at| trouble.stall(at));
+        assert!((0..4).all(|at| !trouble.stall(at)));
         assert!(!trouble.succeed(), "an answer says that it did not fail");
-        (0..4).for_each(|at| trouble.stall(at));
+        assert!((0..4).all(|at| !trouble.stall(at)));
         assert!(!is_out(&trouble, 4));
         assert!(!trouble.begin_trial(|| 4));
-        (0..100).for_each(|_| trouble.stall(5));
+        assert_eq!(
+            (0..100).filter(|_| trouble.stall(5)).count(),
+            1,
+            "they failed together"
+        );
         assert!(is_out(&trouble, 1004));
         assert!(!is_out(&trouble, 1005));
         assert!(trouble.begin_trial(|| 1005));

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Endpoint;
+use super::ejections::{EjectionCounts, Ejections};
 use super::pick::Set;
 use super::preferences::Preferences;
 use super::slots::{EndpointState, Picked, Slot, Tried};
@@ -75,6 +76,7 @@ pub struct Publisher {
 struct Known {
     resolution: ArcSwap<Resolution>,
     is_final: AtomicBool,
+    ejections: Arc<Ejections>,
 }
 
 /// The two ends of a view of one app of which nothing is known yet.
@@ -82,6 +84,7 @@ pub fn watched() -> (Publisher, EndpointWatch) {
     let known = Arc::new(Known {
         resolution: ArcSwap::default(),
         is_final: AtomicBool::new(false),
+        ejections: Arc::default(),
     });
     let (telling, told) = watch::channel(());
     let publisher = Publisher {
@@ -109,12 +112,40 @@ impl Publisher {
             Resolution::Endpoints(Endpoints(set)) => &set.slots,
             Resolution::Pending | Resolution::Failed(_) => &[],
         };
-        if let Some(slots) = next_slots(known, endpoints, self.epoch) {
+        if let Some(slots) = self.next_slots(known, endpoints) {
             let set = Endpoints(Arc::new(Set::new(slots)));
             self.known.resolution.store(Arc::new(Resolution::Endpoints(set)));
             *previous = Some(current);
             self.telling.send_replace(());
         }
+    }
+
+    /// The next set: of each address that is known the slot, or what it knows; `None` when nothing changes. A set that is
+    /// told in the same order as before is compared place by place; a map is made when the first place differs.
+    fn next_slots(
+        &self,
+        known: &[Arc<Slot>],
+        endpoints: impl IntoIterator<Item = Endpoint>,
+    ) -> Option<Box<[Arc<Slot>]>> {
+        let mut by_address = None;
+        let mut is_changed = false;
+        let slots = endpoints.into_iter().enumerate().map(|(place, endpoint)| {
+            if let Some(slot) = known.get(place).filter(|slot| slot.endpoint == endpoint) {
+                return Arc::clone(slot);
+            }
+            is_changed = true;
+            let by_address = by_address.get_or_insert_with(|| {
+                let slots = known.iter().map(|slot| (&**slot.endpoint.address(), slot));
+                slots.collect::<HashMap<&str, &Arc<Slot>>>()
+            });
+            match by_address.get(&**endpoint.address()) {
+                Some(slot) if slot.endpoint == endpoint => Arc::clone(slot),
+                Some(slot) => slot.renewed(endpoint),
+                None => Slot::new(endpoint, self.epoch, !known.is_empty(), &self.known.ejections),
+            }
+        });
+        let slots: Box<[_]> = slots.collect();
+        (is_changed || slots.len() != known.len()).then_some(slots)
     }
 
     /// Tells which endpoints the app has and always will have: nothing needs to keep this end.
@@ -143,34 +174,6 @@ impl Publisher {
     pub async fn closed(&self) {
         self.telling.closed().await;
     }
-}
-
-/// The next set: of each address that is known the slot, or what it knows; `None` when nothing changes. A set that is
-/// told in the same order as before is compared place by place; a map is made when the first place differs.
-fn next_slots(
-    known: &[Arc<Slot>],
-    endpoints: impl IntoIterator<Item = Endpoint>,
-    epoch: Instant,
-) -> Option<Box<[Arc<Slot>]>> {
-    let mut by_address = None;
-    let mut is_changed = false;
-    let slots = endpoints.into_iter().enumerate().map(|(place, endpoint)| {
-        if let Some(slot) = known.get(place).filter(|slot| slot.endpoint == endpoint) {
-            return Arc::clone(slot);
-        }
-        is_changed = true;
-        let by_address = by_address.get_or_insert_with(|| {
-            let slots = known.iter().map(|slot| (&**slot.endpoint.address(), slot));
-            slots.collect::<HashMap<&str, &Arc<Slot>>>()
-        });
-        match by_address.get(&**endpoint.address()) {
-            Some(slot) if slot.endpoint == endpoint => Arc::clone(slot),
-            Some(slot) => slot.renewed(endpoint),
-            None => Slot::new(endpoint, epoch, !known.is_empty()),
-        }
-    });
-    let slots: Box<[_]> = slots.collect();
-    (is_changed || slots.len() != known.len()).then_some(slots)
 }
 
 impl EndpointWatch {
@@ -213,6 +216,11 @@ impl EndpointWatch {
     /// Waits for news. `false` when there can be none: nobody keeps the view up to date any more.
     pub async fn changed(&mut self) -> bool {
         self.told.changed().await.is_ok()
+    }
+
+    /// How often endpoints of it were left out.
+    pub(crate) fn ejections(&self) -> EjectionCounts {
+        self.known.ejections.counts()
     }
 
     /// Whether the resolver has not answered yet.

@@ -64,6 +64,8 @@ pub(super) struct Judged<R> {
     pub(super) run: Option<R>,
     pub(super) replay: Replay,
     pub(super) messages: Option<Messages>,
+    /// When the caller stops waiting.
+    pub(super) end: Option<Instant>,
 }
 
 /// Makes the attempts of a call. The answer that is returned is the commit: what was kept of the body is let go, and
@@ -73,6 +75,7 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
         run,
         replay,
         messages,
+        end,
     } = call;
     let Some(mut run) = run else {
         let answer = way.attempt::<R>(&replay, None, None).await?;
@@ -115,7 +118,7 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
             Err(error) => Err(error),
         };
         match (run.judge(told(&outcome)), outcome) {
-            (Verdict::Again(pause), outcome) if replay.is_possible() => {
+            (Verdict::Again(pause), outcome) if replay.is_possible() && is_in_time(pause, end) => {
                 run.repeats(told(&outcome), pause);
                 // An answer is dropped only now that another attempt is certain.
                 drop(outcome);
@@ -130,6 +133,12 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
             (_, Err(error)) => return Err(run.last_word(error)),
         }
     }
+}
+
+/// Whether somebody still waits when a pause is over. Nobody is helped by one that ends later: what there is to say of
+/// the call is known now.
+fn is_in_time(pause: Duration, end: Option<Instant>) -> bool {
+    end.is_none_or(|end| pause < end.saturating_duration_since(Instant::now()))
 }
 
 fn told<A: Answer>(outcome: &Result<(A, Option<i32>), InvokeError>) -> Outcome<'_> {

@@ -4,13 +4,12 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::{Duration, timeout};
 
-use crate::balance::{EndpointWatch, Endpoints, Picked, Resolution, Tried};
+use crate::balance::{EjectionCounts, EndpointWatch, Endpoints, Picked, Resolution, Tried};
 use crate::error::{Fault, InvokeError, ResolveError};
 use crate::headers::Callee;
 use crate::id::AppRef;
 use crate::ports::Resolver;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{ArcSwapOption, Mutex};
+use crate::sync::{ArcSwapOption, Mutex, MutexGuard};
 
 /// The sidecars of another app: who it is, and where they are.
 #[derive(Debug)]
@@ -19,10 +18,9 @@ pub struct Peer {
     callee: Callee,
     /// Nothing before the first call, and after a look-up that failed.
     watch: ArcSwapOption<EndpointWatch>,
-    /// Held while the resolver is asked, so that calls that come at once share its answer.
-    asking: Mutex<()>,
-    /// How often one of them was left out.
-    ejections: AtomicU64,
+    /// Held while the resolver is asked, so that calls that come at once share its answer. How often one of its sidecars
+    /// was left out while what is watched was another watch.
+    asking: Mutex<EjectionCounts>,
 }
 
 impl Peer {
@@ -32,7 +30,6 @@ impl Peer {
             app,
             watch: ArcSwapOption::empty(),
             asking: Mutex::default(),
-            ejections: AtomicU64::new(0),
         }
     }
 
@@ -44,9 +41,15 @@ impl Peer {
         }
     }
 
-    /// How often one of its sidecars was left out for a while since it could not be reached.
-    pub fn ejections(&self) -> u64 {
-        self.ejections.load(Ordering::Relaxed)
+    /// How often one of its sidecars was left out for a while.
+    pub fn ejections(&self) -> EjectionCounts {
+        let before = self.asking();
+        let watch = self.watch.load();
+        *before + watch.as_ref().map(|watch| watch.ejections()).unwrap_or_default()
+    }
+
+    fn asking(&self) -> MutexGuard<'_, EjectionCounts> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which app it is.
@@ -85,18 +88,27 @@ impl Peer {
             },
         };
         // The next call asks anew.
-        self.watch.compare_and_swap(&watch, None);
+        let mut before = self.asking();
+        let current = self.watch.compare_and_swap(&watch, None);
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, &watch))
+        {
+            *before = *before + watch.ejections();
+        }
         Err(InvokeError::unsent(Fault::Peer, failure))
     }
 
     /// What is watched, which begins here if need be.
     fn watched(&self, resolver: &dyn Resolver) -> Arc<EndpointWatch> {
-        let _one = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.watch.load_full().filter(|watch| watch.is_alive()) {
-            Some(watch) => watch,
-            None => {
+        let mut before = self.asking();
+        let current = self.watch.load_full();
+        match current {
+            Some(watch) if watch.is_alive() => watch,
+            dead => {
                 let watch = Arc::new(resolver.watch(&self.app));
                 self.watch.store(Some(Arc::clone(&watch)));
+                *before = *before + dead.map(|dead| dead.ejections()).unwrap_or_default();
                 watch
             }
         }
@@ -109,7 +121,6 @@ impl Peer {
 
     /// Takes an endpoint that could not be reached out of the choice for a while, and tells the resolver.
     pub(crate) fn unreachable(&self, resolver: &dyn Resolver, picked: &mut Picked) {
-        self.ejections.fetch_add(1, Ordering::Relaxed);
         resolver.unreachable(&self.app, picked.endpoint());
         picked.failed();
     }
@@ -227,6 +238,57 @@ mod tests {
         for _ in 0..20 {
             assert_ne!(peer.pick(&*resolver).await.unwrap().endpoint(), picked.endpoint());
         }
+    }
+
+    /// Each time that one is left out, by why, whatever becomes of the watch.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_out_is_counted() {
+        let (resolver, peer) = peer();
+        let counted = || {
+            let EjectionCounts { unreachable, stalled } = peer.ejections();
+            (unreachable, stalled)
+        };
+        peer.watched(&*resolver);
+        resolver.say(0, &[1, 2]);
+        let mut together = [
+            peer.pick(&*resolver).await.unwrap(),
+            peer.pick(&*resolver).await.unwrap(),
+        ];
+        for picked in &mut together {
+            peer.unreachable(&*resolver, picked);
+            peer.unreachable(&*resolver, picked);
+        }
+        let endpoints = if together[0].endpoint() == together[1].endpoint() {
+            1
+        } else {
+            2
+        };
+        assert_eq!(counted(), (endpoints, 0), "calls that fail together are one");
+        drop(together);
+
+        // One stands still: calls to it are given up, and then the one that finds out whether it is well.
+        resolver.say(0, &[3, 4]);
+        let mut trials = 0;
+        while counted().1 < 2 && trials < 200 {
+            let held = peer.pick(&*resolver).await.unwrap();
+            tokio::time::advance(Duration::from_millis(1500)).await;
+            if **held.endpoint().address() == *"127.0.0.1:3" {
+                drop(held);
+                trials += 1;
+            } else {
+                held.succeeded(true);
+            }
+        }
+        assert_eq!(counted(), (endpoints, 2));
+        assert_eq!(trials, 6, "five that nothing came of, and one trial");
+
+        // The resolver begins anew, and so does what is watched.
+        resolver.publishers.lock().unwrap().clear();
+        peer.watched(&*resolver);
+        assert_eq!(counted(), (endpoints, 2));
+        resolver.publishers.lock().unwrap()[0].fail(ResolveError::new("gone"));
+        assert!(peer.pick(&*resolver).await.is_err());
+        assert_eq!(counted(), (endpoints, 2));
     }
 
     #[tokio::test]

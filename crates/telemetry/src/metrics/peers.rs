@@ -10,7 +10,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use invoke_core::balance::{EndpointState, Endpoints};
+use invoke_core::balance::{EjectionCounts, EndpointState, Endpoints};
 use invoke_core::id::AppRef;
 use invoke_core::targets::Peer;
 
@@ -21,6 +21,10 @@ use super::own::Making;
 const MOST_ENDPOINTS: usize = 256;
 /// What stands for them.
 const OTHER: &str = "other";
+
+/// Why an instance was left out: it could not be reached, or calls to it were given up without an answer.
+const UNREACHABLE: &str = "unreachable";
+const STALLED: &str = "stalled";
 
 /// Counters that are read from parts which come and go.
 #[derive(Debug)]
@@ -80,6 +84,10 @@ impl<P: Hash + Eq, S: Hash + Eq + Clone> Rising<P, S> {
 
 /// An instance of an app: the app, and its address.
 type Instance = (AppRef, Arc<str>);
+/// An app, and why its instances were left out.
+type Left = (AppRef, &'static str);
+/// The labels `target` and `reason`.
+type Reasoned = (Arc<str>, &'static str);
 /// The labels `target` and `endpoint`.
 type Shown = (Arc<str>, Arc<str>);
 
@@ -92,14 +100,14 @@ pub struct PeerMetrics {
 
 #[derive(Debug)]
 struct Counted {
-    ejections: Rising<AppRef, Arc<str>>,
+    ejections: Rising<Left, Reasoned>,
     picks: Rising<Instance, Shown>,
 }
 
 /// An app as it is at the moment.
 struct Now {
     app: AppRef,
-    ejections: u64,
+    ejections: EjectionCounts,
     states: Vec<EndpointState>,
 }
 
@@ -139,7 +147,7 @@ impl PeerMetrics {
         families
     }
 
-    fn of_apps(&self, apps: &[Now], ejections: &mut Rising<AppRef, Arc<str>>) -> Vec<Family> {
+    fn of_apps(&self, apps: &[Now], ejections: &mut Rising<Left, Reasoned>) -> Vec<Family> {
         let family = |name, help, kind| Making::new(&self.app_id, name, help, kind);
         let mut known = family(
             "daprd_endpoints",
@@ -158,7 +166,7 @@ impl PeerMetrics {
         );
         let mut ejected = family(
             "daprd_endpoint_ejections_total",
-            "How often an instance of an app was left out because it could not be reached.",
+            "How often an instance of an app was left out because it could not be reached or stood still.",
             Kind::Counter,
         );
         // What has the same labels, as apps of the same name in two namespaces, is added up by whoever shows it.
@@ -169,12 +177,17 @@ impl PeerMetrics {
             in_flight.put(&labels, states.iter().map(|state| state.in_flight as u64).sum());
         }
         ejections.read(
-            apps.iter().map(|now| (now.app.clone(), now.ejections)),
-            |app| app.id.as_str().into(),
-            |target| is_called(apps, target),
+            apps.iter().flat_map(|now| {
+                let EjectionCounts { unreachable, stalled } = now.ejections;
+                [(UNREACHABLE, unreachable), (STALLED, stalled)]
+                    .map(|(reason, count)| ((now.app.clone(), reason), count))
+            }),
+            |(app, reason)| (app.id.as_str().into(), *reason),
+            |(target, _)| is_called(apps, target),
         );
-        for (target, Series { value, began }) in &ejections.series {
-            ejected.put_since(Some(*began), &[("target", target)], *value);
+        for ((target, reason), Series { value, began }) in &ejections.series {
+            let labels = [("reason", *reason), ("target", target)];
+            ejected.put_since(Some(*began), &labels, *value);
         }
         [known, out, in_flight, ejected]
             .map(|making| making.family)
@@ -276,10 +289,14 @@ mod tests {
         }
     }
 
-    fn app(id: &str, namespace: &str, ejections: u64, states: Vec<EndpointState>) -> Now {
+    /// Left out so often since it could not be reached, and once since it stood still.
+    fn app(id: &str, namespace: &str, unreachable: u64, states: Vec<EndpointState>) -> Now {
         Now {
             app: AppRef::new(id, namespace),
-            ejections,
+            ejections: EjectionCounts {
+                unreachable,
+                stalled: 1,
+            },
             states,
         }
     }
@@ -346,10 +363,16 @@ mod tests {
         let metrics = PeerMetrics::new("me");
         let ejections = |apps| lines(&metrics, apps, "daprd_endpoint_ejections_total");
         let two = || app("b", "m", 2, vec![state("i:1", 0)]);
+        let stalled = "reason=\"stalled\",target=\"b\"} 2";
+        let unreachable = "reason=\"unreachable\",target=\"b\"} 5";
         let shown = ejections(vec![two(), app("a", "n", 1, vec![]), app("b", "n", 3, vec![])]);
-        assert_eq!(shown, ["target=\"a\"} 1", "target=\"b\"} 5"]);
-        assert_eq!(ejections(vec![two()]), ["target=\"b\"} 5"]);
-        assert_eq!(ejections(vec![app("b", "m", 0, vec![])]), ["target=\"b\"} 5"]);
+        let of_a = [
+            "reason=\"stalled\",target=\"a\"} 1",
+            "reason=\"unreachable\",target=\"a\"} 1",
+        ];
+        assert_eq!(shown, [of_a[0], stalled, of_a[1], unreachable]);
+        assert_eq!(ejections(vec![two()]), [stalled, unreachable]);
+        assert_eq!(ejections(vec![app("b", "m", 0, vec![])]), [stalled, unreachable]);
         assert!(ejections(vec![]).is_empty());
     }
 

@@ -1,6 +1,6 @@
 //! Which of the forms of the exposition a scraper gets.
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::metrics::Format;
 
@@ -70,16 +70,30 @@ impl<'a> Accepted<'a> {
     }
 }
 
+/// What the lines of a header list.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Accepted<'a>> {
+    let values = headers.get_all(name).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(Accepted::parse)
+}
+
+/// Whether a scraper would rather have the exposition packed than as it is. What it likes as much is as it is.
+pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
+    let quality = |coding: &str| {
+        let listed = listed(headers, &header::ACCEPT_ENCODING);
+        let qualities = listed
+            .filter(|one| one.is(coding) || one.is("*"))
+            .map(|one| one.quality);
+        qualities.fold(0.0, f32::max)
+    };
+    quality("gzip") > quality("identity")
+}
+
 /// The form and how it is called. As with Go's client, what has the greatest quality is looked at first, of the same quality
 /// what stands first; what says nothing that is known gets the text; and the last word about escaping counts until
 /// then.
-pub(super) fn negotiated(headers: &HeaderMap, offers_openmetrics: bool) -> (Format, HeaderValue) {
-    let values = headers.get_all(header::ACCEPT).iter();
-    let values = values.filter_map(|value| value.to_str().ok());
-    let mut accepted: Vec<_> = values
-        .flat_map(|value| value.split(','))
-        .map(Accepted::parse)
-        .collect();
+pub(crate) fn negotiated(headers: &HeaderMap, offers_openmetrics: bool) -> (Format, HeaderValue) {
+    let mut accepted: Vec<_> = listed(headers, &header::ACCEPT).collect();
     accepted.sort_by(|one, other| other.quality.total_cmp(&one.quality));
     let (mut format, mut escaping) = (Format::Text, ESCAPINGS[0]);
     for accepted in &accepted {
@@ -179,6 +193,29 @@ mod tests {
                 };
                 assert_eq!(kind, format!("{begins}; escaping=underscores"));
             }
+        }
+    }
+
+    #[test]
+    fn who_gets_it_packed() {
+        for (codings, wanted) in [
+            (&[][..], false),
+            (&["gzip"], true),
+            (&["deflate", "GZip;q=0.1"], true),
+            (&["gzip, deflate, br"], true),
+            (&["gzip;q=0"], false),
+            (&["gzip;q=x"], false),
+            (&["gzipped"], false),
+            (&["*"], false),
+            (&["identity, gzip"], false),
+            (&["identity;q=0.5, gzip"], true),
+            (&["gzip;q=0.5", "*;q=0.1"], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(wants_gzip(&headers), wanted, "{codings:?}");
         }
     }
 

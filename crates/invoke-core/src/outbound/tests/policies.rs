@@ -258,6 +258,84 @@ async fn a_time_limit_lasts_to_the_end_of_the_body() {
     assert_eq!(policies.take().last().unwrap(), "Failed(DeadlineExceeded) None");
 }
 
+/// Pauses are a second long, and there are two of them. Each row: how long the caller waits, how many attempts there
+/// are, and after how long the caller has its answer.
+#[tokio::test(start_paused = true)]
+async fn no_pause_begins_that_ends_after_the_caller_has_gone() {
+    let millis = Duration::from_millis;
+    for (patience, attempts, took) in [
+        (None, 3, 2000),
+        (Some(60_000), 3, 2000),
+        (Some(2001), 3, 2000),
+        (Some(2000), 2, 1000),
+        (Some(1500), 2, 1000),
+        (Some(1000), 1, 0),
+        (Some(10), 1, 0),
+        (Some(0), 1, 0),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let deadline = patience.map(|patience| (begun + millis(patience)).into_std());
+        let policies = Twice::default();
+        let judged_times = || {
+            let told = policies.take();
+            told.iter().filter(|told| !told.starts_with("policy of")).count()
+        };
+
+        // An answer stays the answer: by the app itself, and passed on.
+        let (outbound, _) = judged(moody(5), &policies);
+        let mut invoked = call("body");
+        invoked.head.deadline = deadline;
+        let reply = outbound.invoke("me", invoked).await.unwrap();
+        assert_eq!(
+            (reply.status.code, judged_times()),
+            (500, attempts),
+            "{patience:?}"
+        );
+        assert_eq!(begun.elapsed(), millis(took), "{patience:?}");
+
+        let begun = tokio::time::Instant::now();
+        let mut app = moody(5);
+        app.trailers_only = true;
+        let (outbound, _) = judged(app, &policies);
+        let mut passed_on = proxied("/a.B/C", "hi");
+        passed_on.head.deadline = patience.map(|patience| (begun + millis(patience)).into_std());
+        let answer = outbound.proxy("me", passed_on).await.unwrap();
+        assert_eq!(answer.headers()["grpc-status"], "14");
+        assert_eq!(begun.elapsed(), millis(took), "{patience:?} proxied");
+        drop(answer);
+        policies.take();
+
+        // A fault stays the fault.
+        let begun = tokio::time::Instant::now();
+        let (outbound, script) = judged(moody(0), &policies);
+        let gone = (0..5).map(|_| Err(unavailable(Seen::Maybe)));
+        script.answers.lock().unwrap().extend(gone);
+        let mut to_peer = call("body");
+        to_peer.head.deadline = patience.map(|patience| (begun + millis(patience)).into_std());
+        let error = outbound.invoke("you", to_peer).await.unwrap_err();
+        assert_eq!(error.to_string(), "rpc error: code = Unavailable desc = gone");
+        assert_eq!(places(&script).len(), attempts, "{patience:?} to a peer");
+        assert_eq!(begun.elapsed(), millis(took), "{patience:?} to a peer");
+    }
+}
+
+/// The retry that is built in has no patience that its caller lacks.
+#[tokio::test(start_paused = true)]
+async fn the_built_in_retry_gives_up_before_its_caller_does() {
+    let (outbound, script) = sidecar(None, vec!["one:1"]);
+    let gone = (0..5).map(|_| Err(unavailable(Seen::Maybe)));
+    script.answers.lock().unwrap().extend(gone);
+    let begun = tokio::time::Instant::now();
+    let mut call = call("body");
+    call.head.deadline = Some((begun + Duration::from_millis(1500)).into_std());
+    let error = outbound.invoke("you", call).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "failed to invoke target you after 1 retries. Error: rpc error: code = Unavailable desc = gone"
+    );
+    assert_eq!(begun.elapsed(), Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn a_policy_that_admits_nothing_sends_nothing() {
     let policies = Twice {
