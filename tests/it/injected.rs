@@ -1,7 +1,8 @@
 //! Pods as Dapr's injector makes them: whatever it writes for a set of annotations starts this sidecar, and the probes pass.
 //!
 //! The table `data/injected.jsonl` has what Dapr 1.18's injector wrote: arguments, variables, mounts, probes and the security
-//! context. Ports, addresses and paths are other ones here, and nothing else.
+//! context. Ports, addresses and paths are other ones here, and nothing else. Where this machine lets a test have namespaces,
+//! each sidecar is process 1 and can write nowhere but where a pod has a volume.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +25,52 @@ const AT_ONCE: usize = 4;
 /// The user of Dapr's images.
 const USER: u32 = 65_532;
 
+/// Makes all read-only but the folder that is named first, and becomes the program that follows, as process 1.
+const CONTAINER: &str = r#"
+mount --bind "$1" "$1" && shift && mount -o remount,bind,ro / || exit 96
+touch /tmp/written /written 2>/dev/null && exit 97
+test $$ = 1 || exit 98
+exec "$@"
+"#;
+
+/// How the container of a pod is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Container {
+    /// Process 1, with nothing to write to but its volumes; in a user namespace, if that is what it takes.
+    Own { has_user_namespace: bool },
+    /// An ordinary process: this machine lets a test have nothing else.
+    None,
+}
+
+impl Container {
+    fn of_this_machine() -> Self {
+        let works = |container: &Self| {
+            let mut program = container.program("/tmp");
+            let status = program.args(["true"]).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success())
+        };
+        let own = [false, true].map(|has_user_namespace| Self::Own { has_user_namespace });
+        let found = own.into_iter().find(works).unwrap_or(Self::None);
+        println!("pods run in {found:?}");
+        found
+    }
+
+    /// What the program of a pod and its arguments are to be added to.
+    fn program(self, volume: &str) -> std::process::Command {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child"]);
+        if self
+            == (Self::Own {
+                has_user_namespace: true,
+            })
+        {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--", "sh", "-c", CONTAINER, "container", volume]);
+        command
+    }
+}
+
 /// Everything around the pods.
 struct Cluster {
     sentry: Sentry,
@@ -31,6 +78,7 @@ struct Cluster {
     folder: TempDir,
     app: HttpApp,
     tls_app: TlsApp,
+    container: Container,
 }
 
 impl Cluster {
@@ -64,6 +112,7 @@ impl Cluster {
             folder,
             app,
             tls_app,
+            container: Container::of_this_machine(),
         }
     }
 
@@ -76,6 +125,7 @@ impl Cluster {
 struct Pod {
     name: String,
     child: Child,
+    is_contained: bool,
     probed: u16,
     readiness: String,
     log: String,
@@ -154,7 +204,36 @@ impl Pod {
         let (args, probed) = arguments(pod, number, cluster);
         let log = cluster.path(&format!("log-{number}"));
         let output = fs::File::create(&log).unwrap();
-        let mut command = Command::new(daprd_binary());
+        // Whoever is root in here alone cannot become somebody else.
+        let becomes_another = rustix::process::geteuid().is_root()
+            && is_open(daprd_binary())
+            && cluster.container
+                != (Container::Own {
+                    has_user_namespace: true,
+                });
+        let is_contained = cluster.container != Container::None;
+        let mut command = if is_contained {
+            let mut command = cluster.container.program(&cluster.path(""));
+            if becomes_another {
+                let user = format!("--reuid={USER}");
+                let group = format!("--regid={USER}");
+                let rights = [
+                    "--clear-groups",
+                    "--no-new-privs",
+                    "--bounding-set=-all",
+                    "--inh-caps=-all",
+                ];
+                command.args(["setpriv", &user, &group]).args(rights);
+            }
+            command.arg(daprd_binary());
+            Command::from(command)
+        } else {
+            let mut command = Command::new(daprd_binary());
+            if becomes_another {
+                command.uid(USER).gid(USER);
+            }
+            command
+        };
         command
             .args(args)
             .env_clear()
@@ -164,16 +243,16 @@ impl Pod {
             .stderr(output.try_clone().unwrap())
             .stdout(output)
             .kill_on_drop(true);
-        if !rustix::process::geteuid().is_root() {
-            // An ordinary user already.
-        } else if is_open(daprd_binary()) {
-            command.uid(USER).gid(USER);
-        } else {
+        if is_contained {
+            command.env("PATH", std::env::var("PATH").unwrap_or_default());
+        }
+        if !becomes_another {
             command.env("DAPR_UNSAFE_SKIP_CONTAINER_UID_GID_CHECK", "true");
         }
         Self {
             name: pod["name"].as_str().unwrap().to_owned(),
             child: command.spawn().unwrap(),
+            is_contained,
             probed,
             readiness: pod["readiness"]["path"].as_str().unwrap().to_owned(),
             log,
@@ -203,7 +282,11 @@ impl Pod {
 
     /// The end of the pod.
     async fn ends(mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap();
+        let mut pid = self.child.id().unwrap().to_string();
+        if self.is_contained {
+            pid = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        }
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
         rustix::process::kill_process(pid, Signal::TERM).unwrap();
         let status = tokio::time::timeout(2 * PATIENCE, self.child.wait()).await;
         let log = fs::read_to_string(&self.log).unwrap();

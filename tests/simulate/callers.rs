@@ -30,7 +30,7 @@ pub(crate) const WINDOW: u64 = 10;
 type Sidecar = Outbound<NoChannel, Open, Links, NoExternalEndpoints, Policies>;
 
 /// What all of them hold their calls to.
-fn policy() -> Vec<Resiliency> {
+fn policy() -> Vec<Arc<Resiliency>> {
     let (percent, minimum) = BUDGET;
     let text = format!(
         "

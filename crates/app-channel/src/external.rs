@@ -41,7 +41,7 @@ pub struct External(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    named: HashMap<String, (EndpointSettings, NamedEndpoint)>,
+    named: Arc<HashMap<String, (EndpointSettings, NamedEndpoint)>>,
     /// What every call goes through (`spec.appHttpPipeline`).
     pipeline: Option<Arc<dyn Pipeline>>,
 }
@@ -76,7 +76,7 @@ impl External {
         };
         Self(Arc::new(Inner {
             shared: Arc::new(shared),
-            named: HashMap::new(),
+            named: Arc::default(),
             pipeline: None,
         }))
     }
@@ -86,7 +86,7 @@ impl External {
     pub fn piped(&self, pipeline: Option<Arc<dyn Pipeline>>) -> Self {
         Self(Arc::new(Inner {
             shared: Arc::clone(&self.0.shared),
-            named: self.0.named.clone(),
+            named: Arc::clone(&self.0.named),
             pipeline,
         }))
     }
@@ -118,7 +118,7 @@ impl External {
         }
         let inner = Inner {
             shared: Arc::clone(shared),
-            named,
+            named: Arc::new(named),
             pipeline: pipeline.clone(),
         };
         (Self(Arc::new(inner)), new)

@@ -14,6 +14,8 @@ use telemetry::traces::TraceError;
 use thiserror::Error;
 use transport::listen::BindError;
 
+use crate::sidecar::NamesError;
+
 /// What keeps a sidecar from running, printed after `Fatal error from runtime: `.
 #[derive(Debug, Error)]
 pub enum Fatal {
@@ -50,6 +52,9 @@ pub enum Fatal {
     /// Calls cannot be shared out as the configuration has it.
     #[error("error loading configuration: {0}")]
     Routing(#[from] RoutingError),
+    /// Others cannot be found as the configuration, which changed, has it.
+    #[error(transparent)]
+    Names(#[from] NamesError),
     /// The operator cannot be reached.
     #[error(transparent)]
     Operator(#[from] OperatorError),

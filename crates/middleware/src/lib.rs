@@ -52,5 +52,5 @@ mod whole;
 
 pub use load::{LoadError, Middleware, Spec, known_types};
 pub use properties::Properties;
-pub use stack::{Store, Wanted};
+pub use stack::{Mismatch, Store, Wanted};
 pub use web::Web;

@@ -23,6 +23,29 @@ pub struct Wanted<'a> {
     pub version: &'a str,
 }
 
+/// In what a component is not the one that is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The type.
+    Kind,
+    /// The version.
+    Version,
+}
+
+impl Wanted<'_> {
+    /// In what a component of the name is another one, if it is. No version, here or there, is `v1`.
+    pub fn mismatch(&self, kind: &str, version: &str) -> Option<Mismatch> {
+        let or_first = |version| if str::is_empty(version) { "v1" } else { version };
+        if self.kind != kind {
+            Some(Mismatch::Kind)
+        } else if or_first(self.version) != or_first(version) {
+            Some(Mismatch::Version)
+        } else {
+            None
+        }
+    }
+}
+
 /// The components that are set up.
 #[derive(Clone, Debug, Default)]
 pub struct Store(Vec<Middleware>);
@@ -61,9 +84,8 @@ impl Store {
 }
 
 fn is_meant(wanted: Wanted<'_>, middleware: &Middleware) -> bool {
-    let or_first = |version| if str::is_empty(version) { "v1" } else { version };
     let spec = middleware.spec();
-    wanted.kind == spec.kind && or_first(wanted.version) == or_first(&spec.version)
+    wanted.mismatch(&spec.kind, &spec.version).is_none()
 }
 
 /// A chain.

@@ -138,6 +138,41 @@ impl Built {
         }
     }
 
+    /// Makes room for `next`, by which this sidecar is registered already: the registration is withdrawn, unless it is in
+    /// the place that `next` has written to. Resolving goes on.
+    pub async fn yield_to(&self, next: &Self) {
+        if self.place().is_some() && self.place() == next.place() {
+            self.leave().await;
+        } else {
+            self.close().await;
+        }
+    }
+
+    /// Keeps the registration up no longer, and does not withdraw it.
+    pub async fn leave(&self) {
+        match &self.registration {
+            Registration::None => {}
+            #[cfg(feature = "consul")]
+            Registration::Consul(resolver) => resolver.leave(),
+            // Its task has nothing that somebody else could go on with.
+            #[cfg(feature = "mdns")]
+            Registration::Mdns(resolver) => resolver.close().await,
+            #[cfg(feature = "sqlite")]
+            Registration::Sqlite(resolver) => resolver.leave().await,
+        }
+    }
+
+    /// Where this sidecar is registered, if another one might write there.
+    fn place(&self) -> Option<&str> {
+        match &self.registration {
+            #[cfg(feature = "consul")]
+            Registration::Consul(resolver) => resolver.place(),
+            #[cfg(feature = "sqlite")]
+            Registration::Sqlite(resolver) => Some(resolver.place()),
+            _ => None,
+        }
+    }
+
     /// Withdraws the registration of this sidecar, so that nobody calls it any more. Resolving goes on.
     pub async fn close(&self) {
         match &self.registration {

@@ -124,7 +124,7 @@ pub enum Mistake {
 impl Tables {
     /// The policies that are always there, and those of the resources, a later one over an earlier one. Says in the log
     /// what is wrong, as Dapr does.
-    pub(crate) fn compile(resources: &[Resiliency], observer: &dyn Observer) -> Self {
+    pub(crate) fn compile(resources: &[Arc<Resiliency>], observer: &dyn Observer) -> Self {
         let mut tables = Self::default();
         tables.retries.insert(BUILT_IN.to_owned(), Arc::new(built_in()));
         for resource in resources {

@@ -116,7 +116,7 @@ impl Breakers {
 
 impl Policies {
     /// Compiles resources, in their order. What is wrong with them is in the log; nothing of it is fatal.
-    pub fn compile(resources: &[Resiliency], settings: Settings, observer: Arc<dyn Observer>) -> Self {
+    pub fn compile(resources: &[Arc<Resiliency>], settings: Settings, observer: Arc<dyn Observer>) -> Self {
         let breakers = Arc::new(Mutex::new(LruCache::new(TARGETS)));
         Self::with(resources, settings, observer, breakers)
     }
@@ -126,7 +126,7 @@ impl Policies {
     #[must_use]
     pub fn replaced(
         &self,
-        resources: &[Resiliency],
+        resources: &[Arc<Resiliency>],
         settings: Settings,
         observer: Arc<dyn Observer>,
     ) -> Self {
@@ -134,7 +134,7 @@ impl Policies {
     }
 
     fn with(
-        resources: &[Resiliency],
+        resources: &[Arc<Resiliency>],
         settings: Settings,
         observer: Arc<dyn Observer>,
         breakers: Arc<Mutex<LruCache<Box<str>, Arc<Breakers>>>>,

@@ -49,7 +49,7 @@ impl Told for Noted {
 }
 
 /// A resource with this `spec`.
-pub(crate) fn resource(name: &str, spec: &str) -> Resiliency {
+pub(crate) fn resource(name: &str, spec: &str) -> Arc<Resiliency> {
     let text = format!("metadata: {{name: {name}}}\nspec:\n{spec}\n");
     let mut loaded = decode_resiliency(&[&text], "me");
     assert!(loaded.troubles.is_empty(), "{:?}", loaded.troubles);

@@ -1,5 +1,7 @@
 //! Components: what the sidecar tells of building blocks, and what it takes from them.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -68,7 +70,7 @@ impl Resource for Component {
         }
     }
 
-    fn of(manifest: &Manifest) -> Option<&Self> {
+    fn of(manifest: &Manifest) -> Option<&Arc<Self>> {
         match manifest {
             Manifest::Component(component) => Some(component),
             _ => None,

@@ -10,13 +10,20 @@ pub(crate) struct FieldError {
     pub(crate) path: Vec<String>,
     /// What is wrong, without saying where.
     pub(crate) reason: String,
+    /// The name of a field that there is none of, and the names that there are.
+    pub(crate) unknown: Option<(String, &'static [&'static str])>,
     text: String,
 }
 
 impl FieldError {
     /// `text` says the whole.
     pub(crate) fn new(path: Vec<String>, reason: String, text: String) -> Self {
-        Self { path, reason, text }
+        Self {
+            path,
+            reason,
+            unknown: None,
+            text,
+        }
     }
 }
 
@@ -25,6 +32,10 @@ impl From<figment::Error> for FieldError {
         Self {
             path: error.path.clone(),
             reason: error.kind.to_string(),
+            unknown: match &error.kind {
+                figment::error::Kind::UnknownField(name, known) => Some((name.clone(), known)),
+                _ => None,
+            },
             text: error.to_string(),
         }
     }

@@ -5,16 +5,20 @@
 //! that is gone takes with it what it had.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use crate::component::Component;
-use crate::manifest::{Entry, Filter, Inert, LoadError, Loaded, Manifest, Resource, entries};
-use crate::resiliency::{LoadedResiliency, Resiliency, Trouble, of_text};
-use crate::yaml::MAX_FILE;
+use crate::manifest::{Entry, Filter, Inert, LoadError, Loaded, Manifest, Resource, entries, entry};
+use crate::resiliency::{LoadedResiliency, Resiliency, Trouble, kind_of, of_document, of_text};
+use crate::yaml::{MAX_FILE, first_document, only_document};
 
 /// What folders have, as it was read. Cloning shares it.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +43,8 @@ struct Place {
 struct File {
     path: PathBuf,
     stamp: Stamp,
-    entries: Vec<Entry>,
-    resiliency: Option<Resiliency>,
+    entries: Box<[Entry]>,
+    resiliency: Option<Arc<Resiliency>>,
     trouble: Option<Trouble>,
     /// What stays of an earlier reading, since the file cannot be read as a whole.
     kept: Vec<Manifest>,
@@ -74,20 +78,18 @@ impl Folders {
         }
         let folders = paths.iter().map(|path| {
             let path = PathBuf::from(path);
-            let files = names(&path).map(|names| {
-                let files = names.into_iter().filter_map(|name| {
-                    let path = path.join(name);
-                    let before = known.get(path.as_path()).copied();
-                    let is_written = !writing.is_empty()
-                        && std::path::absolute(&path).is_ok_and(|path| writing.contains(&path));
-                    if is_written {
-                        let file = Arc::clone(before?);
-                        return Some(Place { file, is_new: false });
-                    }
-                    place(path, before)
-                });
-                files.collect()
-            });
+            let read = |name: &OsString| {
+                let path = path.join(name);
+                let before = known.get(path.as_path()).copied();
+                let is_written = !writing.is_empty()
+                    && std::path::absolute(&path).is_ok_and(|path| writing.contains(&path));
+                if is_written {
+                    let file = Arc::clone(before?);
+                    return Some(Place { file, is_new: false });
+                }
+                place(path, before)
+            };
+            let files = names(&path).map(|names| all(&names, read));
             Folder { path, files }
         });
         Self(Arc::new(folders.collect()))
@@ -180,7 +182,7 @@ impl Folders {
             };
             for Place { file, is_new } in places {
                 if let Some(resource) = &file.resiliency {
-                    loaded.take(resource.clone(), app_id);
+                    loaded.take(Arc::clone(resource), app_id);
                 }
                 if *is_new {
                     loaded.troubles.extend(file.trouble.clone());
@@ -213,7 +215,34 @@ fn again(error: &io::Error) -> io::Error {
     }
 }
 
-fn names(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+/// What is read of these names, in their order. Of many files the processors read some each, at the same time.
+fn all(names: &[OsString], read: impl Fn(&OsString) -> Option<Place> + Sync) -> Vec<Place> {
+    let readers = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(MOST_READERS);
+    if names.len() < MANY || readers == 1 {
+        return names.iter().filter_map(read).collect();
+    }
+    let read = &read;
+    thread::scope(|scope| {
+        let shares = names.chunks(names.len().div_ceil(readers));
+        let begun: Vec<_> = shares
+            .map(|share| scope.spawn(move || share.iter().filter_map(read).collect::<Vec<_>>()))
+            .collect();
+        let ended = begun.into_iter().map(|reader| match reader.join() {
+            Ok(places) => places,
+            Err(panic) => resume_unwind(panic),
+        });
+        ended.flatten().collect()
+    })
+}
+
+/// With so many files in a folder it is worth while to have them read by several threads.
+const MANY: usize = 256;
+/// How many threads, at most.
+const MOST_READERS: usize = 8;
+
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let entries = fs::read_dir(folder)?;
     let mut names = entries
         .map(|entry| entry.map(|entry| entry.file_name()))
@@ -243,13 +272,17 @@ fn place(path: PathBuf, before: Option<&Arc<File>>) -> Option<Place> {
     })
 }
 
-fn look(path: &Path) -> Option<(Stamp, Option<String>)> {
+/// Whether a file in a folder of resources is read, by its name.
+pub fn is_yaml_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    let is_yaml = extension.is_some_and(|extension| {
+    extension.is_some_and(|extension| {
         extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
-    });
+    })
+}
+
+fn look(path: &Path) -> Option<(Stamp, Option<String>)> {
     let is_folder = path.is_dir();
-    if !is_yaml || is_folder {
+    if !is_yaml_name(path) || is_folder {
         return Some((Stamp::NotYaml { is_folder }, None));
     }
     match text_of(path) {
@@ -291,30 +324,20 @@ impl File {
                 let broken = Entry::Broken(None, reason.clone());
                 (vec![broken], Err(Trouble::Error(text)))
             }
-            (_, Some(text)) => {
-                let entries = entries(&path.display().to_string(), text);
-                // Policies are read by rules of their own, which are asked when there may be one.
-                let is_broken = entries.iter().any(|entry| matches!(entry, Entry::Broken(..)));
-                let resiliency = if is_broken || text.contains(Resiliency::KIND) {
-                    of_text(&name, text)
-                } else {
-                    Ok(None)
-                };
-                (entries, resiliency)
-            }
+            (_, Some(text)) => documents(&path, &name, text),
             (_, None) => {
                 let text = format!("A non-YAML resiliency file {name} was detected, it will not be loaded");
                 (Vec::new(), Err(Trouble::Warning(text)))
             }
         };
         let (resiliency, trouble) = match resiliency {
-            Ok(resiliency) => (resiliency, None),
+            Ok(resiliency) => (resiliency.map(Arc::new), None),
             Err(trouble) => (None, Some(trouble)),
         };
         Self {
             path,
             stamp,
-            entries,
+            entries: entries.into_boxed_slice(),
             resiliency,
             trouble,
             kept: Vec::new(),
@@ -388,6 +411,30 @@ impl File {
     }
 }
 
+/// What a text has, by the rules of resources and by those of policies.
+fn documents(path: &Path, name: &str, text: &str) -> (Vec<Entry>, Result<Option<Resiliency>, Trouble>) {
+    let origin = path.display().to_string();
+    // A file of one document, as most are, is parsed once for both. The rules differ in keys that stand twice, which are
+    // a mistake here.
+    if let Some(Ok(document)) = only_document(text).map(first_document) {
+        let policies = if kind_of(&document) == Some(Resiliency::KIND) {
+            of_document(name, document.clone())
+        } else {
+            Ok(None)
+        };
+        return (entry(&origin, document).into_iter().collect(), policies);
+    }
+    let entries = entries(&origin, text);
+    // The rules of policies are asked when there may be one.
+    let is_broken = entries.iter().any(|entry| matches!(entry, Entry::Broken(..)));
+    let policies = if is_broken || text.contains(Resiliency::KIND) {
+        of_text(name, text)
+    } else {
+        Ok(None)
+    };
+    (entries, policies)
+}
+
 impl Entry {
     fn manifest(&self) -> Option<&Manifest> {
         match self {
@@ -399,14 +446,14 @@ impl Entry {
 
 struct Collected<'a, R> {
     filter: Filter<'a>,
-    accepted: Vec<R>,
+    accepted: Vec<Arc<R>>,
     /// The log names of those that were accepted before scopes were looked at, by name.
     names: HashMap<String, String>,
     duplicates: Vec<String>,
 }
 
 impl<R: Resource> Collected<'_, R> {
-    fn take(&mut self, resource: &R) {
+    fn take(&mut self, resource: &Arc<R>) {
         let head = resource.head();
         if !self.filter.is_of_namespace(head) {
             return;
@@ -428,7 +475,7 @@ impl<R: Resource> Collected<'_, R> {
             return;
         }
         self.names.insert(head.name.clone(), log_name);
-        self.accepted.push(resource.clone());
+        self.accepted.push(Arc::clone(resource));
     }
 }
 

@@ -1,5 +1,7 @@
 //! HTTP endpoints outside of the mesh, which apps call by name.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -107,11 +109,20 @@ impl Resource for HttpEndpoint {
         format!("{} ({})", self.head.name, self.base_url)
     }
 
-    fn of(manifest: &Manifest) -> Option<&Self> {
+    fn of(manifest: &Manifest) -> Option<&Arc<Self>> {
         match manifest {
             Manifest::HttpEndpoint(endpoint) => Some(endpoint),
             _ => None,
         }
+    }
+}
+
+impl HttpEndpoint {
+    /// Whether something in it stands somewhere else: in a secret or a variable.
+    pub fn has_references(&self) -> bool {
+        let tls = &self.tls;
+        let documents = [&tls.root_ca, &tls.certificate, &tls.private_key];
+        self.headers.iter().chain(documents).any(Item::is_reference)
     }
 }
 
@@ -128,7 +139,7 @@ mod tests {
     use super::*;
     use crate::{Filter, load_resources};
 
-    fn load(text: &str) -> (Vec<HttpEndpoint>, Vec<String>) {
+    fn load(text: &str) -> (Vec<Arc<HttpEndpoint>>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("e.yaml"), text).unwrap();
         let folders = [folder.path().display().to_string()];

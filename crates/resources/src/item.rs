@@ -72,6 +72,11 @@ fn is_refused(name: &str, allowed: &str) -> bool {
 }
 
 impl Item {
+    /// Whether a secret or a variable is named.
+    pub(crate) fn is_reference(&self) -> bool {
+        !self.variable.is_empty() || !self.secret.name.is_empty()
+    }
+
     /// The value, where a variable may have it. `allowed` is what `DAPR_ENV_KEYS` says; an error names a variable
     /// that may not be read.
     pub fn resolved(&self, allowed: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {

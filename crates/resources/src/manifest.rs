@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use figment::Figment;
 use serde::de::DeserializeOwned;
@@ -29,7 +30,7 @@ pub trait Resource: Clone + Sized + DeserializeOwned {
     fn log_name(&self) -> String;
 
     /// The resource of a manifest, if it is one of this kind.
-    fn of(manifest: &Manifest) -> Option<&Self>;
+    fn of(manifest: &Manifest) -> Option<&Arc<Self>>;
 }
 
 /// What every manifest has besides its `spec`.
@@ -73,7 +74,7 @@ impl Filter<'_> {
 #[derive(Debug)]
 pub struct Loaded<R> {
     /// The resources for this sidecar, in the order of folders, files and documents.
-    pub resources: Vec<R>,
+    pub resources: Vec<Arc<R>>,
     /// What is wrong with files and documents that were left out.
     pub warnings: Vec<String>,
 }
@@ -100,13 +101,13 @@ pub fn load_resources<R: Resource>(folders: &[String], filter: Filter<'_>) -> Re
     Folders::read(folders, None).load(filter)
 }
 
-/// A resource in a folder.
+/// A resource in a folder. Cloning shares it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Manifest {
     /// A component.
-    Component(Component),
+    Component(Arc<Component>),
     /// An endpoint outside of the mesh.
-    HttpEndpoint(Box<HttpEndpoint>),
+    HttpEndpoint(Arc<HttpEndpoint>),
     /// A configuration. Those of a sidecar are named by `--config`: here it has no effect.
     Configuration(Inert),
 }
@@ -152,15 +153,13 @@ pub(crate) fn entries(origin: &str, text: &str) -> Vec<Entry> {
     entries.flatten().collect()
 }
 
-fn entry(origin: &str, document: Value) -> Option<Entry> {
+/// What a document is, if it is anything to sidecars.
+pub(crate) fn entry(origin: &str, document: Value) -> Option<Entry> {
     let document = lower_keys(document);
     if document["apiversion"] == API_VERSION {
         match document["kind"].as_str() {
             Some(Component::KIND) => return Some(resource(origin, document, Manifest::Component)),
-            Some(HttpEndpoint::KIND) => {
-                let boxed = |endpoint| Manifest::HttpEndpoint(Box::new(endpoint));
-                return Some(resource(origin, document, boxed));
-            }
+            Some(HttpEndpoint::KIND) => return Some(resource(origin, document, Manifest::HttpEndpoint)),
             Some(CONFIGURATION) => {
                 let name = document["metadata"]["name"].as_str().unwrap_or_default();
                 return Some(Entry::Resource(Manifest::Configuration(Inert {
@@ -174,9 +173,9 @@ fn entry(origin: &str, document: Value) -> Option<Entry> {
     strange(&document).map(Entry::Strange)
 }
 
-fn resource<R: Resource>(origin: &str, document: Value, manifest: fn(R) -> Manifest) -> Entry {
+fn resource<R: Resource>(origin: &str, document: Value, manifest: fn(Arc<R>) -> Manifest) -> Entry {
     match typed(origin, document) {
-        Ok(resource) => Entry::Resource(manifest(resource)),
+        Ok(resource) => Entry::Resource(manifest(Arc::new(resource))),
         Err(error) => Entry::Broken(Some(R::KIND), error.to_string()),
     }
 }
@@ -300,7 +299,7 @@ mod tests {
     }
 
     fn names(loaded: &Loaded<Component>) -> Vec<String> {
-        loaded.resources.iter().map(Resource::log_name).collect()
+        loaded.resources.iter().map(|one| one.log_name()).collect()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Resources as the operator of Kubernetes sends them: JSON, one by one.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -23,7 +25,7 @@ pub struct DecodeError {
 pub fn decode_resources<R: Resource>(
     documents: &[impl AsRef<[u8]>],
     filter: Filter<'_>,
-) -> Result<Vec<R>, DecodeError> {
+) -> Result<Vec<Arc<R>>, DecodeError> {
     let mut resources = Vec::new();
     for (index, document) in documents.iter().enumerate() {
         let origin = format!("{} {} of the operator", R::KIND, index + 1);
@@ -34,7 +36,7 @@ pub fn decode_resources<R: Resource>(
         let document = parse(document.as_ref()).map_err(failed)?;
         let resource: R = typed(&origin, lower_keys(document)).map_err(|error| failed(error.to_string()))?;
         if filter.admits(resource.head()) {
-            resources.push(resource);
+            resources.push(Arc::new(resource));
         }
     }
     Ok(resources)
@@ -170,8 +172,8 @@ mod tests {
             r#"{"metadata":{"name":"c"},"scopes":["you"]}"#,
             r#"{"metadata":{"name":"d"},"SPEC":{"BASEURL":"http://d"},"scopes":["me"]}"#,
         ];
-        let endpoints: Vec<HttpEndpoint> = decode_resources(&documents, FILTER).unwrap();
-        let names: Vec<_> = endpoints.iter().map(Resource::log_name).collect();
+        let endpoints: Vec<Arc<HttpEndpoint>> = decode_resources(&documents, FILTER).unwrap();
+        let names: Vec<_> = endpoints.iter().map(|one| one.log_name()).collect();
         assert_eq!(names, ["a (http://a)", "d (http://d)"]);
     }
 

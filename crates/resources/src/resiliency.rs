@@ -19,7 +19,7 @@ use crate::schema::of as schema_of;
 use fields::Fields;
 
 pub use load::{LoadedResiliency, Trouble, decode_resiliency, load_resiliency};
-pub(crate) use load::{kind as kind_of, of_text};
+pub(crate) use load::{kind as kind_of, of_document, of_text};
 
 /// A `Resiliency`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

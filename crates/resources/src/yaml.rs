@@ -74,6 +74,13 @@ pub(crate) fn split(text: &str) -> Vec<&str> {
     documents
 }
 
+/// The document of a text that has one.
+pub(crate) fn only_document(text: &str) -> Option<&str> {
+    let mut documents = split(text).into_iter().filter(|document| !is_empty(document));
+    let only = documents.next()?;
+    documents.next().is_none().then_some(only)
+}
+
 pub(crate) fn is_empty(document: &str) -> bool {
     document.lines().all(|line| {
         let line = line.trim();

@@ -72,6 +72,28 @@ async fn a_configuration_file_takes_effect() {
     stage.ends_well().await;
 }
 
+/// Files of both kinds and a signal, all at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_changes_at_once_are_both_seen() {
+    let stage = Stage::new("RC10", &[("a.yaml", &component("a"))]).await;
+    for round in 0..5 {
+        let name = format!("c{round}");
+        configure(
+            &stage.mesh,
+            &format!("  features:\n  - {{name: F{round}, enabled: true}}\n"),
+        );
+        stage.write("a.yaml", &component(&name));
+        stage.sidecar.signal(Signal::HUP);
+        stage.lists_components(&[&name]).await;
+        eventually("the configuration", || async {
+            let metadata = reqwest::get(stage.sidecar.url("/v1.0/metadata")).await.unwrap();
+            metadata.text().await.unwrap().contains(&format!("\"F{round}\""))
+        })
+        .await;
+    }
+    stage.ends_well().await;
+}
+
 /// A pipeline with a component that is called `alias`.
 const PIPELINE: &str =
     "  httpPipeline:\n    handlers:\n    - {name: alias, type: middleware.http.routeralias}\n";

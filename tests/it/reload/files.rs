@@ -137,3 +137,37 @@ async fn bursts_end_in_the_last_state() {
     stage.lists_components(&["last"]).await;
     stage.ends_well().await;
 }
+
+/// What means harm, or is none of YAML, is told and left out while all else goes on changing.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_files_take_nothing_away() {
+    let stage = Stage::new("RF6", &[("a.yaml", &component("a"))]).await;
+    let huge = File::create(stage.folder.join("huge.yaml")).unwrap();
+    huge.set_len(100 << 20).unwrap();
+    let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+    for level in 1..12 {
+        let items = vec![format!("*a{}", level - 1); 10].join(",");
+        laughs += &format!("a{level}: &a{level} [{items}]\n");
+    }
+    let wide: Vec<u8> = component("wide")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (name, bytes) in [
+        ("cycle.yaml", b"a: &a {b: *a}\n".to_vec()),
+        ("deep.yaml", "[".repeat(100_000).into_bytes()),
+        ("latin.yaml", b"a: caf\xe9\n".to_vec()),
+        ("laughs.yaml", laughs.into_bytes()),
+        ("wide.yaml", wide),
+    ] {
+        fs::write(stage.folder.join(name), bytes).unwrap();
+    }
+    stage.write("b.yaml", &component("b"));
+    stage.lists_components(&["a", "b"]).await;
+    for name in ["cycle", "deep", "huge", "latin", "laughs", "wide"] {
+        stage.sidecar.await_log(&format!("{name}.yaml: ")).await;
+    }
+    stage.remove("a.yaml");
+    stage.lists_components(&["b"]).await;
+    stage.ends_well().await;
+}

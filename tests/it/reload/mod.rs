@@ -4,6 +4,8 @@ mod configuration;
 mod files;
 mod kinds;
 mod kubernetes;
+mod many;
+mod names;
 
 use std::fs;
 use std::path::PathBuf;

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use resources::{Finding, Inspection, MAX_FILE, Severity, inspect, inspect_configuration, text_of};
+use resources::{
+    Finding, Inspection, MAX_FILE, Severity, inspect, inspect_configuration, is_yaml_name, text_of,
+};
 
 use super::args::Arguments;
 
@@ -77,14 +79,10 @@ fn folder(path: &Path, role: Role, lookup: &dyn Fn(&str) -> Option<String>, into
     };
     paths.sort();
     for path in paths {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let is_yaml = extension.is_some_and(|extension| {
-            extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
-        });
         if path.is_dir() {
             let text = "folders in folders are not read; name it, too, if it is meant";
             into.push(told(&path, role, Finding::new(Severity::Note, "file", text)));
-        } else if is_yaml {
+        } else if is_yaml_name(&path) {
             into.push(file(&path, role, lookup));
         } else {
             let text = "the name does not end in .yaml or .yml, so the file is not read";

@@ -1,5 +1,6 @@
 //! The settings of the APIs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api_core::{ApiLists, ApiToken, AppConnection, AppHealth, MetadataSettings};
@@ -14,9 +15,9 @@ use crate::limits::max_message;
 
 /// The resources that the metadata lists.
 pub(super) struct Shown<'a> {
-    pub(super) components: &'a [Component],
-    pub(super) endpoints: &'a [HttpEndpoint],
-    pub(super) resiliency: &'a [Resiliency],
+    pub(super) components: &'a [Arc<Component>],
+    pub(super) endpoints: &'a [Arc<HttpEndpoint>],
+    pub(super) resiliency: &'a [Arc<Resiliency>],
 }
 
 pub(super) fn metadata(
@@ -41,7 +42,11 @@ pub(super) fn metadata(
         namespace: environment.namespace.clone(),
         version: crate::flags::VERSION.to_owned(),
         features: configuration.enabled_features(),
-        components: shown.components.iter().map(listed).collect(),
+        components: shown
+            .components
+            .iter()
+            .map(|component| listed(component))
+            .collect(),
         http_endpoints: shown
             .endpoints
             .iter()
@@ -59,14 +64,10 @@ pub(super) fn metadata(
 }
 
 /// Each name once, whatever is wrong with the policies.
-fn names(resiliency: &[Resiliency]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in resiliency.iter().map(|resource| &resource.head.name) {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
-    names
+fn names(resiliency: &[Arc<Resiliency>]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = resiliency.iter().map(|resource| &resource.head.name);
+    names.filter(|name| seen.insert(*name)).cloned().collect()
 }
 
 pub(super) fn api_settings(

@@ -1,6 +1,7 @@
 //! What changed from one reading to the next.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use resources::{Component, HttpEndpoint, Inert, Resiliency, Resource};
 
@@ -45,6 +46,18 @@ impl Named for Resiliency {
 
     fn name(&self) -> &str {
         &self.head.name
+    }
+}
+
+impl<R: Named> Named for Arc<R> {
+    const KIND: &'static str = R::KIND;
+
+    fn name(&self) -> &str {
+        R::name(self)
+    }
+
+    fn log_name(&self) -> String {
+        R::log_name(self)
     }
 }
 
@@ -104,20 +117,8 @@ pub(super) fn changes<'a, R: Named>(before: &'a [R], after: &'a [R]) -> Vec<(Bec
 
 #[cfg(test)]
 mod tests {
-    use resources::Head;
-
+    use super::super::components::sample;
     use super::*;
-
-    fn component((name, kind): (&str, &str)) -> Component {
-        Component {
-            head: Head {
-                name: name.to_owned(),
-                ..Head::default()
-            },
-            kind: kind.to_owned(),
-            ..Component::default()
-        }
-    }
 
     #[test]
     fn gone_then_different_then_new() {
@@ -140,7 +141,7 @@ mod tests {
                 vec![(Became::Updated, "a (y)")],
             ),
         ] {
-            let [before, after] = [before, after].map(|of| of.into_iter().map(component).collect::<Vec<_>>());
+            let [before, after] = [before, after].map(|of| of.into_iter().map(sample).collect::<Vec<_>>());
             let found = changes(&before, &after);
             let found: Vec<_> = found
                 .iter()

@@ -3,6 +3,7 @@
 //! app whose folder has a state store or a message bus starts as it did.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use api_core::ComponentInfo;
 use resources::{Component, Configuration, Resource, SecretStore};
@@ -19,16 +20,16 @@ const HOT_RELOAD: &str = "dapr.runtime.hotreload.reconciler";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Accepted {
     /// All of them, as the metadata lists them.
-    pub(super) components: Vec<Component>,
+    pub(super) components: Vec<Arc<Component>>,
     /// The secret stores among them that resources may refer to.
     pub(super) stores: HashMap<String, SecretStore>,
     /// Middleware, which is not set up yet.
-    pub(super) middleware: Vec<Component>,
+    pub(super) middleware: Vec<Arc<Component>>,
 }
 
 /// Accepts the components that are for this sidecar.
 pub(super) fn accept(
-    components: Vec<Component>,
+    components: Vec<Arc<Component>>,
     configuration: &Configuration,
     counters: Option<&StartMetrics>,
 ) -> Result<Accepted, ComponentsError> {
@@ -53,13 +54,13 @@ pub(super) fn is_middleware(component: &Component) -> bool {
 
 impl Accepted {
     /// Middleware is set up later, with the secrets of all stores at hand.
-    fn wait(&mut self, component: Component, configuration: &Configuration) {
+    fn wait(&mut self, component: Arc<Component>, configuration: &Configuration) {
         if is_allowed(&component, configuration.denied_components()) {
             self.middleware.push(component);
         }
     }
 
-    fn take(&mut self, component: Component, store: Option<SecretStore>) {
+    fn take(&mut self, component: Arc<Component>, store: Option<SecretStore>) {
         if let Some(store) = store {
             self.stores.insert(component.head.name.clone(), store);
         }
@@ -71,21 +72,22 @@ impl Accepted {
     /// this is the last word about it.
     pub(super) fn renewed(
         mut self,
-        (before, after): (&[Component], Vec<Component>),
+        (before, after): (&[Arc<Component>], Vec<Arc<Component>>),
         again: bool,
         is_last_word: bool,
         configuration: &Configuration,
         counters: Option<&StartMetrics>,
     ) -> Result<Self, ComponentsError> {
-        let before: HashMap<&str, &Component> = by_name(before);
+        let before: HashMap<&str, &Arc<Component>> = by_name(before);
         let after = last_of_each_name(after);
-        let mut held: HashMap<String, Component> = HashMap::new();
+        let mut held: HashMap<String, Arc<Component>> = HashMap::new();
         for component in std::mem::take(&mut self.components) {
             held.insert(component.head.name.clone(), component);
         }
         let mut stores = std::mem::take(&mut self.stores);
-        let is_gone = |name: &str| !after.iter().any(|component| component.head.name == name);
-        for component in held.values().filter(|component| is_gone(&component.head.name)) {
+        let now = by_name(&after);
+        let is_gone = |component: &&Arc<Component>| !now.contains_key(component.head.name.as_str());
+        for component in held.values().filter(is_gone) {
             tracing::info!(target: HOT_RELOAD, "Closing Component, which is gone: {}", component.log_name());
         }
         for component in stores_first(after) {
@@ -133,7 +135,7 @@ fn read_again(component: &Component, store: Option<SecretStore>) -> Option<Secre
 }
 
 /// Each component by its name.
-fn by_name(components: &[Component]) -> HashMap<&str, &Component> {
+fn by_name(components: &[Arc<Component>]) -> HashMap<&str, &Arc<Component>> {
     let named = components
         .iter()
         .map(|component| (component.head.name.as_str(), component));
@@ -141,7 +143,7 @@ fn by_name(components: &[Component]) -> HashMap<&str, &Component> {
 }
 
 /// Of several of one name the last counts, as in the changes that are told.
-fn last_of_each_name(mut components: Vec<Component>) -> Vec<Component> {
+fn last_of_each_name(mut components: Vec<Arc<Component>>) -> Vec<Arc<Component>> {
     let mut seen = HashSet::new();
     components.reverse();
     components.retain(|component| seen.insert(component.head.name.clone()));
@@ -150,7 +152,7 @@ fn last_of_each_name(mut components: Vec<Component>) -> Vec<Component> {
 }
 
 /// Secret stores come before whatever may refer to them.
-fn stores_first(components: Vec<Component>) -> impl Iterator<Item = Component> {
+fn stores_first(components: Vec<Arc<Component>>) -> impl Iterator<Item = Arc<Component>> {
     let (stores, others): (Vec<_>, Vec<_>) = components
         .into_iter()
         .partition(|component| component.category() == Some("secretstores"));
@@ -304,29 +306,28 @@ pub(super) fn listed(component: &Component) -> ComponentInfo {
 }
 
 /// Whether an app is asked for its subscriptions.
-pub(super) fn has_message_bus(components: &[Component]) -> bool {
+pub(super) fn has_message_bus(components: &[Arc<Component>]) -> bool {
     components
         .iter()
         .any(|component| component.category() == Some("pubsub"))
 }
 
+/// A component of this name and type, for tests.
+#[cfg(test)]
+pub(super) fn sample((name, kind): (&str, &str)) -> Arc<Component> {
+    Arc::new(Component {
+        head: resources::Head {
+            name: name.to_owned(),
+            ..resources::Head::default()
+        },
+        kind: kind.to_owned(),
+        ..Component::default()
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use resources::Head;
-
     use super::*;
-
-    fn component((name, kind): (&str, &str)) -> Component {
-        Component {
-            head: Head {
-                name: name.to_owned(),
-                ..Head::default()
-            },
-            kind: kind.to_owned(),
-            version: "v1".to_owned(),
-            ..Component::default()
-        }
-    }
 
     /// Somebody who lists may know a resource as it was, and as it is.
     #[test]
@@ -349,7 +350,7 @@ mod tests {
                 vec![("a", alias)],
             ),
         ] {
-            let [before, after] = [before, after].map(|of| of.into_iter().map(component).collect::<Vec<_>>());
+            let [before, after] = [before, after].map(|of| of.into_iter().map(sample).collect::<Vec<_>>());
             let configuration = Configuration::default();
             let mut accepted = accept(before.clone(), &configuration, None).unwrap();
             // All of them were set up.

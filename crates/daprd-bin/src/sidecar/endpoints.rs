@@ -1,5 +1,6 @@
 //! HTTP endpoints: the addresses outside of the mesh that apps call by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use app_channel::{External, ExternalSettings, NamedEndpoint, Watched};
@@ -15,7 +16,7 @@ use crate::scope::SCOPE;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Names the endpoints in the log, and puts their secrets and variables in place.
-pub(super) fn process(endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
+pub(super) fn process(endpoints: Vec<Arc<HttpEndpoint>>, secrets: &SecretSource) -> Vec<Arc<HttpEndpoint>> {
     for endpoint in endpoints.iter().filter(|endpoint| !endpoint.head.name.is_empty()) {
         tracing::info!(target: SCOPE, "Found http endpoint: {}", endpoint.head.name);
     }
@@ -26,11 +27,18 @@ pub(super) fn process(endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> V
 }
 
 /// Puts secrets and variables in place. One without a name is nobody's.
-pub(super) fn resolve(mut endpoints: Vec<HttpEndpoint>, secrets: &SecretSource) -> Vec<HttpEndpoint> {
+pub(super) fn resolve(
+    mut endpoints: Vec<Arc<HttpEndpoint>>,
+    secrets: &SecretSource,
+) -> Vec<Arc<HttpEndpoint>> {
     endpoints.retain(|endpoint| !endpoint.head.name.is_empty());
     for endpoint in &mut endpoints {
-        for warning in secrets.resolve(endpoint, |name| std::env::var(name).ok()) {
-            tracing::warn!(target: "dapr.runtime.processor", "{warning}");
+        // What refers to nothing is shared with whoever read it.
+        if endpoint.has_references() {
+            let resolved = Arc::make_mut(endpoint);
+            for warning in secrets.resolve(resolved, |name| std::env::var(name).ok()) {
+                tracing::warn!(target: "dapr.runtime.processor", "{warning}");
+            }
         }
         let tls = &endpoint.tls;
         if tls.certificate.value.is_some() && tls.private_key.value.is_none() {
@@ -70,10 +78,10 @@ pub(super) fn external(
 /// The same with these endpoints. One that cannot be set up is told.
 pub(super) fn with_endpoints(
     external: &External,
-    endpoints: &[HttpEndpoint],
+    endpoints: &[Arc<HttpEndpoint>],
     connections: &Tasks,
 ) -> External {
-    let (external, new) = external.with(endpoints.iter().map(settings_of).collect());
+    let (external, new) = external.with(endpoints.iter().map(|endpoint| settings_of(endpoint)).collect());
     for endpoint in &new {
         if let Some(error) = endpoint.broken() {
             tracing::warn!(target: SCOPE, "failed to create HTTP endpoint channel: {error}");

@@ -13,7 +13,7 @@ use app_channel::{App, External, Watched};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
 use invoke_core::routing::{Sticky, Versions};
-use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Resolver, Routes, Targets};
+use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Routes, Targets};
 use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
 use reflection::Reflection;
@@ -30,6 +30,7 @@ use super::endpoints;
 use super::given::Given;
 use super::metrics::Measuring;
 use super::middleware::Pipelines;
+use super::names::Directory;
 use super::policies::policies;
 use super::pushed::Pushed;
 use crate::access_log::{AccessLog, Accesses};
@@ -58,8 +59,8 @@ pub(super) struct Lasting {
     pub(super) app: Option<App>,
     /// The connections to other sidecars.
     pub(super) client: Client,
-    pub(super) resolver: Option<Arc<dyn Resolver>>,
-    pub(super) targets: Arc<Known>,
+    /// How others are found, and the targets that were found.
+    pub(super) directory: Directory,
     pub(super) health: Health,
     pub(super) requests: ShutdownRequests,
     /// Who owns the connections to external endpoints.
@@ -152,11 +153,11 @@ fn say_sampler(traces: &Plan) {
 pub(super) struct Read {
     pub(super) configuration: Configuration,
     pub(super) rules: Rules,
-    pub(super) components: Vec<Component>,
+    pub(super) components: Vec<Arc<Component>>,
     /// Those of the components that are middleware.
     pub(super) middleware: Store,
-    pub(super) endpoints: Vec<HttpEndpoint>,
-    pub(super) resiliency: Vec<Resiliency>,
+    pub(super) endpoints: Vec<Arc<HttpEndpoint>>,
+    pub(super) resiliency: Vec<Arc<Resiliency>>,
     /// Whether nothing changed of which policies are made.
     pub(super) keeps_policies: bool,
 }
@@ -249,13 +250,14 @@ impl Generation {
             policy,
             Arc::clone(&observer),
         ));
+        let names = lasting.directory.names();
         let outbound = Outbound::with(
             Arc::clone(&lasting.identity),
             Arc::clone(&inbound),
             lasting.client.clone(),
             external.clone(),
-            lasting.resolver.clone(),
-            Arc::clone(&lasting.targets),
+            names.resolver.clone(),
+            Arc::clone(&names.targets),
             policies.clone(),
         );
         let outbound = Arc::new(outbound.routed(routes));

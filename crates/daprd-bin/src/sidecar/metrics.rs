@@ -16,7 +16,7 @@ use telemetry::metrics::{
 use telemetry::server::{MetricsError, MetricsServer};
 use telemetry::traces::Exporters;
 
-use super::generation::Known;
+use super::names::Directory;
 use super::parts::Parts;
 use crate::fatal::Fatal;
 use crate::flags::Flags;
@@ -150,7 +150,7 @@ pub(super) struct Sources {
     pub(super) app_id: String,
     pub(super) log: Log,
     pub(super) exporters: Exporters,
-    pub(super) targets: Arc<Known>,
+    pub(super) directory: Directory,
     pub(super) limit: Option<Limit>,
     /// When the certificate expires, for a sidecar that has one.
     pub(super) expiry: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -175,7 +175,7 @@ impl Sources {
         let app_id = &self.app_id;
         let gauge = |name, help, value| metrics::single(app_id, name, help, Kind::Gauge, value);
         let mut families = metrics::sockets(app_id);
-        families.extend(peers.families(&self.targets.peers(), own.has_endpoints));
+        families.extend(peers.families(&self.directory.names().targets.peers(), own.has_endpoints));
         families.extend(self.exporters.families());
         families.push(metrics::single(
             app_id,

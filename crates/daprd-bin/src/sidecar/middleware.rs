@@ -46,8 +46,8 @@ pub(super) async fn load(
     before: &Store,
 ) -> Result<Store, ComponentsError> {
     let mut store = Store::default();
-    for mut component in std::mem::take(&mut accepted.middleware) {
-        match one(&mut component, secrets, texts, web, before).await {
+    for component in std::mem::take(&mut accepted.middleware) {
+        match one(&component, secrets, texts, web, before).await {
             Ok(middleware) => {
                 let known = before.get(&component.head.name);
                 if known.is_none_or(|known| known.spec() != middleware.spec()) {
@@ -71,7 +71,7 @@ pub(super) async fn load(
 }
 
 async fn one(
-    component: &mut Component,
+    component: &Component,
     secrets: &SecretSource,
     texts: &Texts,
     web: &Web,

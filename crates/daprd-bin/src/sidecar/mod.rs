@@ -49,8 +49,9 @@ pub use endpoints::settings_of as endpoint_settings;
 use given::Given;
 pub use kube_store::is_one as is_kubernetes_store;
 pub use metrics::rules as metric_rules;
+pub use names::NamesError;
 use parts::Parts;
-use reload::{Fault, Owner};
+use reload::Owner;
 pub use security::check_security;
 use start::start;
 pub use traces::{plan as trace_plan, push_plan};
@@ -101,7 +102,7 @@ pub async fn run(
                 None => Ok(Some(Ended::Gracefully)),
             };
         }
-        First::Fault(fault) => of_fault(fault),
+        First::Fault(fatal) => (Stop::ByFault, Some(fatal)),
     };
     if stop == Stop::Force {
         return Ok(Some(parts::force().await));
@@ -122,7 +123,7 @@ enum First {
     Started(Result<(), Fatal>),
     Restart,
     Stop,
-    Fault(Fault),
+    Fault(Fatal),
 }
 
 async fn begin(
@@ -142,7 +143,7 @@ async fn begin(
                     Request::Stop(_) => return First::Stop,
                 }
             }
-            fault = reloads.fault() => return First::Fault(fault),
+            fatal = reloads.fault() => return First::Fault(fatal),
         }
     }
 }
@@ -170,19 +171,9 @@ async fn serve(
                     Stop::ByApi
                 }
             },
-            fault = reloads.fault() => return of_fault(fault),
+            fatal = reloads.fault() => return (Stop::ByFault, Some(fatal)),
         };
         return (stop, None);
-    }
-}
-
-fn of_fault(fault: Fault) -> (Stop, Option<Fatal>) {
-    match fault {
-        Fault::Restart => {
-            tracing::info!(target: SCOPE, "What changed is read by a start: restarting");
-            (Stop::Restart, None)
-        }
-        Fault::Fatal(fatal) => (Stop::ByFault, Some(fatal)),
     }
 }
 

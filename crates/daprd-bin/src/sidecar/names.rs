@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use invoke_core::Resolver;
-use name_resolution::{InitError, Instance, Means};
-use resources::Configuration;
+use lifecycle::{Current, Tasks};
+use name_resolution::{Built, InitError, Instance, Means};
+use resources::NameResolution;
 use telemetry::metrics::StartMetrics;
+use thiserror::Error;
+use tokio::sync::Mutex;
 use transport::listen::Listener;
 
 use super::generation::Known;
 use super::parts::Parts;
-use super::source::Source;
 use crate::environment;
 use crate::flags::Flags;
 use crate::scope::SCOPE;
@@ -44,75 +46,215 @@ pub(super) fn advertised(flags: &Flags, host_address: &str) -> String {
     }
 }
 
-/// A resolver that cannot be set up is no reason not to start: the app can still be called.
-pub(super) async fn resolver(
-    configuration: &Configuration,
-    source: &Source,
-    instance: &Instance,
-    counters: Option<&StartMetrics>,
-    parts: &mut Parts,
-) -> Option<Arc<dyn Resolver>> {
-    let wanted = &configuration.name_resolution;
-    let name = match wanted.component.as_str() {
-        "" if source.is_kubernetes() => "kubernetes",
-        "" => "mdns",
-        name => name,
-    };
-    let version = if wanted.version.is_empty() {
-        "v1"
-    } else {
-        &wanted.version
-    };
-    let failed = |error: InitError| {
-        let is_unknown = matches!(error, InitError::Unknown { .. });
-        let stage = if is_unknown {
-            "CREATE_COMPONENT_FAILURE"
-        } else {
-            "INIT_COMPONENT_FAILURE"
-        };
-        if let Some(counters) = counters {
-            counters.resolver_failed(name, is_unknown);
-        }
-        tracing::error!(
-            target: SCOPE,
-            "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"
-        );
-    };
-    let preferences = match name_resolution::preferences(&wanted.balancing) {
-        Ok(preferences) => preferences,
-        Err(error) => {
-            failed(error);
-            return None;
-        }
-    };
-    let (proxies, _) = environment::proxies();
-    let means = Means::new(parts.connections.clone(), proxies, environment::variable);
-    match name_resolution::build(name, version, &wanted.configuration, instance, &means).await {
-        Ok(built) => {
-            match &built.complaint {
-                None => tracing::info!(target: SCOPE, "Initialized name resolution to {name}"),
-                Some(complaint) => failed(InitError::Init(complaint.clone())),
+/// A resolver that cannot be had.
+#[derive(Debug, Error)]
+#[error("[{stage}]: initialization error occurred for nr ({resolver}): {source}")]
+pub struct NamesError {
+    stage: &'static str,
+    /// Name and version.
+    resolver: String,
+    source: InitError,
+}
+
+/// Who this sidecar is to resolvers, and what they work with.
+pub(super) struct Ours {
+    pub(super) instance: Instance,
+    pub(super) is_kubernetes: bool,
+    /// Who owns what they do in the background.
+    pub(super) connections: Tasks,
+}
+
+/// The resolver of one configuration, and the targets that were found by it.
+pub(super) struct Names {
+    wanted: NameResolution,
+    built: Option<Arc<Built>>,
+    pub(super) resolver: Option<Arc<dyn Resolver>>,
+    /// Those of another resolver are no good: what it watches is watched as long as somebody has the target.
+    pub(super) targets: Arc<Known>,
+}
+
+/// By which resolver this sidecar is found and finds others. Cloning shares it.
+#[derive(Clone)]
+pub(super) struct Directory {
+    current: Current<Names>,
+    /// Held while the registration changes; whether it has ended for good.
+    is_closed: Arc<Mutex<bool>>,
+    ours: Arc<Ours>,
+}
+
+impl Directory {
+    /// Registers this sidecar. A resolver that cannot be set up is no reason not to start: the app can still be called.
+    pub(super) async fn open(wanted: &NameResolution, ours: Ours, counters: Option<&StartMetrics>) -> Self {
+        let (built, resolver) = match ours.set_up(wanted, counters).await {
+            Ok((built, resolver)) => {
+                if let Some(complaint) = &built.complaint {
+                    let error = ours.failed(wanted, InitError::Init(complaint.clone()), counters);
+                    tracing::error!(target: SCOPE, "{error}");
+                }
+                (Some(Arc::new(built)), Some(resolver))
             }
-            let resolver = name_resolution::preferring(Arc::clone(&built.resolver), preferences);
-            parts.names = Some(built);
-            Some(resolver)
+            Err(error) => {
+                tracing::error!(target: SCOPE, "{error}");
+                (None, None)
+            }
+        };
+        let names = Names {
+            wanted: wanted.clone(),
+            built,
+            resolver,
+            targets: Arc::default(),
+        };
+        Self {
+            current: Current::new(names),
+            is_closed: Arc::default(),
+            ours: Arc::new(ours),
         }
-        Err(error) => {
-            failed(error);
-            None
+    }
+
+    /// What is current now.
+    pub(super) fn names(&self) -> Arc<Names> {
+        self.current.take()
+    }
+
+    /// Registers this sidecar as a new configuration wants it, then ends the registration before. What cannot be set up,
+    /// or cannot be registered with now, changes nothing. `again`: what could not be had before is tried once more.
+    pub(super) async fn change(
+        &self,
+        wanted: &NameResolution,
+        again: bool,
+        counters: Option<&StartMetrics>,
+    ) -> Result<(), NamesError> {
+        let is_closed = self.is_closed.lock().await;
+        let before = self.names();
+        if *is_closed || before.wanted == *wanted && (before.built.is_some() || !again) {
+            return Ok(());
         }
+        let (built, resolver) = match &before.built {
+            Some(built) if self.ours.is_same_resolver(&before.wanted, wanted) => {
+                let resolver = self.ours.preferring(built, wanted, counters)?;
+                (Arc::clone(built), resolver)
+            }
+            _ => {
+                let (built, resolver) = self.ours.set_up(wanted, counters).await?;
+                if let Some(complaint) = &built.complaint {
+                    let complaint = InitError::Init(complaint.clone());
+                    built.leave().await;
+                    return Err(self.ours.failed(wanted, complaint, counters));
+                }
+                (Arc::new(built), resolver)
+            }
+        };
+        self.current.replace(Names {
+            wanted: wanted.clone(),
+            built: Some(Arc::clone(&built)),
+            resolver: Some(resolver),
+            targets: Arc::default(),
+        });
+        if let Some(old) = before.built.as_ref().filter(|old| !Arc::ptr_eq(old, &built)) {
+            old.yield_to(&built).await;
+        }
+        Ok(())
+    }
+
+    /// Withdraws the registration for good. Resolving goes on.
+    pub(super) async fn close(&self) {
+        let mut is_closed = self.is_closed.lock().await;
+        *is_closed = true;
+        if let Some(built) = &self.names().built {
+            built.close().await;
+        }
+    }
+
+    /// Lets go of targets that nobody calls any more.
+    pub(super) fn sweep(&self, parts: &Parts) {
+        let (directory, shutdown) = (self.clone(), parts.shutdown.clone());
+        parts.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = shutdown.draining() => return,
+                    () = tokio::time::sleep(SWEEP) => directory.names().targets.sweep(),
+                }
+            }
+        });
     }
 }
 
-/// Lets go of targets that nobody calls any more.
-pub(super) fn sweep(targets: &Arc<Known>, parts: &Parts) {
-    let (targets, shutdown) = (Arc::clone(targets), parts.shutdown.clone());
-    parts.tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                () = shutdown.draining() => return,
-                () = tokio::time::sleep(SWEEP) => targets.sweep(),
-            }
+impl Ours {
+    fn name<'a>(&self, wanted: &'a NameResolution) -> &'a str {
+        match wanted.component.as_str() {
+            "" if self.is_kubernetes => "kubernetes",
+            "" => "mdns",
+            name => name,
         }
-    });
+    }
+
+    fn version(wanted: &NameResolution) -> &str {
+        if wanted.version.is_empty() {
+            "v1"
+        } else {
+            &wanted.version
+        }
+    }
+
+    /// Whether both want the same resolver, and differ in what the balancer prefers alone.
+    fn is_same_resolver(&self, one: &NameResolution, other: &NameResolution) -> bool {
+        let both = [one, other].map(|wanted| (self.name(wanted), Self::version(wanted)));
+        // mDNS has no settings, and must not say goodbye for a sidecar that stays.
+        both[0] == both[1] && (one.configuration == other.configuration || both[0].0 == "mdns")
+    }
+
+    async fn set_up(
+        &self,
+        wanted: &NameResolution,
+        counters: Option<&StartMetrics>,
+    ) -> Result<(Built, Arc<dyn Resolver>), NamesError> {
+        let (name, version) = (self.name(wanted), Self::version(wanted));
+        let failed = |error| self.failed(wanted, error, counters);
+        let preferences = name_resolution::preferences(&wanted.balancing).map_err(failed)?;
+        let (proxies, _) = environment::proxies();
+        let means = Means::new(self.connections.clone(), proxies, environment::variable);
+        let built = name_resolution::build(name, version, &wanted.configuration, &self.instance, &means);
+        let built = built.await.map_err(failed)?;
+        if built.complaint.is_none() {
+            tracing::info!(target: SCOPE, "Initialized name resolution to {name}");
+        }
+        let resolver = name_resolution::preferring(Arc::clone(&built.resolver), preferences);
+        Ok((built, resolver))
+    }
+
+    /// The same resolver; picks from what it finds prefer what is wanted now.
+    fn preferring(
+        &self,
+        built: &Built,
+        wanted: &NameResolution,
+        counters: Option<&StartMetrics>,
+    ) -> Result<Arc<dyn Resolver>, NamesError> {
+        let preferences = name_resolution::preferences(&wanted.balancing)
+            .map_err(|error| self.failed(wanted, error, counters))?;
+        Ok(name_resolution::preferring(
+            Arc::clone(&built.resolver),
+            preferences,
+        ))
+    }
+
+    fn failed(
+        &self,
+        wanted: &NameResolution,
+        source: InitError,
+        counters: Option<&StartMetrics>,
+    ) -> NamesError {
+        let is_unknown = matches!(source, InitError::Unknown { .. });
+        if let Some(counters) = counters {
+            counters.resolver_failed(self.name(wanted), is_unknown);
+        }
+        NamesError {
+            stage: if is_unknown {
+                "CREATE_COMPONENT_FAILURE"
+            } else {
+                "INIT_COMPONENT_FAILURE"
+            },
+            resolver: format!("{}/{}", self.name(wanted), Self::version(wanted)),
+            source,
+        }
+    }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use app_channel::AppHealth;
 use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks, Waiting};
-use name_resolution::Built;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use transport::Descriptors;
 
 use super::ended::{Ended, Stop};
+use super::names::Directory;
 use super::pushed::Pushed;
 use super::reload::Ends;
 use crate::flags::Settings;
@@ -31,7 +31,8 @@ pub(super) struct Parts {
     pub(super) shutdown: Shutdown,
     /// Whom the start waits for.
     pub(super) waiting: Waiting,
-    pub(super) names: Option<Built>,
+    /// Where others find this sidecar, once it is registered.
+    pub(super) directory: Option<Directory>,
     /// The health of the app, once the start is over.
     pub(super) app: Option<AppHealth>,
     pub(super) server_latches: Vec<Latch>,
@@ -56,7 +57,7 @@ impl Parts {
             trigger,
             shutdown,
             waiting: Waiting::default(),
-            names: None,
+            directory: None,
             app: None,
             server_latches: Vec::new(),
             http_addresses: Vec::new(),
@@ -67,8 +68,8 @@ impl Parts {
 
     /// Ends a sidecar that has not served yet.
     pub(super) async fn end_at_once(&self) {
-        if let Some(names) = &self.names {
-            names.close().await;
+        if let Some(directory) = &self.directory {
+            directory.close().await;
         }
         self.trigger.begin_drain();
         self.trigger.force();
@@ -151,8 +152,8 @@ impl Parts {
         self.say_closing();
         let until = grace.map(|grace| Instant::now() + grace);
         let finish = async {
-            if let Some(names) = &self.names {
-                names.close().await;
+            if let Some(directory) = &self.directory {
+                directory.close().await;
             }
             self.trigger.begin_drain();
             self.tasks.wait().await;

@@ -14,8 +14,8 @@ const MOST_KEPT: u64 = 64 << 20;
 pub(super) fn policies(
     before: Option<&Policies>,
     options: &Options,
-    resiliency: &[Resiliency],
-    endpoints: &[HttpEndpoint],
+    resiliency: &[Arc<Resiliency>],
+    endpoints: &[Arc<HttpEndpoint>],
     observer: Arc<dyn Observer>,
 ) -> Policies {
     let settings = Settings {

@@ -37,26 +37,17 @@ const SECOND_LOOK: Duration = Duration::from_millis(300);
 /// How long the operator may take to list resources.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 
-/// Why the sidecar cannot go on as it is.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// It must end.
-    Fatal(Fatal),
-    /// What changed is only read by a start.
-    Restart,
-}
-
 /// The ends by which the reloader and its owner reach each other.
 pub(super) struct Ends {
     hangups: UnboundedReceiver<()>,
-    faults: UnboundedSender<Fault>,
+    faults: UnboundedSender<Fatal>,
     is_at_work: Arc<AtomicBool>,
 }
 
 /// The owner's ends.
 pub(super) struct Owner {
     hangups: UnboundedSender<()>,
-    faults: UnboundedReceiver<Fault>,
+    faults: UnboundedReceiver<Fatal>,
     is_at_work: Arc<AtomicBool>,
 }
 
@@ -85,14 +76,11 @@ impl Owner {
 
     /// Why the sidecar could not go on, if a stop for another reason came before anybody asked.
     pub(super) fn fatal(&mut self) -> Option<Fatal> {
-        match self.faults.try_recv() {
-            Ok(Fault::Fatal(fatal)) => Some(fatal),
-            Ok(Fault::Restart) | Err(_) => None,
-        }
+        self.faults.try_recv().ok()
     }
 
     /// Why the sidecar cannot go on as it is.
-    pub(super) async fn fault(&mut self) -> Fault {
+    pub(super) async fn fault(&mut self) -> Fatal {
         match self.faults.recv().await {
             Some(fault) => fault,
             None => pending().await,
@@ -103,9 +91,9 @@ impl Owner {
 /// What was read, before anything was made of it.
 pub(super) struct Found {
     pub(super) configuration: Configuration,
-    pub(super) components: Vec<Component>,
-    pub(super) endpoints: Vec<HttpEndpoint>,
-    pub(super) resiliency: Vec<Resiliency>,
+    pub(super) components: Vec<Arc<Component>>,
+    pub(super) endpoints: Vec<Arc<HttpEndpoint>>,
+    pub(super) resiliency: Vec<Arc<Resiliency>>,
     pub(super) configurations: Vec<Inert>,
 }
 
@@ -131,7 +119,7 @@ pub(super) struct Reloader {
     /// The way to servers that middleware asks.
     pub(super) web: Web,
     /// The endpoints with their secrets in place.
-    pub(super) endpoints: Vec<HttpEndpoint>,
+    pub(super) endpoints: Vec<Arc<HttpEndpoint>>,
     /// What the files of the configuration were when they were read last.
     pub(super) stamps: Vec<Option<Stamp>>,
 }
@@ -209,7 +197,7 @@ impl Reloader {
             self = back;
             match turned {
                 Ok(()) => is_last_word = is_whole,
-                Err(Fault::Fatal(_)) if !is_last_word => {
+                Err(_) if !is_last_word => {
                     is_last_word = true;
                     tokio::select! {
                         () = shutdown.draining() => return,
@@ -302,7 +290,7 @@ impl Reloader {
         configuration: Option<Configuration>,
         writing: &HashSet<PathBuf>,
         is_last_word: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Fatal> {
         let is_forced = matches!(why, Why::HangUp);
         if matches!(why, Why::Schedule) {
             tracing::debug!(target: RECONCILER, "Running scheduled Component reconcile");
@@ -335,15 +323,12 @@ impl Reloader {
     }
 
     /// What there is now. Of what cannot be had, what was there before.
-    fn find(&self, configuration: Option<Configuration>, tells_all: bool) -> Result<Found, Fault> {
+    fn find(&self, configuration: Option<Configuration>, tells_all: bool) -> Result<Found, Fatal> {
         let (source, settings) = (&self.source, &self.owned.settings);
         let was = &self.found;
-        let components = source.held_components(settings).map_err(|error| {
-            let error = match error {
-                crate::fatal::ComponentsError::Load(error) => Fatal::Reload(error),
-                error => Fatal::ChangedComponent(error),
-            };
-            Fault::Fatal(error)
+        let components = source.held_components(settings).map_err(|error| match error {
+            crate::fatal::ComponentsError::Load(error) => Fatal::Reload(error),
+            error => Fatal::ChangedComponent(error),
         })?;
         let endpoints = source.held_endpoints(settings).unwrap_or_else(|error| {
             tracing::error!(target: SCOPE, "HTTP endpoints stay as they were: {error}");
@@ -364,7 +349,7 @@ impl Reloader {
         is_new: New,
         is_forced: bool,
         is_last_word: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Fatal> {
         let given = self.owned.given();
         let was = &self.found;
         // What looks like a mistake in rules is told when they are compiled, so that is not done without a reason.
@@ -372,15 +357,22 @@ impl Reloader {
         let mut is_configuration_new = is_new.configuration;
         if is_new.configuration {
             let next = self.next_measuring(&found.configuration, is_forced);
-            match Rules::compile(
+            let rules = Rules::compile(
                 &given,
                 &found.configuration,
                 &self.lasting.environment,
                 &next.as_ref().unwrap_or(&measuring).access,
-            ) {
-                Ok(_) if is_restart_needed(&was.configuration, &found.configuration) => {
-                    return Err(Fault::Restart);
-                }
+            );
+            // This thread may wait.
+            let rules = rules.and_then(|rules| {
+                Handle::current().block_on(self.lasting.directory.change(
+                    &found.configuration.name_resolution,
+                    is_forced,
+                    measuring.start.as_ref(),
+                ))?;
+                Ok(rules)
+            });
+            match rules {
                 Ok(rules) => {
                     self.rules = rules;
                     if let Some(next) = next {
@@ -420,10 +412,9 @@ impl Reloader {
                 &found.configuration,
                 measuring.start.as_ref(),
             )
-            .map_err(|error| Fault::Fatal(Fatal::ChangedComponent(error)))?;
+            .map_err(Fatal::ChangedComponent)?;
         let secrets = self.source.secrets(std::mem::take(&mut accepted.stores));
         let texts = middleware::Texts::of(&self.lasting.environment.namespace, &self.owned.settings.app_id);
-        // This thread may wait.
         let store = Handle::current()
             .block_on(middleware::load(
                 &mut accepted,
@@ -432,7 +423,7 @@ impl Reloader {
                 &self.web,
                 &self.middleware,
             ))
-            .map_err(|error| Fault::Fatal(Fatal::ChangedComponent(error)))?;
+            .map_err(Fatal::ChangedComponent)?;
         self.endpoints = if is_new.endpoints {
             endpoints::process(found.endpoints.clone(), &secrets)
         } else {
@@ -496,11 +487,6 @@ impl New {
     fn any(self) -> bool {
         self.configuration || self.components || self.endpoints || self.resiliency
     }
-}
-
-/// Only a start sets up how apps are found.
-fn is_restart_needed(before: &Configuration, after: &Configuration) -> bool {
-    before.name_resolution != after.name_resolution
 }
 
 /// In the words in which Dapr announces that it restarts.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifecycle::Waiting;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
@@ -180,7 +180,10 @@ impl Source {
     }
 
     /// Components for this sidecar.
-    pub(super) async fn components(&self, settings: &Settings) -> Result<Vec<Component>, ComponentsError> {
+    pub(super) async fn components(
+        &self,
+        settings: &Settings,
+    ) -> Result<Vec<Arc<Component>>, ComponentsError> {
         if let Self::Operator(kubernetes) = self {
             let received = kubernetes.operator.components(&kubernetes.namespace).await?;
             kubernetes.sent().components = Listed::of(received);
@@ -189,7 +192,10 @@ impl Source {
     }
 
     /// The same, as they were read last.
-    pub(super) fn held_components(&self, settings: &Settings) -> Result<Vec<Component>, ComponentsError> {
+    pub(super) fn held_components(
+        &self,
+        settings: &Settings,
+    ) -> Result<Vec<Arc<Component>>, ComponentsError> {
         let namespace = environment::given_namespace();
         let filter = filter(settings, &namespace);
         match self {
@@ -200,14 +206,16 @@ impl Source {
             }
             Self::Operator(kubernetes) => {
                 let received = decode_resources(&kubernetes.sent().components.documents(), filter)?;
-                let own = kubernetes.has_secret_store.then(kube_store::component);
+                let own = kubernetes
+                    .has_secret_store
+                    .then(|| Arc::new(kube_store::component()));
                 Ok(own.into_iter().chain(received).collect())
             }
         }
     }
 
     /// Resiliency policies for this sidecar. What cannot be had or read is in the log, and nothing of it is fatal.
-    pub(super) async fn resiliency(&self, settings: &Settings) -> Vec<Resiliency> {
+    pub(super) async fn resiliency(&self, settings: &Settings) -> Vec<Arc<Resiliency>> {
         if let Self::Operator(kubernetes) = self {
             match kubernetes.operator.resiliency(&kubernetes.namespace).await {
                 Ok(received) => kubernetes.sent().resiliency = Listed::of(received),
@@ -218,7 +226,7 @@ impl Source {
     }
 
     /// The same, as they were read last. What is wrong with those of the operator is told when `tells_all`.
-    pub(super) fn held_resiliency(&self, settings: &Settings, tells_all: bool) -> Vec<Resiliency> {
+    pub(super) fn held_resiliency(&self, settings: &Settings, tells_all: bool) -> Vec<Arc<Resiliency>> {
         let loaded: LoadedResiliency = match self {
             Self::Folders(files) => files.held().resiliency(&settings.app_id),
             Self::Operator(kubernetes) => {
@@ -238,7 +246,7 @@ impl Source {
     }
 
     /// HTTP endpoints for this sidecar. When they cannot be had, there are none.
-    pub(super) async fn http_endpoints(&self, settings: &Settings) -> Vec<HttpEndpoint> {
+    pub(super) async fn http_endpoints(&self, settings: &Settings) -> Vec<Arc<HttpEndpoint>> {
         tracing::info!(target: SCOPE, "Loading endpoints…");
         let listed = match self {
             Self::Folders(_) => Ok(()),
@@ -252,7 +260,10 @@ impl Source {
     }
 
     /// The same, as they were read last.
-    pub(super) fn held_endpoints(&self, settings: &Settings) -> Result<Vec<HttpEndpoint>, EndpointsError> {
+    pub(super) fn held_endpoints(
+        &self,
+        settings: &Settings,
+    ) -> Result<Vec<Arc<HttpEndpoint>>, EndpointsError> {
         let namespace = environment::given_namespace();
         let filter = filter(settings, &namespace);
         match self {

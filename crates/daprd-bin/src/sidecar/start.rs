@@ -25,7 +25,7 @@ use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Given;
 use super::metrics::{self, Measuring, Sources};
 use super::middleware;
-use super::names::{advertised, reserve_internal, resolver, sweep};
+use super::names::{Directory, Ours, advertised, reserve_internal};
 use super::notices::say_what_is_not_there;
 use super::parts::Parts;
 use super::ports::{grpc_api, http_api, internal_api, public};
@@ -75,14 +75,13 @@ pub(super) async fn start(
     // What lasts, and the first generation on top of it.
     let internal = reserve_internal(given.flags, place.internal_port).await;
     let internal = Internal::new(internal, place.internal_port);
-    let names = resolver(
-        &configuration,
-        &place.source,
-        &place.instance(&given, &internal),
-        start_metrics.as_ref(),
-        parts,
-    )
-    .await;
+    let ours = Ours {
+        instance: place.instance(&given, &internal),
+        is_kubernetes: place.source.is_kubernetes(),
+        connections: parts.connections.clone(),
+    };
+    let directory = Directory::open(&configuration.name_resolution, ours, start_metrics.as_ref()).await;
+    parts.directory = Some(directory.clone());
     if is_enabled(&configuration) {
         place.source.check()?;
     }
@@ -108,8 +107,7 @@ pub(super) async fn start(
             &place.host_name,
         )),
         client: client(&given, &security, parts),
-        resolver: names,
-        targets: Arc::default(),
+        directory,
         requests,
         connections: parts.connections.clone(),
         of_api: reflection(api_grpc::SERVICES)?,
@@ -125,13 +123,13 @@ pub(super) async fn start(
         app_id: given.settings.app_id.clone(),
         log: given.log.clone(),
         exporters: lasting.exporters.clone(),
-        targets: Arc::clone(&lasting.targets),
+        directory: lasting.directory.clone(),
         limit: lasting.app.as_ref().and_then(App::limit).cloned(),
         expiry: security.expiry(),
     };
     own.register(&lasting.measuring, &registry);
     let lasting = Arc::new(lasting);
-    sweep(&lasting.targets, parts);
+    lasting.directory.sweep(parts);
     let read = Read {
         configuration: found.configuration.clone(),
         rules: rules.clone(),
@@ -270,10 +268,10 @@ fn web(parts: &Parts) -> Web {
 async fn resources(
     given: &Given<'_>,
     place: &Place,
-    (configuration, resiliency): (Configuration, Vec<Resiliency>),
+    (configuration, resiliency): (Configuration, Vec<Arc<Resiliency>>),
     counters: Option<&StartMetrics>,
     web: &Web,
-) -> Result<(Found, Accepted, Store, Vec<HttpEndpoint>), Fatal> {
+) -> Result<(Found, Accepted, Store, Vec<Arc<HttpEndpoint>>), Fatal> {
     let source = &place.source;
     let components = source.components(given.settings).await?;
     let mut accepted = components::accept(components.clone(), &configuration, counters)?;

@@ -49,6 +49,8 @@ pub(crate) struct Consul(Arc<Inner>);
 struct Inner {
     watching: Arc<Watching>,
     registration: Option<Registration>,
+    /// Where that is: the agent and the id.
+    place: Option<String>,
     deregisters: bool,
     /// What keeps the registration there.
     keeper: Mutex<Option<AbortHandle>>,
@@ -79,7 +81,15 @@ impl Consul {
                 "failed to init consul client: consul api error initing client: {error}"
             ))
         })?;
+        let place = settings.registration.as_ref().map(|registration| {
+            let client = &settings.client;
+            format!(
+                "consul {} {:?} {}",
+                client.address, client.parameters, registration.id
+            )
+        });
         let consul = Self(Arc::new(Inner {
+            place,
             watching: Arc::new(Watching {
                 agent,
                 query: settings.query,
@@ -120,8 +130,13 @@ impl Consul {
         *self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
     }
 
-    /// Withdraws the registration, if the settings say so. Resolving goes on.
-    pub(crate) async fn close(&self) {
+    /// Where this sidecar is registered, if it is.
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+
+    /// Looks after the registration no longer.
+    pub(crate) fn leave(&self) {
         let keeper = self
             .0
             .keeper
@@ -131,6 +146,11 @@ impl Consul {
         if let Some(keeper) = keeper {
             keeper.abort();
         }
+    }
+
+    /// Withdraws the registration, if the settings say so. Resolving goes on.
+    pub(crate) async fn close(&self) {
+        self.leave();
         let Some(registration) = self.0.registration.as_ref().filter(|_| self.0.deregisters) else {
             return;
         };

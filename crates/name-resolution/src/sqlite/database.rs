@@ -164,6 +164,11 @@ impl Database {
         Ok(found)
     }
 
+    /// The row is somebody else's from now on: it is neither renewed nor removed.
+    pub(super) fn leave(&mut self) {
+        self.is_registered = false;
+    }
+
     /// Removes this sidecar's row.
     pub(super) fn withdraw(&mut self) -> Result<(), String> {
         if !self.is_registered {

@@ -3,6 +3,7 @@
 mod database;
 mod worker;
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
@@ -113,7 +114,11 @@ impl SqliteSettings {
 
 /// Finds sidecars in a table and keeps this one in it. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Sqlite(Sender<Command>);
+pub(crate) struct Sqlite {
+    worker: Sender<Command>,
+    /// Where the row is: the file and the table.
+    place: Arc<str>,
+}
 
 impl Sqlite {
     /// Registers this sidecar. All work with the database is done by one thread.
@@ -128,7 +133,8 @@ impl Sqlite {
             }
         }
         let settings = SqliteSettings::of(configuration).map_err(InitError::Init)?;
-        let (commands, queue) = mpsc::channel();
+        let place = format!("sqlite {} {}", settings.path, settings.table).into();
+        let (worker, queue) = mpsc::channel();
         let (ready, wait) = oneshot::channel();
         let (app_id, address) = (instance.app_id.clone(), address(instance));
         thread::Builder::new()
@@ -146,13 +152,27 @@ impl Sqlite {
         wait.await
             .map_err(|_| InitError::Init("the database thread ended".to_owned()))?
             .map_err(InitError::Init)?;
-        Ok(Self(commands))
+        Ok(Self { worker, place })
+    }
+
+    /// Where this sidecar is registered.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// Takes this sidecar out of the table. Resolving goes on.
     pub(crate) async fn close(&self) {
+        self.order(Command::Withdraw).await;
+    }
+
+    /// Leaves the row to whoever has written it since. Resolving goes on.
+    pub(crate) async fn leave(&self) {
+        self.order(Command::Leave).await;
+    }
+
+    async fn order(&self, command: fn(oneshot::Sender<()>) -> Command) {
         let (done, wait) = oneshot::channel();
-        if self.0.send(Command::Withdraw(done)).is_ok() {
+        if self.worker.send(command(done)).is_ok() {
             let _ = wait.await;
         }
     }
@@ -173,12 +193,14 @@ impl Resolver for Sqlite {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
         let (watcher, watch) = watched();
         // Without the thread the watcher is gone, and whoever waits is told that the resolver was closed.
-        let _ = self.0.send(Command::Watch(app.id.as_str().to_owned(), watcher));
+        let _ = self
+            .worker
+            .send(Command::Watch(app.id.as_str().to_owned(), watcher));
         watch
     }
 
     fn unreachable(&self, _app: &AppRef, _endpoint: &Endpoint) {
-        let _ = self.0.send(Command::Refresh);
+        let _ = self.worker.send(Command::Refresh);
     }
 }
 

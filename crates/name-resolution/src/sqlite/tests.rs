@@ -50,6 +50,34 @@ async fn sidecars_share_a_file() {
 }
 
 #[tokio::test]
+async fn who_follows_in_the_same_place_keeps_the_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let looks = resolver(&folder, "looks", 9).await;
+    let built = async |more: serde_json::Value| {
+        let mut configuration = json!({"connectionString": folder.path().join("names.db")});
+        configuration
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let means = crate::registry::Means::with_variables(|_| None);
+        crate::registry::build("sqlite", "v1", &configuration, &instance("a", 1), &means)
+            .await
+            .unwrap()
+    };
+    let first = built(json!({})).await;
+    let second = built(json!({"updateInterval": "7s"})).await;
+    first.yield_to(&second).await;
+    drop(first);
+    assert_eq!(find(&looks, "a").await, Ok(vec!["10.0.0.1:1".to_owned()]));
+    let elsewhere = built(json!({"tableName": "others", "metadataTableName": "about_others"})).await;
+    second.yield_to(&elsewhere).await;
+    assert!(
+        find(&looks, "a").await.is_err(),
+        "it is registered somewhere else"
+    );
+}
+
+#[tokio::test]
 async fn sidecars_that_start_at_once_do_not_keep_each_other_from_it() {
     for _ in 0..60 {
         let folder = tempfile::tempdir().unwrap();
@@ -170,7 +198,10 @@ fn those_who_do_not_exist_are_not_looked_up_again() {
 #[tokio::test]
 async fn the_resolver_hears_who_cannot_be_reached() {
     let (commands, queue) = mpsc::channel();
-    let resolver = Sqlite(commands);
+    let resolver = Sqlite {
+        worker: commands,
+        place: "".into(),
+    };
     resolver.unreachable(&AppRef::new("a", "default"), &Endpoint::new("10.0.0.1:1"));
     assert!(matches!(queue.try_recv(), Ok(Command::Refresh)));
 }

@@ -27,6 +27,8 @@ pub(super) enum Command {
     Refresh,
     /// Takes the row out.
     Withdraw(oneshot::Sender<()>),
+    /// Leaves the row to somebody else.
+    Leave(oneshot::Sender<()>),
 }
 
 /// Those who watch, by app id.
@@ -107,6 +109,10 @@ impl Worker {
             Command::Refresh => self.refresh = self.refresh.min(self.refreshed + SOONEST),
             Command::Withdraw(done) => {
                 self.withdraw();
+                let _ = done.send(());
+            }
+            Command::Leave(done) => {
+                self.database.leave();
                 let _ = done.send(());
             }
         }

@@ -30,7 +30,7 @@ impl Stage {
     fn read(&mut self) -> (Vec<String>, Vec<String>) {
         self.read = Folders::read(&[self.folder.path().display().to_string()], Some(&self.read));
         let loaded = self.read.load::<Component>(FILTER).unwrap();
-        let names = loaded.resources.iter().map(Resource::log_name).collect();
+        let names = loaded.resources.iter().map(|one| one.log_name()).collect();
         (names, loaded.warnings)
     }
 
@@ -42,8 +42,8 @@ impl Stage {
         let loaded = self.read.resiliency("me");
         loaded
             .resources
-            .into_iter()
-            .map(|resource| resource.head.name)
+            .iter()
+            .map(|resource| resource.head.name.clone())
             .collect()
     }
 }
@@ -141,7 +141,7 @@ fn what_somebody_is_writing_is_left_alone() {
     let writing = ["a.yaml", "new.yaml"].map(|name| stage.folder.path().join(name));
     stage.read = Folders::read_but(&paths, Some(&stage.read), &writing.into());
     let loaded = stage.read.load::<Component>(FILTER).unwrap();
-    let names: Vec<_> = loaded.resources.iter().map(Resource::log_name).collect();
+    let names: Vec<_> = loaded.resources.iter().map(|one| one.log_name()).collect();
     assert_eq!(names, ["a (x.y)"]);
     assert_eq!(stage.names(), ["b (x.)", "c (x.)"]);
 }

@@ -335,6 +335,23 @@ impl Reader<'_> {
             };
             // What was taken out already may still be wrong for what is around it.
             let mut path = error.path.clone();
+            if let Some((name, known)) = &error.unknown {
+                let mut section = self.marks.spelled(&error.path);
+                section.truncate(error.path.len().saturating_sub(1));
+                let section = section.join(".");
+                let known = *known;
+                let text = format!(
+                    "{section} has no field {name:?}; expected one of {}",
+                    known.join(", ")
+                );
+                let finding = Finding::new(Severity::Error, "unknown-field", text).at(place);
+                let finding = finding.near(name, known.iter().copied());
+                self.inspection.findings.push(finding);
+                if take_out(document, &path, true) {
+                    continue;
+                }
+                return None;
+            }
             if !taken_out.contains(&path) {
                 let text = format!("{subject}: {}", error.reason);
                 self.inspection.tell(place, Severity::Error, "type", text);
@@ -342,7 +359,7 @@ impl Reader<'_> {
             while taken_out.contains(&path) && !path.is_empty() {
                 path.pop();
             }
-            if path.is_empty() || !take_out(document, &path) {
+            if path.is_empty() || !take_out(document, &path, false) {
                 return None;
             }
             taken_out.push(path);
@@ -366,7 +383,14 @@ impl Reader<'_> {
             schema["properties"]["metadata"] = Value::Object(serde_json::Map::new());
         }
         let (placer, inspection) = (self.placer, &mut *self.inspection);
-        let mut found = |at, finding: Finding| inspection.findings.push(finding.at(placer.place(at)));
+        let mut found = |at, finding: Finding| {
+            let finding = finding.at(placer.place(at));
+            // Where nobody else can have meant a field, reading has told of it already.
+            let is_told = |told: &Finding| told.place == finding.place && told.rule == finding.rule;
+            if !inspection.findings.iter().any(is_told) {
+                inspection.findings.push(finding);
+            }
+        };
         let mut search = Search {
             is_exact,
             found: &mut found,
@@ -396,10 +420,14 @@ impl Reader<'_> {
     }
 }
 
-/// Puts nothing in the place of a value.
-fn take_out(document: &mut Value, path: &[String]) -> bool {
+/// Puts nothing in the place of a value; of a field that there is none of, the name goes, too.
+fn take_out(document: &mut Value, path: &[String], is_unknown: bool) -> bool {
     let mut node = document;
-    for step in path {
+    for (index, step) in path.iter().enumerate() {
+        if is_unknown && index + 1 == path.len() {
+            let fields = node.as_object_mut();
+            return fields.is_some_and(|fields| fields.remove(step).is_some());
+        }
         let next = match node {
             Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get_mut(index)),
             Value::Object(fields) => {

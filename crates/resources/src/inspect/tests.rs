@@ -84,6 +84,24 @@ fn configurations() {
     );
 }
 
+/// What stands in our own section and nobody knows is told once, with what there is.
+#[test]
+fn fields_of_our_own_section() {
+    let text = format!(
+        "{HEAD}kind: Configuration\nspec:\n  daprd:\n    metrics:\n      enabld: true\n      otlp: {{endpoit: x}}\n    nonsense: 1\n"
+    );
+    assert_eq!(
+        told(&text),
+        [
+            "6:7 error unknown-field spec.daprd.metrics has no field \"enabld\"; expected one of enabled, endpoints, \
+             exemplars, otlp (enabled?)",
+            "7:14 error unknown-field spec.daprd.metrics.otlp has no field \"endpoit\"; expected one of enabled, endpointAddress, \
+             protocol, isSecure, headers, timeout, interval",
+            "8:5 error unknown-field spec.daprd has no field \"nonsense\"; expected one of metrics, accessLog",
+        ]
+    );
+}
+
 #[test]
 fn documents() {
     let component = |name: &str| format!("{HEAD}kind: Component\nmetadata: {{name: {name}}}\n");

@@ -1,5 +1,7 @@
 //! Resiliency resources in folders, and as the operator of Kubernetes sends them.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Resiliency;
@@ -10,7 +12,7 @@ use crate::yaml::first_document;
 #[derive(Debug, Default)]
 pub struct LoadedResiliency {
     /// The resources for this app, in the order of folders and of names of files.
-    pub resources: Vec<Resiliency>,
+    pub resources: Vec<Arc<Resiliency>>,
     /// What was left out, in Dapr's words.
     pub troubles: Vec<Trouble>,
 }
@@ -34,7 +36,7 @@ pub fn decode_resiliency(documents: &[impl AsRef<[u8]>], app_id: &str) -> Loaded
     let mut loaded = LoadedResiliency::default();
     for document in documents {
         match decode(document.as_ref()) {
-            Ok(resource) => loaded.take(resource, app_id),
+            Ok(resource) => loaded.take(Arc::new(resource), app_id),
             Err(reason) => {
                 let text = format!("Could not parse resiliency: {reason}");
                 loaded.troubles.push(Trouble::Error(text));
@@ -45,7 +47,7 @@ pub fn decode_resiliency(documents: &[impl AsRef<[u8]>], app_id: &str) -> Loaded
 }
 
 impl LoadedResiliency {
-    pub(crate) fn take(&mut self, resource: Resiliency, app_id: &str) {
+    pub(crate) fn take(&mut self, resource: Arc<Resiliency>, app_id: &str) {
         let scopes = &resource.head.scopes;
         if scopes.is_empty() || scopes.iter().any(|scope| scope == app_id) {
             self.resources.push(resource);
@@ -57,6 +59,11 @@ impl LoadedResiliency {
 pub(crate) fn of_text(name: &str, text: &str) -> Result<Option<Resiliency>, Trouble> {
     let document = first_document(text)
         .map_err(|error| Trouble::Error(format!("Could not determine resource type: {error} (in {name})")))?;
+    of_document(name, document)
+}
+
+/// The same of its first document.
+pub(crate) fn of_document(name: &str, document: Value) -> Result<Option<Resiliency>, Trouble> {
     if kind(&document) != Some(Resiliency::KIND) {
         return Ok(None);
     }
@@ -102,7 +109,7 @@ mod tests {
         load_resiliency(&[folder.path().display().to_string()], "me")
     }
 
-    fn one(spec: &str) -> Result<Resiliency, Trouble> {
+    fn one(spec: &str) -> Result<Arc<Resiliency>, Trouble> {
         let text = format!("kind: Resiliency\nmetadata: {{name: r}}\nspec:\n{spec}");
         let mut loaded = load(&[("r.yaml", &text)]);
         loaded.resources.pop().ok_or_else(|| loaded.troubles[0].clone())

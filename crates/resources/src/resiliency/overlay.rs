@@ -88,7 +88,7 @@ fn merge(into: &mut Map<String, Value>, added: Map<String, Value>, place: &str) 
 mod tests {
     use super::super::decode_resiliency;
 
-    fn read(annotation: &str, spec: &str) -> Result<crate::Resiliency, String> {
+    fn read(annotation: &str, spec: &str) -> Result<std::sync::Arc<crate::Resiliency>, String> {
         let annotation = serde_json::Value::from(annotation);
         let text = format!(
             "{{\"metadata\": {{\"name\": \"r\", \"annotations\": {{\"daprd-rs/resiliency\": {annotation}}}}}, \"spec\": {spec}}}"

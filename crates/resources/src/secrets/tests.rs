@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::{Filter, HttpEndpoint, decode_resources};
 
@@ -99,7 +101,8 @@ fn endpoint(json: &str) -> HttpEndpoint {
         namespace: "",
         app_id: "",
     };
-    decode_resources(&[json], filter).unwrap().remove(0)
+    let decoded: Vec<Arc<HttpEndpoint>> = decode_resources(&[json], filter).unwrap();
+    HttpEndpoint::clone(&decoded[0])
 }
 
 fn values(endpoint: &mut HttpEndpoint) -> Vec<Option<String>> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::access_control::{AppKind, Policy, Unobserved};
+use ::middleware::{Mismatch, Wanted};
 use resources::{
     AppPolicy, Component, Configuration, Content, Finding, Place, Resource, Severity, layered_configuration,
 };
@@ -221,28 +222,24 @@ fn pipelines(world: &mut World<'_>, layered: &Layered<'_>, used: &mut BTreeSet<S
 
 /// Why a component is not the one that is named.
 fn mismatch(handler: &resources::Handler, component: &Component) -> Option<(&'static str, String)> {
-    let or_first = |version: &str| {
-        if version.is_empty() {
-            "v1".to_owned()
-        } else {
-            version.to_owned()
-        }
+    let wanted = Wanted {
+        name: &handler.name,
+        kind: &handler.kind,
+        version: &handler.version,
+    };
+    let or_first = |version: &str| if version.is_empty() { "v1" } else { version }.to_owned();
+    let (field, is, wants) = match wanted.mismatch(&component.kind, &component.version)? {
+        Mismatch::Kind => ("type", component.kind.clone(), handler.kind.clone()),
+        Mismatch::Version => (
+            "version",
+            or_first(&component.version),
+            or_first(&handler.version),
+        ),
     };
     let name = &handler.name;
-    if handler.kind != component.kind {
-        let text = format!(
-            "the component {name:?} is of the type {:?}, not {:?}: calls go on without it",
-            component.kind, handler.kind
-        );
-        return Some(("type", text));
-    }
-    let (wanted, version) = (or_first(&handler.version), or_first(&component.version));
-    (wanted != version).then(|| {
-        let text = format!(
-            "the component {name:?} is of the version {version:?}, not {wanted:?}: calls go on without it"
-        );
-        ("version", text)
-    })
+    let text =
+        format!("the component {name:?} is of the {field} {is:?}, not {wants:?}: calls go on without it");
+    Some((field, text))
 }
 
 fn unused_middleware(world: &mut World<'_>, used: &BTreeSet<String>) {
