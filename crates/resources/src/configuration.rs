@@ -16,7 +16,7 @@ use crate::expand::expand_environment;
 use crate::extensions::Extensions;
 use crate::lenient;
 use crate::metric::Metric;
-use crate::routing::{RoutingError, Versioned, versioned};
+use crate::routing::{self, RoutedApp, RoutingError};
 use crate::tracing::Tracing;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
 
@@ -111,7 +111,7 @@ pub struct Configuration {
     #[serde(deserialize_with = "lenient::section")]
     components: ComponentRules,
     /// `spec.routing`, which is not among Dapr's.
-    #[schemars(with = "Option<Value>")]
+    #[schemars(schema_with = "routing::schema")]
     routing: Value,
 }
 
@@ -309,9 +309,9 @@ impl figment::Provider for Layer {
 }
 
 impl Configuration {
-    /// The apps whose calls are shared out among versions.
-    pub fn versioned(&self) -> Result<Vec<Versioned>, RoutingError> {
-        versioned(&self.routing)
+    /// The apps whose calls are routed.
+    pub fn routed(&self) -> Result<Vec<RoutedApp>, RoutingError> {
+        routing::routed(&self.routing)
     }
 
     /// What is measured: `spec.metrics` laid over `spec.metric`.

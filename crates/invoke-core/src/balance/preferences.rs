@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::affinity::Affinity;
 use super::slots::Slot;
 
 /// A call leaves the zone when the endpoint there has more than so many times the calls in flight that another has.
@@ -16,6 +17,16 @@ const LEAST: u32 = 10;
 pub struct Preferences {
     zone: Option<Arc<str>>,
     slow_start: Option<Duration>,
+    part: Option<Part>,
+}
+
+/// A part of the endpoints of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Sets that are larger are called in part.
+    pub(super) most: usize,
+    /// Which part that is.
+    pub(super) of: Affinity,
 }
 
 impl Preferences {
@@ -31,6 +42,24 @@ impl Preferences {
     pub fn with_slow_start(mut self, time: Duration) -> Self {
         self.slow_start = Some(time).filter(|time| !time.is_zero());
         self
+    }
+
+    /// Calls no more than so many endpoints of an app. Which of them depends on `caller`, which must be another one for
+    /// each sidecar: then each endpoint has nearly the same number of callers. An endpoint that leaves is replaced by
+    /// one other, and nobody else.
+    #[must_use]
+    pub fn within(mut self, most: usize, caller: &str) -> Self {
+        let of = Affinity::of(caller.as_bytes());
+        self.part = Some(Part {
+            most: most.max(1),
+            of,
+        });
+        self
+    }
+
+    /// The part of the endpoints that is called, if there are more than that.
+    pub(super) fn part(&self, count: usize) -> Option<Part> {
+        self.part.filter(|part| part.most < count)
     }
 
     /// Whether there is a zone to be preferred.

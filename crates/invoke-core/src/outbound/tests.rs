@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod hedges;
+mod mirrors;
 mod observers;
 mod policies;
 

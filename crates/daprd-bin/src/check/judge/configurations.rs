@@ -313,9 +313,9 @@ fn metrics(world: &mut World<'_>, layered: &Layered<'_>) {
     }
 }
 
-/// How calls are shared out among versions of apps.
+/// What is done with calls to some apps.
 fn routing(world: &mut World<'_>, layered: &Layered<'_>) {
-    if let Err(error) = layered.configuration.versioned() {
+    if let Err(error) = layered.configuration.routed() {
         let finding = Finding::new(Severity::Error, "routing", error.to_string());
         layered.tell(world, &["spec", "routing"], finding);
     }
