@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::{Dict, Map};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
@@ -152,7 +152,21 @@ pub struct NameResolution {
     /// Its own settings.
     pub configuration: Value,
     /// What the balancer is to prefer. It is not among Dapr's.
+    #[schemars(schema_with = "balancing")]
     pub balancing: Value,
+}
+
+/// What the section may have; whoever balances reads it.
+fn balancing(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "What the balancer is to prefer; not among Dapr's.",
+        "type": "object",
+        "properties": {
+            "zone": { "type": "string" },
+            "slowStart": { "type": ["string", "integer", "null"] },
+            "mostEndpoints": { "type": "integer", "minimum": 8, "maximum": 4096 },
+        },
+    })
 }
 
 /// A feature that is on or off.

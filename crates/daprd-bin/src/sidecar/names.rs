@@ -78,7 +78,8 @@ pub(super) async fn resolver(
             "[{stage}]: initialization error occurred for nr ({name}/{version}): {error}"
         );
     };
-    let preferences = match name_resolution::preferences(&wanted.balancing) {
+    let caller = format!("{}:{}", instance.address, instance.internal_port);
+    let preferences = match name_resolution::preferences(&wanted.balancing, &caller) {
         Ok(preferences) => preferences,
         Err(error) => {
             failed(error);

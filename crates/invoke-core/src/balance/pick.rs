@@ -75,7 +75,7 @@ impl Set {
     }
 
     /// The part that is called, if it is not all.
-    fn part(&self, preferences: &Preferences) -> Option<&Self> {
+    pub(super) fn part(&self, preferences: &Preferences) -> Option<&Self> {
         let part = preferences.part(self.slots.len())?;
         Some(self.part.get_or_init(|| {
             let chosen = Ranks::new(&self.slots).chosen(part.most, part.of);

@@ -50,6 +50,29 @@ async fn sidecars_share_a_file() {
 }
 
 #[tokio::test]
+async fn a_migration_level_that_is_none_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    for (level, wanted) in [
+        (
+            "'one'",
+            Some("failed to perform migrations: invalid migration level found in metadata table: one"),
+        ),
+        ("'0'", None),
+    ] {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let made = connection.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS metadata (key text NOT NULL PRIMARY KEY, value text NOT NULL);
+             REPLACE INTO metadata VALUES ('nr-migrations', {level});"
+        ));
+        made.unwrap();
+        drop(connection);
+        let started = Sqlite::start(&json!({"connectionString": path}), &instance("a", 1)).await;
+        assert_eq!(started.err().map(|error| error.to_string()).as_deref(), wanted);
+    }
+}
+
+#[tokio::test]
 async fn sidecars_that_start_at_once_do_not_keep_each_other_from_it() {
     for _ in 0..60 {
         let folder = tempfile::tempdir().unwrap();

@@ -323,7 +323,7 @@ fn routing(world: &mut World<'_>, layered: &Layered<'_>) {
 
 fn names(world: &mut World<'_>, layered: &Layered<'_>) {
     let wanted = &layered.configuration.name_resolution;
-    if let Err(error) = name_resolution::preferences(&wanted.balancing) {
+    if let Err(error) = name_resolution::preferences(&wanted.balancing, "") {
         let finding = Finding::new(Severity::Error, "name-resolution", error.to_string());
         layered.tell(world, &["spec", "nameResolution", "balancing"], finding);
     }
