@@ -73,6 +73,11 @@ where
             return body;
         };
         let peer = Arc::clone(peer);
+        // Seen early, a call that can have no copy costs nothing at all.
+        if peer.copies().are_enough(mirror.at_once) {
+            peer.copies().tell(Copied::Busy);
+            return body;
+        }
         let (copy, affinity) = self.copy(routed, &original, &peer);
         let messages = matches!(original, Original::Proxied(_)).then(Count::default);
         let delivery = {

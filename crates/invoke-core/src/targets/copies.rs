@@ -38,6 +38,11 @@ impl Copies {
         self.counts[what as usize].load(Ordering::Relaxed)
     }
 
+    /// Whether so many are under way.
+    pub(crate) fn are_enough(&self, at_once: usize) -> bool {
+        self.under_way.load(Ordering::Relaxed) >= at_once
+    }
+
     pub(crate) fn tell(&self, what: Copied) {
         self.counts[what as usize].fetch_add(1, Ordering::Relaxed);
     }
