@@ -123,7 +123,7 @@ mod tests {
         let slots = ports.into_iter().map(|port| {
             let endpoint = Endpoint::new(format!("10.0.0.{port}:50002"));
             let endpoint = endpoint.with_weight(NonZeroU32::new(weight(port)).unwrap());
-            Slot::new(endpoint, Instant::now(), false)
+            Slot::new(endpoint, Instant::now(), false, &Arc::default())
         });
         Set::new(slots.collect())
     }

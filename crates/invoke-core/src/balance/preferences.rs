@@ -101,7 +101,14 @@ mod tests {
     use super::*;
 
     fn set(ports: impl Iterator<Item = usize>) -> Set {
-        let slot = |port| Slot::new(Endpoint::new(format!("10.0.0.1:{port}")), Instant::now(), false);
+        let slot = |port| {
+            Slot::new(
+                Endpoint::new(format!("10.0.0.1:{port}")),
+                Instant::now(),
+                false,
+                &Arc::default(),
+            )
+        };
         Set::new(ports.map(slot).collect())
     }
 

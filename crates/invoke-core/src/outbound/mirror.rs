@@ -179,6 +179,8 @@ impl<S: Peers, O: Observe> Receiver<'_, S, O> {
             run: None,
             replay: Replay::new(body, 0),
             messages: None,
+            // Whoever waits for the copy has a limit of its own.
+            end: None,
         };
         match copy {
             Copy::Invoked(head) => match attempts(call, &self.way(&head)).await {

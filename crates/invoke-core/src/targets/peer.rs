@@ -271,8 +271,8 @@ mod tests {
         peer.watched(&*resolver);
         resolver.say(0, &[1, 2]);
         let mut together = [
-            peer.pick(&*resolver).await.unwrap(),
-            peer.pick(&*resolver).await.unwrap(),
+            peer.pick(&*resolver, None).await.unwrap(),
+            peer.pick(&*resolver, None).await.unwrap(),
         ];
         for picked in &mut together {
             peer.unreachable(&*resolver, picked);
@@ -290,7 +290,7 @@ mod tests {
         resolver.say(0, &[3, 4]);
         let mut trials = 0;
         while counted().1 < 2 && trials < 200 {
-            let held = peer.pick(&*resolver).await.unwrap();
+            let held = peer.pick(&*resolver, None).await.unwrap();
             tokio::time::advance(Duration::from_millis(1500)).await;
             if **held.endpoint().address() == *"127.0.0.1:3" {
                 drop(held);
@@ -307,7 +307,7 @@ mod tests {
         peer.watched(&*resolver);
         assert_eq!(counted(), (endpoints, 2));
         resolver.publishers.lock().unwrap()[0].fail(ResolveError::new("gone"));
-        assert!(peer.pick(&*resolver).await.is_err());
+        assert!(peer.pick(&*resolver, None).await.is_err());
         assert_eq!(counted(), (endpoints, 2));
     }
 
