@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use invoke_core::balance::Preferences;
 use invoke_core::headers::Identity;
 use invoke_core::ports::NoChannel;
 use invoke_core::{
     Body, Head, Inbound, Invocation, Invoke, MethodPath, NoExternalEndpoints, Open, Origin, Outbound,
-    Targets, Verb,
+    Resolver, Targets, Verb,
 };
 use lifecycle::Tasks;
 use resiliency::{Policies, Settings, Unobserved};
@@ -61,6 +62,8 @@ pub(crate) struct Load {
     /// How many calls each makes at once at the beginning.
     pub(crate) burst: usize,
     pub(crate) finding: Finding,
+    /// How many of the instances each calls at most.
+    pub(crate) part: Option<usize>,
 }
 
 /// Sets the sidecars up and lets their apps call until `end`.
@@ -77,7 +80,7 @@ pub(crate) fn start(world: &Arc<World>, load: Load, end: Instant, calls: &Tasks,
             Arc::new(Inbound::without_app(identity)),
             Links::new(Arc::clone(world), caller),
             NoExternalEndpoints,
-            Some(load.finding.resolver(world, others)),
+            Some(resolver(world, load, caller, others)),
             Arc::new(Targets::default()),
             Policies::compile(&policy, settings, Arc::new(Unobserved)),
         ));
@@ -98,6 +101,18 @@ pub(crate) fn start(world: &Arc<World>, load: Load, end: Instant, calls: &Tasks,
             // The watch goes with the sidecar: it stays for those who still wait.
             sleep_until(end).await;
         });
+    }
+}
+
+/// How a sidecar finds instances, and which of them it calls.
+fn resolver(world: &Arc<World>, load: Load, caller: usize, others: &Tasks) -> Arc<dyn Resolver> {
+    let resolver = load.finding.resolver(world, others);
+    match load.part {
+        None => resolver,
+        Some(most) => {
+            let preferences = Preferences::default().within(most, &format!("10.1.{caller}.1:50002"));
+            name_resolution::preferring(resolver, preferences)
+        }
     }
 }
 

@@ -10,8 +10,8 @@ simulate [OPTIONS]
 Plays what can happen to thousands of sidecars in one thread, with a clock and a network of its own, through the balancer,
 the resolvers' watches and the attempts of a sidecar. Fails when something does not hold that has to, and tells the seed.
 
-  --scene NAME           start, start-asking, rolling, churn, partition, equal, slow, refusing or overload; may be
-                         repeated (default: all)
+  --scene NAME           start, start-asking, rolling, churn, partition, equal, slow, refusing, overload or part;
+                         may be repeated (default: all)
   --scale CALLERSxINSTANCES
                          may be repeated (default: 100x100, 1000x1000, 10000x100 and 100x10000)
   --seed N               what chance decides (default: the time)

@@ -122,7 +122,7 @@ calm  conns     sets  look-ups(most/s)";
             Scene::Partition => 0.25,
             // Those that an instance had when it died may not all be made once more.
             Scene::Churn => 0.001,
-            Scene::Rolling | Scene::Equal | Scene::Slow | Scene::Refusing => 0.0,
+            Scene::Rolling | Scene::Part | Scene::Equal | Scene::Slow | Scene::Refusing => 0.0,
         };
         let failed = self.failed as f64 / self.calls.max(1) as f64;
         wants(
@@ -135,7 +135,7 @@ calm  conns     sets  look-ups(most/s)";
             tally.sent <= self.calls + retries,
             format!("{} calls became {}: a storm of retries", self.calls, tally.sent),
         );
-        // As long as nobody listens each call asks as many as it may, 32.
+        // As long as nobody listens each call asks as many as it may, in each of its attempts.
         let is_start = matches!(self.scene, Scene::Start | Scene::StartAsking);
         wants(
             self.tries_per_call <= if is_start { 32.0 } else { 3.0 },

@@ -61,6 +61,8 @@ pub(crate) enum Scene {
     Refusing,
     /// Twice as many calls come as the instances can do.
     Overload,
+    /// Each sidecar calls a part of the instances alone, and each instance is replaced.
+    Part,
 }
 
 /// A scene with its times, in seconds after the beginning.
@@ -75,7 +77,7 @@ pub(crate) struct Plan {
 }
 
 impl Scene {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Start,
         Self::StartAsking,
         Self::Rolling,
@@ -85,6 +87,7 @@ impl Scene {
         Self::Slow,
         Self::Refusing,
         Self::Overload,
+        Self::Part,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -98,6 +101,7 @@ impl Scene {
             Self::Slow => "slow",
             Self::Refusing => "refusing",
             Self::Overload => "overload",
+            Self::Part => "part",
         }
     }
 
@@ -116,7 +120,7 @@ impl Scene {
         let (trouble, end) = match self {
             Self::Start => ((0, 3), 40),
             Self::StartAsking => ((0, 3), 60),
-            Self::Rolling | Self::Churn => ((20, 80), 100),
+            Self::Rolling | Self::Churn | Self::Part => ((20, 80), 100),
             Self::Partition | Self::Refusing => ((20, 50), 120),
             Self::Equal => ((0, 0), 60),
             Self::Slow => ((0, 60), 120),
@@ -136,6 +140,11 @@ impl Scene {
                 callers,
                 rate: total.min(MOST_CALLS) / callers as f64,
                 burst: if is_start { 5 } else { 0 },
+                // A tenth, and enough for each instance to have fifty callers: their number varies by its square root.
+                part: (self == Self::Part).then(|| {
+                    let part = (instances / 10).max(50 * instances / callers);
+                    part.min(instances / 2)
+                }),
                 finding: if self == Self::StartAsking {
                     Finding::Asking
                 } else {
@@ -173,7 +182,7 @@ impl Scene {
                     });
                 }
             }
-            Self::Rolling => self.replace(plan, plan.scale.instances, world, others).await,
+            Self::Rolling | Self::Part => self.replace(plan, plan.scale.instances, world, others).await,
             Self::Churn => {
                 let minutes = (plan.trouble.1 - plan.trouble.0) as f64 / 60.0;
                 let count = (plan.scale.instances as f64 * minutes / 10.0).ceil() as usize;
@@ -215,7 +224,7 @@ impl Scene {
         sleep_until(world.at(begin)).await;
         for (place, instance) in world.instances().into_iter().take(count).enumerate() {
             let own = Arc::clone(world);
-            if self == Self::Rolling {
+            if matches!(self, Self::Rolling | Self::Part) {
                 others.spawn(async move { roll(&own, &instance).await });
             } else {
                 others.spawn(async move { die(&own, &instance).await });

@@ -43,6 +43,11 @@ fn all_instances_are_replaced() {
 }
 
 #[test]
+fn each_calls_a_part_of_the_instances() {
+    holds(Scene::Part, Scale::new(40, 20));
+}
+
+#[test]
 fn the_network_is_cut() {
     holds(Scene::Partition, Scale::new(6, 6));
 }

@@ -8,7 +8,7 @@
 //!
 //! Adapters (HTTP API, internal gRPC, app channel, resolvers) implement or call the traits of [`ports`];
 //! they know this crate and never each other. This crate opens no socket and reads no file: it depends on
-//! `http`, `http-body`, `bytes` and the synchronisation and time parts of `tokio`.
+//! `http`, `http-body`, `bytes` and the parts of `tokio` for synchronisation, time and tasks.
 
 pub mod attempts;
 pub mod balance;
@@ -27,6 +27,7 @@ mod proxied;
 mod pushback;
 mod reply;
 pub mod routing;
+mod spread;
 mod sync;
 pub mod targets;
 pub mod trace;

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod messages;
+mod mirror;
 mod search;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use std::time::Instant;
 use http::{HeaderMap, Response};
 
 use crate::attempts::{Attempts, BuiltInRetry, CallFacts, Named, Road, Run};
+use crate::balance::Affinity;
 use crate::body::{Body, Replay};
 use crate::error::{Cause, Fault, InvokeError};
 use crate::headers::Identity;
@@ -21,10 +23,11 @@ use crate::observe::Observe;
 use crate::ports::{AppChannel, Authorize, ExternalEndpoints, Invoke, Peers, Resolver};
 use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::{Reply, Route};
-use crate::routing::Routes;
+use crate::routing::{Routed, Routes};
 use crate::targets::{App, Bound, Found, Peer, Targets};
 use attempt::{Judged, ProxyToSelf, ProxyToSelfAgain, ToChannel, ToChannelAgain, ToPeer, ToSelf, attempts};
 use messages::Messages;
+use mirror::Original;
 
 /// By this a caller says that a proxied call lasts.
 const DAPR_STREAM: &str = "dapr-stream";
@@ -36,13 +39,14 @@ const DAPR_STREAM: &str = "dapr-stream";
 pub struct Outbound<A, P, S, X: ExternalEndpoints, T: Attempts = BuiltInRetry, O: Observe = ()> {
     identity: Arc<Identity>,
     inbound: Arc<Inbound<A, P, O>>,
-    peers: S,
+    /// Shared with copies of calls, which go on when the generation has gone.
+    peers: Arc<S>,
     external: X,
     /// `None` when no name resolver could be set up.
     resolver: Option<Arc<dyn Resolver>>,
     targets: Arc<Targets<X::Channel, T::Policy, O::Meters>>,
     policies: T,
-    /// Apps whose calls are shared out among versions.
+    /// What is done with calls to some apps.
     routes: Routes,
     generation: u64,
 }
@@ -107,7 +111,7 @@ where
             generation: targets.next_generation(),
             identity,
             inbound,
-            peers,
+            peers: Arc::new(peers),
             external,
             resolver,
             targets,
@@ -116,7 +120,7 @@ where
         }
     }
 
-    /// Shares the calls to some apps out among versions of them.
+    /// Does with calls to some apps what these say.
     #[must_use]
     pub fn routed(self, routes: Routes) -> Self {
         Self { routes, ..self }
@@ -124,12 +128,19 @@ where
 
     /// What the caller's text names. This is the one look-up of a call, unless the app has versions: one of them is
     /// looked up then, and is taken as it is.
-    fn find(&self, text: &str, headers: &HeaderMap) -> Result<Arc<FoundBy<X, T, O>>, InvokeError> {
+    fn find(&self, text: &str, headers: &HeaderMap) -> Result<Going<FoundBy<X, T, O>>, InvokeError> {
         let found = self.find_one(text)?;
-        match &found.versions {
-            None => Ok(found),
-            Some(versions) => {
-                let version = versions.pick(headers);
+        let Some(routed) = found.routed.clone() else {
+            return Ok(Going {
+                found,
+                routed: None,
+                affinity: None,
+            });
+        };
+        let affinity = routed.affinity(headers);
+        let found = match routed.version(headers) {
+            None => found,
+            Some(version) => {
                 let found = self.find_one(version)?;
                 if found.external.is_some() {
                     let text = format!(
@@ -137,9 +148,14 @@ where
                     );
                     return Err(InvokeError::unsent(Fault::Us, Cause::App { text, source: None }));
                 }
-                Ok(found)
+                found
             }
-        }
+        };
+        Ok(Going {
+            found,
+            routed: Some(routed),
+            affinity,
+        })
     }
 
     fn find_one(&self, text: &str) -> Result<Arc<FoundBy<X, T, O>>, InvokeError> {
@@ -156,7 +172,7 @@ where
                     app: None,
                     policy: self.policies.policy(Named::External(url), text),
                     meters: self.inbound.observer().meters(Named::External(url), text),
-                    versions: None,
+                    routed: None,
                 });
             }
         };
@@ -175,7 +191,7 @@ where
             (None, App::Own) => Named::Own(self.identity.app_id()),
             (None, App::Peer(peer)) => Named::Peer(peer.app()),
         };
-        let versions = external
+        let routed = external
             .is_none()
             .then(|| self.routes.of(id, namespace))
             .flatten();
@@ -183,7 +199,7 @@ where
             is_url: false,
             policy: self.policies.policy(name, text),
             meters: self.inbound.observer().meters(name, text),
-            versions,
+            routed,
             external,
             app: Some(app),
         })
@@ -279,15 +295,17 @@ where
         &self,
         found: &FoundBy<X, T, O>,
         peer: &Peer,
+        affinity: Option<Affinity>,
         mut call: Invocation,
     ) -> Result<Reply, InvokeError> {
         let resolver = self.resolver()?;
         self.identity.stamp_remote(&mut call.head.headers, peer.callee());
         let way = ToPeer {
-            peers: &self.peers,
+            peers: &*self.peers,
             resolver,
             peer,
             head: &call.head,
+            affinity,
             observer: self.inbound.observer(),
             meters: &found.meters,
         };
@@ -313,12 +331,19 @@ where
     T: Attempts,
     O: Observe,
 {
-    async fn invoke(&self, target: &str, call: Invocation) -> Result<Reply, InvokeError> {
-        let found = self.find(target, &call.head.headers)?;
+    async fn invoke(&self, target: &str, mut call: Invocation) -> Result<Reply, InvokeError> {
+        let Going {
+            found,
+            routed,
+            affinity,
+        } = self.find(target, &call.head.headers)?;
+        if let Some(routed) = routed {
+            call.body = self.mirrored(&routed, Original::Invoked(&call.head), call.body);
+        }
         match (&found.external, &found.app) {
             // These ways are in boxes: most calls go another way, and need not make room for them.
             (Some(channel), _) => Box::pin(self.to_external(&found, channel, target, call)).await,
-            (None, Some(App::Peer(peer))) => self.to_peer(&found, peer, call).await,
+            (None, Some(App::Peer(peer))) => self.to_peer(&found, peer, affinity, call).await,
             (None, _) => Box::pin(self.to_self(&found, call)).await,
         }
     }
@@ -331,18 +356,26 @@ where
                 Cause::App { text, source: None },
             ));
         }
-        let found = self.find(target, &call.head.headers)?;
-        let Proxied { mut head, body } = call;
+        let Going {
+            found,
+            routed,
+            affinity,
+        } = self.find(target, &call.head.headers)?;
+        let Proxied { mut head, mut body } = call;
+        if let Some(routed) = routed {
+            body = self.mirrored(&routed, Original::Proxied(&head), body);
+        }
         let headers = &mut head.headers;
         match &found.app {
             Some(App::Peer(peer)) => {
                 let resolver = self.resolver()?;
                 self.identity.stamp_proxied(headers, peer.callee());
                 let way = ToPeer {
-                    peers: &self.peers,
+                    peers: &*self.peers,
                     resolver,
                     peer,
                     head: &head,
+                    affinity,
                     observer: self.inbound.observer(),
                     meters: &found.meters,
                 };
@@ -364,6 +397,15 @@ where
             }
         }
     }
+}
+
+/// Where one call goes.
+struct Going<F> {
+    found: Arc<F>,
+    /// What is done with calls to the app, if anything.
+    routed: Option<Arc<Routed>>,
+    /// By what it goes where others go.
+    affinity: Option<Affinity>,
 }
 
 /// Whether a value says yes, as Dapr reads it.

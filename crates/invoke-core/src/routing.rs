@@ -1,6 +1,7 @@
-//! Versions of an app: calls to one name are shared out among several apps.
+//! What the caller's side does with calls to one name: they are shared out among versions, kept with one instance, copied
+//! to another app.
 //!
-//! An operator who rolls out `shop-v2` beside `shop-v1` lets callers go on to call `shop`. The shares belong to the
+//! An operator who rolls out `shop-v2` beside `shop-v1` lets callers go on to call `shop`. All of it belongs to the
 //! configuration of the caller's sidecar; each version is an app of its own, with policies, metrics and endpoints of its
 //! own. Dapr has nothing of the kind.
 
@@ -11,9 +12,34 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-/// The apps that have versions, by the names that callers use. Cloning shares them.
+use crate::balance::Affinity;
+use crate::spread;
+
+/// The apps whose calls are routed, by the names that callers use. Cloning shares them.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Arc<HashMap<String, Arc<Versions>>>);
+pub struct Routes(Arc<HashMap<String, Arc<Routed>>>);
+
+/// What is done with calls to one app.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routed {
+    /// The versions among which they are shared out.
+    pub versions: Option<Versions>,
+    /// By what they are kept with one instance.
+    pub instance: Option<Sticky>,
+    /// Who gets copies of them.
+    pub mirror: Option<Mirror>,
+}
+
+/// Another app that gets copies of calls. Whatever becomes of a copy, the call knows nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The app.
+    pub app: String,
+    /// Of a million calls so many are copied.
+    pub share: u32,
+    /// So many copies are under way at once; beyond, calls are not copied.
+    pub at_once: usize,
+}
 
 /// By what callers are told apart, so that each of them stays with one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,70 +79,96 @@ impl Versions {
     }
 
     /// The version for a call with these headers.
-    pub(crate) fn pick(&self, headers: &HeaderMap) -> &str {
+    fn pick(&self, headers: &HeaderMap) -> &str {
         let key = self.sticky.as_ref().and_then(|sticky| sticky.key(headers));
-        let point = match key.filter(|key| !key.is_empty()) {
+        let point = match key {
             // Whoever cannot be told apart is treated by chance.
             None => fastrand::u64(..self.total),
             // A place on the whole, not a rest: shares may be given anew in other units, and only those move whose part
             // of the whole did.
-            Some(key) => ((u128::from(hash(&key)) * u128::from(self.total)) >> 64) as u64,
+            Some(key) => ((u128::from(spread::of(&key)) * u128::from(self.total)) >> 64) as u64,
         };
         let place = self.shares.partition_point(|(_, until)| *until <= point);
         &self.shares[place].0
     }
 
     fn in_namespace(&self, namespace: &str) -> Self {
-        let shares = self.shares.iter().map(|(app, until)| {
-            let is_whole = app.contains('.');
-            let app = if is_whole {
-                app.clone()
-            } else {
-                format!("{app}.{namespace}")
-            };
-            (app, *until)
-        });
+        let shares = self.shares.iter();
         Self {
-            shares: shares.collect(),
+            shares: shares
+                .map(|(app, until)| (whole(app, namespace), *until))
+                .collect(),
             ..self.clone()
         }
     }
 }
 
+/// An app id in a namespace, unless it names one itself.
+fn whole(app: &str, namespace: &str) -> String {
+    if app.contains('.') {
+        app.to_owned()
+    } else {
+        format!("{app}.{namespace}")
+    }
+}
+
 impl Sticky {
+    /// What tells a call apart from others; nothing if it does not say, or says nothing by it.
     fn key<'a>(&self, headers: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
-        match self {
-            Self::Header(name) => headers.get(name).map(|value| value.as_bytes().into()),
-            Self::Cookie(name) => crate::headers::cookie(headers, name).map(Cow::Borrowed),
+        let key: Cow<'a, [u8]> = match self {
+            Self::Header(name) => headers.get(name)?.as_bytes().into(),
+            Self::Cookie(name) => crate::headers::cookie(headers, name)?.into(),
+        };
+        (!key.is_empty()).then_some(key)
+    }
+}
+
+impl Mirror {
+    /// Whether this call is one of those that are copied.
+    pub(crate) fn takes(&self) -> bool {
+        fastrand::u32(..1_000_000) < self.share
+    }
+}
+
+impl Routed {
+    /// The version for a call with these headers, if there are versions.
+    pub(crate) fn version(&self, headers: &HeaderMap) -> Option<&str> {
+        self.versions.as_ref().map(|versions| versions.pick(headers))
+    }
+
+    /// By what a call with these headers is kept with one instance, if it is.
+    pub(crate) fn affinity(&self, headers: &HeaderMap) -> Option<Affinity> {
+        let key = self.instance.as_ref()?.key(headers)?;
+        Some(Affinity::of(&key))
+    }
+
+    fn in_namespace(&self, namespace: &str) -> Self {
+        let versions = self.versions.as_ref();
+        let mirror = self.mirror.clone();
+        Self {
+            versions: versions.map(|versions| versions.in_namespace(namespace)),
+            instance: self.instance.clone(),
+            mirror: mirror.map(|mirror| Mirror {
+                app: whole(&mirror.app, namespace),
+                ..mirror
+            }),
         }
     }
 }
 
-/// FNV-1a, and a last mix, since neighbours must not stay neighbours: the same in all sidecars and
-/// in all their versions.
-fn hash(key: &[u8]) -> u64 {
-    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (fnv ^ (fnv >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    mixed ^ (mixed >> 32)
-}
-
 impl Routes {
-    /// Of each name the versions.
-    pub fn new(versions: impl IntoIterator<Item = (String, Versions)>) -> Self {
-        let versions = versions
-            .into_iter()
-            .map(|(app, versions)| (app, Arc::new(versions)));
-        Self(Arc::new(versions.collect()))
+    /// What is done with calls to each of these names.
+    pub fn new(routed: impl IntoIterator<Item = (String, Routed)>) -> Self {
+        let routed = routed.into_iter().map(|(app, routed)| (app, Arc::new(routed)));
+        Self(Arc::new(routed.collect()))
     }
 
-    /// The versions of an app, in the namespace that the caller named.
-    pub(crate) fn of(&self, app: &str, namespace: Option<&str>) -> Option<Arc<Versions>> {
-        let versions = self.0.get(app)?;
+    /// What is done with calls to an app, in the namespace that the caller named.
+    pub(crate) fn of(&self, app: &str, namespace: Option<&str>) -> Option<Arc<Routed>> {
+        let routed = self.0.get(app)?;
         Some(match namespace {
-            None => Arc::clone(versions),
-            Some(namespace) => Arc::new(versions.in_namespace(namespace)),
+            None => Arc::clone(routed),
+            Some(namespace) => Arc::new(routed.in_namespace(namespace)),
         })
     }
 }
@@ -197,17 +249,49 @@ mod tests {
     #[test]
     fn a_namespace_is_that_of_the_caller() {
         let shares = [("v1".to_owned(), 1), ("v2.other".to_owned(), 1)];
-        let routes = Routes::new([("app".to_owned(), Versions::new(shares, None).unwrap())]);
+        let mirror = Mirror {
+            app: "next".to_owned(),
+            share: 1,
+            at_once: 1,
+        };
+        let routed = Routed {
+            versions: Versions::new(shares, None),
+            instance: None,
+            mirror: Some(mirror),
+        };
+        let routes = Routes::new([("app".to_owned(), routed)]);
         assert!(routes.of("v1", None).is_none());
         let names = |namespace| {
-            let versions = routes.of("app", namespace).unwrap();
-            versions
-                .shares
-                .iter()
-                .map(|(app, _)| app.clone())
-                .collect::<Vec<_>>()
+            let routed = routes.of("app", namespace).unwrap();
+            let versions = routed.versions.as_ref().unwrap().shares.iter();
+            let mut names: Vec<_> = versions.map(|(app, _)| app.clone()).collect();
+            names.push(routed.mirror.as_ref().unwrap().app.clone());
+            names
         };
-        assert_eq!(names(None), ["v1", "v2.other"]);
-        assert_eq!(names(Some("ns")), ["v1.ns", "v2.other"]);
+        assert_eq!(names(None), ["v1", "v2.other", "next"]);
+        assert_eq!(names(Some("ns")), ["v1.ns", "v2.other", "next.ns"]);
+    }
+
+    #[test]
+    fn a_call_has_an_instance_if_it_says_who_it_is() {
+        let by = |instance| Routed {
+            instance,
+            ..Routed::default()
+        };
+        let header = Sticky::Header(HeaderName::from_static("x-user"));
+        let cookie = Sticky::Cookie("user".to_owned());
+        let of = |sticky: &Sticky, name, value| by(Some(sticky.clone())).affinity(&headers(name, value));
+        let wanted = Some(Affinity::of(b"7"));
+        assert_eq!(of(&header, "x-user", "7"), wanted);
+        assert_eq!(of(&cookie, "cookie", "a=b; user=7"), wanted);
+        for (sticky, name, value) in [
+            (&header, "x-user", ""),
+            (&header, "x-other", "7"),
+            (&cookie, "cookie", "user="),
+            (&cookie, "cookie", "a=7"),
+        ] {
+            assert_eq!(of(sticky, name, value), None, "{name}: {value}");
+        }
+        assert_eq!(by(None).affinity(&headers("x-user", "7")), None);
     }
 }

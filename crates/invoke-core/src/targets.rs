@@ -4,6 +4,7 @@
 //! call looks up once. It has all that calls to the target need and that does not change from one to the next. The map
 //! is bounded, since callers can name whatever they like, and forgets what nobody calls.
 
+mod copies;
 #[cfg(test)]
 #[cfg(feature = "model")]
 mod model;
@@ -15,11 +16,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use copies::{Copied, Copies};
+pub(crate) use copies::{KeptBytes, Place};
 pub use peer::Peer;
 
 use crate::error::InvokeError;
 use crate::id::AppRef;
-use crate::routing::Versions;
+use crate::routing::Routed;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{RwLock, RwLockWriteGuard};
 
@@ -59,8 +62,8 @@ pub struct Found<C, P, M> {
     pub(crate) policy: Option<P>,
     /// What is counted for it.
     pub(crate) meters: M,
-    /// The versions among which its calls are shared out; `None` costs them one comparison.
-    pub(crate) versions: Option<Arc<Versions>>,
+    /// What the configuration does with its calls; `None` costs them one comparison.
+    pub(crate) routed: Option<Arc<Routed>>,
 }
 
 /// An app that a caller named.
@@ -79,7 +82,7 @@ pub(crate) struct Bound<C, P, M> {
     pub(crate) app: Option<App>,
     pub(crate) policy: Option<P>,
     pub(crate) meters: M,
-    pub(crate) versions: Option<Arc<Versions>>,
+    pub(crate) routed: Option<Arc<Routed>>,
 }
 
 /// All targets that are called. They outlive a change of the configuration: each is then found anew when it is called
@@ -156,7 +159,7 @@ impl<C, P, M> Targets<C, P, M> {
             app: bound.app,
             policy: bound.policy,
             meters: bound.meters,
-            versions: bound.versions,
+            routed: bound.routed,
         });
         let entry = Entry {
             used: AtomicU64::new(now),
@@ -243,7 +246,7 @@ mod tests {
             app: (!is_url).then_some(App::Own),
             policy: None,
             meters: (),
-            versions: None,
+            routed: None,
         }
     }
 

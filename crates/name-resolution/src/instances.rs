@@ -2,8 +2,9 @@
 
 use invoke_core::balance::Endpoint;
 
-/// How many sidecars of an app are known at once.
-const INSTANCES: usize = 1024;
+/// How many sidecars of an app are known at once. The balancer calls a part of so many; which of them were left out here
+/// would be the same ones for all callers.
+pub(crate) const INSTANCES: usize = 16 * 1024;
 
 /// Each address once, in an order that stays the same: servers turn theirs around from answer to answer.
 pub(crate) fn ordered(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::{Dict, Map};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::expand::expand_environment;
 use crate::extensions::Extensions;
 use crate::lenient;
 use crate::metric::Metric;
-use crate::routing::{RoutingError, Versioned, versioned};
+use crate::routing::{self, RoutedApp, RoutingError};
 use crate::tracing::Tracing;
 use crate::yaml::{MAX_FILE, YamlError, first_document};
 
@@ -111,7 +111,7 @@ pub struct Configuration {
     #[serde(deserialize_with = "lenient::section")]
     components: ComponentRules,
     /// `spec.routing`, which is not among Dapr's.
-    #[schemars(with = "Option<Value>")]
+    #[schemars(schema_with = "routing::schema")]
     routing: Value,
 }
 
@@ -152,7 +152,21 @@ pub struct NameResolution {
     /// Its own settings.
     pub configuration: Value,
     /// What the balancer is to prefer. It is not among Dapr's.
+    #[schemars(schema_with = "balancing")]
     pub balancing: Value,
+}
+
+/// What the section may have; whoever balances reads it.
+fn balancing(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "What the balancer is to prefer; not among Dapr's.",
+        "type": "object",
+        "properties": {
+            "zone": { "type": "string" },
+            "slowStart": { "type": ["string", "integer", "null"] },
+            "mostEndpoints": { "type": "integer", "minimum": 8, "maximum": 4096 },
+        },
+    })
 }
 
 /// A feature that is on or off.
@@ -309,9 +323,9 @@ impl figment::Provider for Layer {
 }
 
 impl Configuration {
-    /// The apps whose calls are shared out among versions.
-    pub fn versioned(&self) -> Result<Vec<Versioned>, RoutingError> {
-        versioned(&self.routing)
+    /// The apps whose calls are routed.
+    pub fn routed(&self) -> Result<Vec<RoutedApp>, RoutingError> {
+        routing::routed(&self.routing)
     }
 
     /// What is measured: `spec.metrics` laid over `spec.metric`.

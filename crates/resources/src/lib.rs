@@ -59,7 +59,7 @@ pub use resiliency::{
     CircuitBreakerPolicy, HedgePolicy, LoadedResiliency, Resiliency, RetryBudget, RetryPolicy,
     TargetPolicies, Trouble, decode_resiliency, load_resiliency,
 };
-pub use routing::{RoutingError, StickyBy, Versioned};
+pub use routing::{MirrorTo, RoutedApp, RoutingError, StickyBy};
 pub use schema::{SCHEMA_KINDS, schema, schema_of_all};
 pub use secrets::{References, SecretSource, SecretStore, SecretStoreError, Unresolved};
 pub use template::{AccessField, Piece, Template, TemplateError};

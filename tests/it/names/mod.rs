@@ -4,6 +4,7 @@ mod consul;
 mod dns;
 mod kubernetes;
 mod others;
+mod routing;
 mod versions;
 
 use std::path::PathBuf;

@@ -4,13 +4,12 @@ use integration_tests::{DaprdBuilder, HttpApp, Mesh, Protocol, Request, text};
 
 const PAGE: &str = include_str!("../../../docs/src/routing.md");
 
-/// The section of the page's example, with these words in place of others.
-fn section(changes: &[(&str, &str)]) -> String {
-    let example = PAGE
-        .split("```yaml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .unwrap();
+/// The section of the page's example that has this field, with these words in place of others.
+pub(super) fn section(field: &str, changes: &[(&str, &str)]) -> String {
+    let examples = PAGE.split("```yaml\n").skip(1);
+    let mut examples = examples.filter_map(|rest| rest.split("```").next());
+    let field = format!(" {field}:\n");
+    let example = examples.find(|example| example.contains(&field)).unwrap();
     let (_, section) = example.split_once("spec:\n").unwrap();
     changes.iter().fold(section.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from}");
@@ -24,10 +23,10 @@ async fn callers_stay_with_their_version() {
         HttpApp::start(Protocol::Http, move |_: Request| async move { text(200, says) }).await
     };
     let (old, new) = (app("old").await, app("new").await);
-    let mesh = Mesh::with_configuration(&section(&[
-        ("share: 90", "share: 50"),
-        ("share: 10", "share: 50"),
-    ]));
+    let mesh = Mesh::with_configuration(&section(
+        "versions",
+        &[("share: 90", "share: 50"), ("share: 10", "share: 50")],
+    ));
     let _old = mesh.sidecar("shop-v1").app_port(old.port).start().await;
     let _new = mesh.sidecar("shop-v2").app_port(new.port).start().await;
     let caller = mesh.sidecar("caller").start().await;
@@ -54,7 +53,7 @@ async fn callers_stay_with_their_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_section_that_cannot_be_used_is_named() {
-    let mesh = Mesh::with_configuration(&section(&[("share: 10", "share: 10%")]));
+    let mesh = Mesh::with_configuration(&section("versions", &[("share: 10", "share: 10%")]));
     let exit = DaprdBuilder::new("x")
         .arg(&mesh.args()[0])
         .without_waiting()

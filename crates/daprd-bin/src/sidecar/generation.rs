@@ -12,7 +12,7 @@ use api_http::{Api, Health, PublicApi};
 use app_channel::{App, External, Watched};
 use internal_grpc::{Client, Server, ServerConfig};
 use invoke_core::headers::Identity;
-use invoke_core::routing::{Sticky, Versions};
+use invoke_core::routing::{Mirror, Routed, Sticky, Versions};
 use invoke_core::{Attempts, ExternalEndpoints, Inbound, Observe, Outbound, Routes, Targets};
 use lifecycle::{Current, ShutdownRequests, Tasks};
 use middleware::Store;
@@ -132,17 +132,26 @@ fn accesses(log: &AccessLogging, environment: &Environment) -> Result<Option<Tem
     }
 }
 
-/// How calls are shared out among versions of apps.
+/// What is done with calls to some apps.
 fn routes(configuration: &Configuration) -> Result<Routes, Fatal> {
-    let versioned = configuration.versioned()?;
-    let versions = versioned.into_iter().filter_map(|versioned| {
-        let sticky = versioned.sticky.map(|sticky| match sticky {
-            StickyBy::Header(name) => Sticky::Header(name),
-            StickyBy::Cookie(name) => Sticky::Cookie(name),
+    let by = |sticky| match sticky {
+        StickyBy::Header(name) => Sticky::Header(name),
+        StickyBy::Cookie(name) => Sticky::Cookie(name),
+    };
+    let routed = configuration.routed()?.into_iter().map(|routed| {
+        let mirror = routed.mirror.map(|mirror| Mirror {
+            app: mirror.app,
+            share: mirror.share,
+            at_once: mirror.at_once,
         });
-        Some((versioned.app, Versions::new(versioned.versions, sticky)?))
+        let what = Routed {
+            versions: Versions::new(routed.versions, routed.sticky.map(by)),
+            instance: routed.sticky_instance.map(by),
+            mirror,
+        };
+        (routed.app, what)
     });
-    Ok(Routes::new(versions))
+    Ok(Routes::new(routed))
 }
 
 fn say_sampler(traces: &Plan) {

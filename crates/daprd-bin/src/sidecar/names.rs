@@ -210,7 +210,7 @@ impl Ours {
     ) -> Result<(Built, Arc<dyn Resolver>), NamesError> {
         let (name, version) = (self.name(wanted), Self::version(wanted));
         let failed = |error| self.failed(wanted, error, counters);
-        let preferences = name_resolution::preferences(&wanted.balancing).map_err(failed)?;
+        let preferences = name_resolution::preferences(&wanted.balancing, &self.caller()).map_err(failed)?;
         let (proxies, _) = environment::proxies();
         let means = Means::new(self.connections.clone(), proxies, environment::variable);
         let built = name_resolution::build(name, version, &wanted.configuration, &self.instance, &means);
@@ -222,6 +222,16 @@ impl Ours {
         Ok((built, resolver))
     }
 
+    /// What tells this sidecar from all others that pick, and is the same after a restart in the same place.
+    fn caller(&self) -> String {
+        let Instance {
+            address,
+            internal_port,
+            ..
+        } = &self.instance;
+        format!("{address}:{internal_port}")
+    }
+
     /// The same resolver; picks from what it finds prefer what is wanted now.
     fn preferring(
         &self,
@@ -229,7 +239,7 @@ impl Ours {
         wanted: &NameResolution,
         counters: Option<&StartMetrics>,
     ) -> Result<Arc<dyn Resolver>, NamesError> {
-        let preferences = name_resolution::preferences(&wanted.balancing)
+        let preferences = name_resolution::preferences(&wanted.balancing, &self.caller())
             .map_err(|error| self.failed(wanted, error, counters))?;
         Ok(name_resolution::preferring(
             Arc::clone(&built.resolver),

@@ -4,6 +4,7 @@
 //! with one store; calls [pick](EndpointWatch) from the set that is there. What is known of an endpoint (its load, its
 //! failures) belongs to its address and goes on in the next set.
 
+mod affinity;
 mod ejections;
 mod learnt;
 mod pace;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use learnt::Learnt;
 
+pub use affinity::Affinity;
 pub use ejections::EjectionCounts;
 pub use preferences::Preferences;
 pub use slots::{EndpointState, InFlight, Picked, Tried};

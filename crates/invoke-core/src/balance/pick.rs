@@ -1,8 +1,9 @@
 //! The choice among the endpoints of a set.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::affinity::{Affinity, Ranks};
 use super::preferences::Preferences;
 use super::slots::{Picked, Slot, Tried};
 
@@ -18,6 +19,11 @@ pub(super) struct Set {
     pub(super) slots: Box<[Arc<Slot>]>,
     /// The greatest weight, or `None` when all weigh the same.
     heaviest: Option<NonZeroU32>,
+    /// Made when the first call has a key.
+    ranks: OnceLock<Ranks>,
+    /// The part that this sidecar calls of a set that is too large; made by the first call. All who pick from a set are
+    /// one sidecar and have the same preferences.
+    part: OnceLock<Box<Set>>,
 }
 
 impl Set {
@@ -26,18 +32,65 @@ impl Set {
         let heaviest = weights()
             .max()
             .filter(|most| weights().any(|weight| weight != *most));
-        Self { slots, heaviest }
+        Self {
+            slots,
+            heaviest,
+            ranks: OnceLock::new(),
+            part: OnceLock::new(),
+        }
     }
 
-    /// Picks the less loaded of two endpoints drawn at random, leaving out those that were tried and, as long as
-    /// others are found, those that failed lately. Costs the same whatever the size of the set.
-    pub(super) fn pick(&self, tried: &[Tried], preferences: &Preferences) -> Option<Picked> {
+    /// Picks an endpoint, leaving out those that were tried and, as long as others are found, those that failed lately:
+    /// for a call with a key the one that has the key, for others the less loaded of two drawn at random. That costs the
+    /// same whatever the size of the set.
+    pub(super) fn pick(
+        &self,
+        tried: &[Tried],
+        preferences: &Preferences,
+        affinity: Option<Affinity>,
+    ) -> Option<Picked> {
+        if let Some(affinity) = affinity
+            && let Some(picked) = self.of_key(affinity, tried)
+        {
+            return Some(picked);
+        }
+        let part = self.part(preferences);
+        let picked = part.and_then(|part| part.pick_one(tried, preferences));
+        picked.or_else(|| self.pick_one(tried, preferences))
+    }
+
+    /// The endpoint that has a key, of all there are: each sidecar must find the same.
+    fn of_key(&self, affinity: Affinity, tried: &[Tried]) -> Option<Picked> {
+        if self.slots.len() < 2 {
+            return None;
+        }
+        let first = self
+            .ranks()
+            .first(&self.slots, self.heaviest.is_some(), affinity, tried);
+        first.map(Picked::new)
+    }
+
+    fn ranks(&self) -> &Ranks {
+        self.ranks.get_or_init(|| Ranks::new(&self.slots))
+    }
+
+    /// The part that is called, if it is not all.
+    pub(super) fn part(&self, preferences: &Preferences) -> Option<&Self> {
+        let part = preferences.part(self.slots.len())?;
+        Some(self.part.get_or_init(|| {
+            let chosen = Ranks::new(&self.slots).chosen(part.most, part.of);
+            let slots = chosen.into_iter().map(|place| Arc::clone(&self.slots[place]));
+            Box::new(Self::new(slots.collect()))
+        }))
+    }
+
+    fn pick_one(&self, tried: &[Tried], preferences: &Preferences) -> Option<Picked> {
         let first = match &*self.slots {
             [] => return None,
             [only] => return (!only.is_among(tried)).then(|| Picked::only(only)),
             _ => match self.first(tried, preferences) {
                 Some(first) => first,
-                None => return self.search(tried).map(Picked::new),
+                None => return self.search(tried),
             },
         };
         let second = self.draw(Some(first), tried, |slot| preferences.is_near(slot));
@@ -92,16 +145,17 @@ impl Set {
     }
 
     /// The next endpoint from anywhere on that was not tried, one that is not out if there is one.
-    fn search(&self, tried: &[Tried]) -> Option<&Arc<Slot>> {
+    fn search(&self, tried: &[Tried]) -> Option<Picked> {
         let start = fastrand::usize(..self.slots.len());
         let (before, after) = self.slots.split_at(start);
         let candidates = || {
             let window = after.iter().chain(before).take(WINDOW);
             window.filter(|slot| !slot.is_among(tried))
         };
-        candidates()
-            .find(|slot| !slot.is_out())
-            .or_else(|| candidates().next())
+        match candidates().find(|slot| !slot.is_out()) {
+            Some(slot) => Some(Picked::new(slot)),
+            None => candidates().next().map(Picked::last_resort),
+        }
     }
 }
 
@@ -148,7 +202,7 @@ mod tests {
     }
 
     fn picked(set: &Set, tried: &[Tried]) -> Option<Picked> {
-        set.pick(tried, &Preferences::default())
+        set.pick(tried, &Preferences::default(), None)
     }
 
     fn fail(set: &Set, slot: usize) {
@@ -325,7 +379,7 @@ mod tests {
         let set = set(&[1, 1, 1]);
         let slowly = Preferences::default().with_slow_start(Duration::from_secs(30));
         let share = |preferences: &Preferences| {
-            let is_back = |_: &usize| address(&set.pick(&[], preferences).unwrap()) == "127.0.0.1:2";
+            let is_back = |_: &usize| address(&set.pick(&[], preferences, None).unwrap()) == "127.0.0.1:2";
             (0..3000).filter(is_back).count()
         };
         fail(&set, 2);
@@ -377,7 +431,7 @@ mod tests {
                 for preferences in [&Preferences::default(), &near] {
                     let looks = (0..100).map(|_| {
                         LOOKS.set(0);
-                        assert!(set.pick(&[], preferences).is_some());
+                        assert!(set.pick(&[], preferences, None).is_some());
                         LOOKS.get()
                     });
                     let most = looks.max().unwrap();
@@ -400,12 +454,12 @@ mod tests {
     fn calls_stay_in_their_zone() {
         let set = zoned(&["a", "b", "b", "a", "b", "b"]);
         let near = Preferences::default().in_zone("a");
-        let is_near = |_: &usize| set.pick(&[], &near).unwrap().endpoint().zone() == Some("a");
+        let is_near = |_: &usize| set.pick(&[], &near, None).unwrap().endpoint().zone() == Some("a");
         let stayed = (0..1000).filter(is_near).count();
         assert!(stayed > 900, "{stayed} of 1000");
         let none = Preferences::default().in_zone("c");
         assert!(
-            set.pick(&[], &none).is_some(),
+            set.pick(&[], &none, None).is_some(),
             "a zone without endpoints is no reason not to call"
         );
     }
@@ -414,13 +468,13 @@ mod tests {
     fn calls_leave_a_zone_that_is_busy_or_out() {
         let set = zoned(&["a", "b"]);
         let near = Preferences::default().in_zone("a");
-        let held: Vec<_> = (0..4).map(|_| set.pick(&[], &near).unwrap()).collect();
+        let held: Vec<_> = (0..4).map(|_| set.pick(&[], &near, None).unwrap()).collect();
         assert!(held.iter().all(|picked| picked.endpoint().zone() == Some("a")));
-        assert!((0..100).any(|_| set.pick(&[], &near).unwrap().endpoint().zone() == Some("b")));
+        assert!((0..100).any(|_| set.pick(&[], &near, None).unwrap().endpoint().zone() == Some("b")));
         drop(held);
         fail(&set, 0);
         for _ in 0..20 {
-            assert_eq!(set.pick(&[], &near).unwrap().endpoint().zone(), Some("b"));
+            assert_eq!(set.pick(&[], &near, None).unwrap().endpoint().zone(), Some("b"));
         }
     }
 
@@ -433,7 +487,7 @@ mod tests {
         let set = Set::new([slot(0, false), slot(1, false), slot(2, true)].into());
         let slowly = Preferences::default().with_slow_start(Duration::from_secs(30));
         let share = || {
-            let is_new = |_: &usize| address(&set.pick(&[], &slowly).unwrap()) == "127.0.0.1:2";
+            let is_new = |_: &usize| address(&set.pick(&[], &slowly, None).unwrap()) == "127.0.0.1:2";
             (0..3000).filter(is_new).count()
         };
         let at_first = share();

@@ -196,6 +196,8 @@ pub struct InFlight {
     awaited_since: Option<Instant>,
     /// It is the one call that finds out whether an endpoint that failed is well again.
     is_trial: bool,
+    /// It goes there although the endpoint is left out, since all others that were found are, too.
+    is_last_resort: bool,
 }
 
 /// An endpoint that a call goes to or went to. It is no load.
@@ -206,6 +208,13 @@ impl Picked {
     /// One of several: how long it takes counts in later choices.
     pub(super) fn new(slot: &Arc<Slot>) -> Self {
         Self::with(slot, Some(Instant::now()))
+    }
+
+    /// One of several that are all left out.
+    pub(super) fn last_resort(slot: &Arc<Slot>) -> Self {
+        let mut picked = Self::new(slot);
+        picked.0.is_last_resort = true;
+        picked
     }
 
     /// The only one, which is picked however long it takes.
@@ -221,6 +230,7 @@ impl Picked {
             slot: Arc::clone(slot),
             awaited_since,
             is_trial: state.trouble.begin_trial(|| state.now()),
+            is_last_resort: false,
         })
     }
 
@@ -232,6 +242,11 @@ impl Picked {
     /// The endpoint, so that it is not picked again for the same call.
     pub fn tried(&self) -> Tried {
         Tried(Arc::clone(&self.0.slot))
+    }
+
+    /// Whether it was picked although it is left out, since all others that were found are, too.
+    pub(crate) fn is_last_resort(&self) -> bool {
+        self.0.is_last_resort
     }
 
     /// The attempt was answered; the count goes on with what is returned. How long it took is taken note of if the answer

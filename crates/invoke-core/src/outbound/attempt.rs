@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep, timeout_at};
 use super::messages::{Followed, Messages};
 use super::search::Search;
 use crate::attempts::{Named, Outcome, Run, Verdict};
-use crate::balance::{Endpoint, Picked};
+use crate::balance::{Affinity, Endpoint, Picked};
 use crate::body::{Body, End, Replay};
 use crate::error::{Cause, Fault, InvokeError, Seen, code};
 use crate::id::AppId;
@@ -188,6 +188,8 @@ pub(super) struct ToPeer<'a, S, H, O: Observe> {
     pub(super) resolver: &'a dyn Resolver,
     pub(super) peer: &'a Peer,
     pub(super) head: &'a H,
+    /// By what the call goes where others go.
+    pub(super) affinity: Option<Affinity>,
     pub(super) observer: &'a O,
     pub(super) meters: &'a O::Meters,
 }
@@ -221,8 +223,8 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
                 open.replied(self.peers.invoke(app, &to, self.head, until, body).await)
             }
         };
-        let search = Search::new(self.peer, self.resolver, replay);
-        let first = self.peer.pick(self.resolver).await?;
+        let search = Search::new(self.peer, self.resolver, replay, self.affinity);
+        let first = self.peer.pick(self.resolver, self.affinity).await?;
         let run = run.filter(|_| replay.is_at_hand());
         let answered = match run.and_then(|run| Some((run, run.hedges_after()?))) {
             // Rare, and large: a call must not carry room for it.
@@ -253,8 +255,8 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, ProxiedHead, O> {
                 open.relayed(self.peers.proxy(app, &to, self.head, until, body).await)
             }
         };
-        let search = Search::new(self.peer, self.resolver, replay);
-        let first = self.peer.pick(self.resolver).await?;
+        let search = Search::new(self.peer, self.resolver, replay, self.affinity);
+        let first = self.peer.pick(self.resolver, self.affinity).await?;
         let (answer, in_flight) = search.from(first, send).await?;
         Ok(answer.map(|body| body.counting(in_flight)))
     }

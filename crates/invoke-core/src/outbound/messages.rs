@@ -47,7 +47,7 @@ impl Messages {
 
 /// Counts messages that go by in pieces.
 #[derive(Debug, Default)]
-struct Count {
+pub(super) struct Count {
     begun: u32,
     /// How much of the head of the next message there is.
     head: [u8; HEAD],
@@ -57,7 +57,7 @@ struct Count {
 }
 
 impl Count {
-    fn add(&mut self, mut data: &[u8]) {
+    pub(super) fn add(&mut self, mut data: &[u8]) {
         while !data.is_empty() && !self.is_stream() {
             if self.left > 0 {
                 let skipped = (data.len() as u64).min(self.left);
@@ -79,7 +79,7 @@ impl Count {
         }
     }
 
-    fn is_stream(&self) -> bool {
+    pub(super) fn is_stream(&self) -> bool {
         self.begun > 1
     }
 }

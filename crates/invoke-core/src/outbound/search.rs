@@ -7,7 +7,7 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::attempt::Answer;
 use crate::attempts::Run;
-use crate::balance::{InFlight, Picked, Tried};
+use crate::balance::{Affinity, InFlight, Picked, Tried};
 use crate::body::{Body, Replay};
 use crate::error::InvokeError;
 use crate::ports::Resolver;
@@ -15,6 +15,9 @@ use crate::targets::Peer;
 
 /// How many endpoints of an app one attempt tries that cannot be reached.
 const MOST_TRIED: usize = 32;
+/// How many of them may have been out already, since all that were found are. Whoever has found out by so many that an app
+/// is gone need not ask all the others: when thousands of sidecars do, those that come back get nothing else to do.
+const MOST_LAST_RESORTS: usize = 8;
 /// So long after the first failure no further one is tried. Each may take as long as a connection may take to be made.
 const LONGEST_SEARCH: Duration = Duration::from_secs(30);
 
@@ -26,16 +29,23 @@ pub(super) struct Search<'a> {
     peer: &'a Peer,
     resolver: &'a dyn Resolver,
     replay: &'a Replay,
+    affinity: Option<Affinity>,
     /// Where it has been, and where it is at a second endpoint: nobody gets the same attempt twice.
     tried: Mutex<Vec<Tried>>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(peer: &'a Peer, resolver: &'a dyn Resolver, replay: &'a Replay) -> Self {
+    pub(super) fn new(
+        peer: &'a Peer,
+        resolver: &'a dyn Resolver,
+        replay: &'a Replay,
+        affinity: Option<Affinity>,
+    ) -> Self {
         Self {
             peer,
             resolver,
             replay,
+            affinity,
             tried: Mutex::default(),
         }
     }
@@ -47,7 +57,7 @@ impl<'a> Search<'a> {
     /// An endpoint that was not tried. It is now.
     fn other(&self) -> Option<Picked> {
         let mut tried = self.tried();
-        let other = self.peer.pick_other(&tried)?;
+        let other = self.peer.pick_other(self.affinity, &tried)?;
         tried.push(other.tried());
         Some(other)
     }
@@ -59,7 +69,7 @@ impl<'a> Search<'a> {
         F: Future<Output = Result<T, InvokeError>>,
     {
         let mut picked = first;
-        let (mut failures, mut fails_since) = (0, None);
+        let (mut failures, mut last_resorts, mut fails_since) = (0, 0, None);
         loop {
             let sent = send(&picked, self.replay.attempt()).await;
             match &sent {
@@ -77,12 +87,14 @@ impl<'a> Search<'a> {
                 Err(_) => return sent.map(|answer| (answer, picked.succeeded(false))),
             }
             failures += 1;
+            last_resorts += usize::from(picked.is_last_resort());
             if failures == 1 {
                 self.tried().push(picked.tried());
             }
             let since = *fails_since.get_or_insert_with(Instant::now);
-            let is_enough = failures >= MOST_TRIED || since.elapsed() >= LONGEST_SEARCH;
-            let may_go_on = !is_enough && self.replay.is_possible();
+            let are_enough = failures >= MOST_TRIED || last_resorts >= MOST_LAST_RESORTS;
+            let is_over = are_enough || since.elapsed() >= LONGEST_SEARCH;
+            let may_go_on = !is_over && self.replay.is_possible();
             picked = match (may_go_on.then(|| self.other()).flatten(), sent) {
                 (Some(other), _) => other,
                 (None, Err(error)) => return Err(error),
@@ -110,7 +122,7 @@ impl<'a> Search<'a> {
             return made;
         }
         self.tried().push(begun_at);
-        let second = self.peer.pick_other(&self.tried());
+        let second = self.peer.pick_other(self.affinity, &self.tried());
         let Some(second) = second.filter(|_| run.may_hedge()) else {
             return one.await;
         };

@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod hedges;
+mod mirrors;
 mod observers;
 mod policies;
 
@@ -215,6 +216,26 @@ async fn an_unsent_call_moves_to_the_next_endpoint_at_once() {
     places.sort();
     places.dedup();
     assert_eq!(places.len(), 3, "each endpoint was tried once");
+}
+
+/// Once an app is known to be gone, each call need not ask all of its endpoints again.
+#[tokio::test(start_paused = true)]
+async fn of_endpoints_that_are_all_out_a_few_are_tried() {
+    const ADDRESSES: [&str; 20] = [
+        "a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1", "h:1", "i:1", "j:1", "a:2", "b:2", "c:2", "d:2",
+        "e:2", "f:2", "g:2", "h:2", "i:2", "j:2",
+    ];
+    let (outbound, script) = sidecar(None, ADDRESSES.to_vec());
+    let all = (0..100).map(|_| Err(unavailable(Seen::No)));
+    script.answers.lock().unwrap().extend(all);
+    // Before the first pause is over: what one attempt asks.
+    for wanted in [20, 8] {
+        let half = Duration::from_millis(400);
+        let call = tokio::time::timeout(half, outbound.invoke("you", call("body")));
+        assert!(call.await.is_err());
+        assert_eq!(places(&script).len(), wanted);
+        script.seen.lock().unwrap().clear();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,7 +128,7 @@ fn an_answer_is_shared_and_a_failure_forgets_no_other() {
             let callers = [0; 3].map(|_| {
                 let (resolver, peer) = (Arc::clone(&resolver), Arc::clone(&peer));
                 thread::spawn(move || {
-                    let calls = [0; 2].map(|_| block_on(peer.pick(&*resolver)).is_ok());
+                    let calls = [0; 2].map(|_| block_on(peer.pick(&*resolver, None)).is_ok());
                     assert!(calls[0] || failures > 0);
                     assert!(calls[1], "the watch that failed was still asked");
                 })

@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::{Duration, timeout};
 
-use crate::balance::{EjectionCounts, EndpointWatch, Endpoints, Picked, Resolution, Tried};
+use super::copies::Copies;
+use crate::balance::{Affinity, EjectionCounts, EndpointWatch, Endpoints, Picked, Resolution, Tried};
 use crate::error::{Fault, InvokeError, ResolveError};
 use crate::headers::Callee;
 use crate::id::AppRef;
@@ -21,6 +22,8 @@ pub struct Peer {
     /// Held while the resolver is asked, so that calls that come at once share its answer. How often one of its sidecars
     /// was left out while what is watched was another watch.
     asking: Mutex<EjectionCounts>,
+    /// Of calls to others.
+    copies: Copies,
 }
 
 impl Peer {
@@ -30,6 +33,7 @@ impl Peer {
             app,
             watch: ArcSwapOption::empty(),
             asking: Mutex::default(),
+            copies: Copies::default(),
         }
     }
 
@@ -52,6 +56,11 @@ impl Peer {
         self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The copies of calls to other apps that it gets.
+    pub fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
     /// Which app it is.
     pub fn app(&self) -> &AppRef {
         &self.app
@@ -63,18 +72,26 @@ impl Peer {
     }
 
     /// Picks an endpoint, waiting for the resolver if it has not answered yet.
-    pub(crate) async fn pick(&self, resolver: &dyn Resolver) -> Result<Picked, InvokeError> {
+    pub(crate) async fn pick(
+        &self,
+        resolver: &dyn Resolver,
+        affinity: Option<Affinity>,
+    ) -> Result<Picked, InvokeError> {
         if let Some(watch) = &*self.watch.load()
             && watch.is_alive()
-            && let Some(picked) = watch.pick(&[])
+            && let Some(picked) = watch.pick_for(affinity, &[])
         {
             return Ok(picked);
         }
         // Rare, and large: a call must not carry room for it.
-        Box::pin(self.first(resolver)).await
+        Box::pin(self.first(resolver, affinity)).await
     }
 
-    async fn first(&self, resolver: &dyn Resolver) -> Result<Picked, InvokeError> {
+    async fn first(
+        &self,
+        resolver: &dyn Resolver,
+        affinity: Option<Affinity>,
+    ) -> Result<Picked, InvokeError> {
         let watch = self.watched(resolver);
         let first = timeout(PATIENCE, watch.first()).await;
         let failure = match first.unwrap_or(Resolution::Pending) {
@@ -82,7 +99,7 @@ impl Peer {
             Resolution::Pending if watch.is_pending() => {
                 ResolveError::new(format!("timeout waiting for address for app id {}", self.app.id))
             }
-            Resolution::Pending | Resolution::Endpoints(_) => match watch.pick(&[]) {
+            Resolution::Pending | Resolution::Endpoints(_) => match watch.pick_for(affinity, &[]) {
                 Some(picked) => return Ok(picked),
                 None => ResolveError::new(format!("resolver returned empty address for app id {}", self.app)),
             },
@@ -115,8 +132,8 @@ impl Peer {
     }
 
     /// Picks an endpoint that is not among those tried, if there is one.
-    pub(crate) fn pick_other(&self, tried: &[Tried]) -> Option<Picked> {
-        self.watch.load().as_ref()?.pick(tried)
+    pub(crate) fn pick_other(&self, affinity: Option<Affinity>, tried: &[Tried]) -> Option<Picked> {
+        self.watch.load().as_ref()?.pick_for(affinity, tried)
     }
 
     /// Takes an endpoint that could not be reached out of the choice for a while, and tells the resolver.
@@ -176,7 +193,7 @@ mod tests {
         let waiting: Vec<_> = (0..10)
             .map(|_| {
                 let (resolver, peer) = (resolver.clone(), peer.clone());
-                tokio::spawn(async move { peer.pick(&*resolver).await.map(|p| p.endpoint().clone()) })
+                tokio::spawn(async move { peer.pick(&*resolver, None).await.map(|p| p.endpoint().clone()) })
             })
             .collect();
         tokio::task::yield_now().await;
@@ -190,7 +207,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_resolver_that_says_nothing_is_not_waited_for_for_ever() {
         let (resolver, peer) = peer();
-        let error = peer.pick(&*resolver).await.unwrap_err();
+        let error = peer.pick(&*resolver, None).await.unwrap_err();
         assert_eq!(error.to_string(), "timeout waiting for address for app id a");
         // The next call asks anew.
         peer.watched(&*resolver);
@@ -202,16 +219,16 @@ mod tests {
         let (resolver, peer) = peer();
         peer.watched(&*resolver);
         resolver.say(0, &[1, 2]);
-        let held = peer.pick(&*resolver).await.unwrap();
+        let held = peer.pick(&*resolver, None).await.unwrap();
         let kept = held.endpoint().clone();
         resolver.say(0, &[1, 2, 3]);
         for _ in 0..50 {
-            let other = peer.pick_other(&[held.tried()]);
+            let other = peer.pick_other(None, &[held.tried()]);
             assert_ne!(*other.unwrap().endpoint(), kept);
         }
         resolver.say(0, &[3]);
         assert_eq!(
-            *peer.pick(&*resolver).await.unwrap().endpoint(),
+            *peer.pick(&*resolver, None).await.unwrap().endpoint(),
             Endpoint::new("127.0.0.1:3")
         );
     }
@@ -221,7 +238,7 @@ mod tests {
         let (resolver, peer) = peer();
         peer.watched(&*resolver);
         resolver.publishers.lock().unwrap()[0].fail(ResolveError::new("couldn't find service: a"));
-        let error = peer.pick(&*resolver).await.unwrap_err();
+        let error = peer.pick(&*resolver, None).await.unwrap_err();
         assert_eq!(error.to_string(), "couldn't find service: a");
         peer.watched(&*resolver);
         assert_eq!(resolver.watches(), 2);
@@ -232,11 +249,14 @@ mod tests {
         let (resolver, peer) = peer();
         peer.watched(&*resolver);
         resolver.say(0, &[1, 2]);
-        let mut picked = peer.pick(&*resolver).await.unwrap();
+        let mut picked = peer.pick(&*resolver, None).await.unwrap();
         peer.unreachable(&*resolver, &mut picked);
         assert_eq!(*resolver.unreachable.lock().unwrap(), [picked.endpoint().clone()]);
         for _ in 0..20 {
-            assert_ne!(peer.pick(&*resolver).await.unwrap().endpoint(), picked.endpoint());
+            assert_ne!(
+                peer.pick(&*resolver, None).await.unwrap().endpoint(),
+                picked.endpoint()
+            );
         }
     }
 
@@ -251,8 +271,8 @@ mod tests {
         peer.watched(&*resolver);
         resolver.say(0, &[1, 2]);
         let mut together = [
-            peer.pick(&*resolver).await.unwrap(),
-            peer.pick(&*resolver).await.unwrap(),
+            peer.pick(&*resolver, None).await.unwrap(),
+            peer.pick(&*resolver, None).await.unwrap(),
         ];
         for picked in &mut together {
             peer.unreachable(&*resolver, picked);
@@ -270,7 +290,7 @@ mod tests {
         resolver.say(0, &[3, 4]);
         let mut trials = 0;
         while counted().1 < 2 && trials < 200 {
-            let held = peer.pick(&*resolver).await.unwrap();
+            let held = peer.pick(&*resolver, None).await.unwrap();
             tokio::time::advance(Duration::from_millis(1500)).await;
             if **held.endpoint().address() == *"127.0.0.1:3" {
                 drop(held);
@@ -287,7 +307,7 @@ mod tests {
         peer.watched(&*resolver);
         assert_eq!(counted(), (endpoints, 2));
         resolver.publishers.lock().unwrap()[0].fail(ResolveError::new("gone"));
-        assert!(peer.pick(&*resolver).await.is_err());
+        assert!(peer.pick(&*resolver, None).await.is_err());
         assert_eq!(counted(), (endpoints, 2));
     }
 

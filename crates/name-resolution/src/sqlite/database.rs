@@ -60,7 +60,14 @@ impl Database {
                 |row| row.get(0),
             )
             .optional()?;
-        if level.is_none() {
+        let level = match level {
+            None => 0,
+            Some(text) => text.parse::<i64>().map_err(|_| {
+                let error = format!("invalid migration level found in metadata table: {text}");
+                rusqlite::Error::ToSqlConversionFailure(error.into())
+            })?,
+        };
+        if level == 0 {
             transaction.execute_batch(&format!(
                 "CREATE TABLE {table} (
                     registration_id TEXT NOT NULL PRIMARY KEY,

@@ -50,6 +50,7 @@ async fn sidecars_share_a_file() {
 }
 
 #[tokio::test]
+<<<<<<< HEAD
 async fn who_follows_in_the_same_place_keeps_the_row() {
     let folder = tempfile::tempdir().unwrap();
     let looks = resolver(&folder, "looks", 9).await;
@@ -75,6 +76,28 @@ async fn who_follows_in_the_same_place_keeps_the_row() {
         find(&looks, "a").await.is_err(),
         "it is registered somewhere else"
     );
+=======
+async fn a_migration_level_that_is_none_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("names.db");
+    for (level, wanted) in [
+        (
+            "'one'",
+            Some("failed to perform migrations: invalid migration level found in metadata table: one"),
+        ),
+        ("'0'", None),
+    ] {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let made = connection.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS metadata (key text NOT NULL PRIMARY KEY, value text NOT NULL);
+             REPLACE INTO metadata VALUES ('nr-migrations', {level});"
+        ));
+        made.unwrap();
+        drop(connection);
+        let started = Sqlite::start(&json!({"connectionString": path}), &instance("a", 1)).await;
+        assert_eq!(started.err().map(|error| error.to_string()).as_deref(), wanted);
+    }
+>>>>>>> wt-c
 }
 
 #[tokio::test]

@@ -22,6 +22,15 @@ fn leaves(schema: &Value, way: Way, into: &mut Vec<(Way, Value)>) {
     }
 }
 
+/// Sections that are read by whoever uses them, and not here: `daprd check` tells of mistakes in them by other rules.
+fn is_read_elsewhere(way: &[String]) -> bool {
+    let starts_with = |section: &[&str]| {
+        let steps = way.iter().take(section.len()).map(String::as_str);
+        steps.eq(section.iter().copied())
+    };
+    starts_with(&["spec", "routing"]) || starts_with(&["spec", "nameResolution", "balancing"])
+}
+
 /// A document whose only field is this one.
 fn document(kind: &str, way: &[String], value: Value) -> String {
     let mut node = value;
@@ -68,7 +77,9 @@ fn every_field_of_a_schema_is_read() {
             if kind == CONFIGURATION && way[0] == "metadata" {
                 continue;
             }
-            let Some(value) = wrong(&field) else { continue };
+            let Some(value) = wrong(&field).filter(|_| !is_read_elsewhere(&way)) else {
+                continue;
+            };
             let text = document(kind, &way, value);
             assert!(
                 !validator.is_valid(&serde_json::from_str(&text).unwrap()),
@@ -96,6 +107,7 @@ fn nothing_at_all_is_allowed_everywhere() {
         for (way, _) in fields {
             if way.is_empty()
                 || way.contains(&"0".to_owned())
+                || is_read_elsewhere(&way)
                 || ["apiVersion", "kind"].contains(&way[0].as_str())
             {
                 continue;

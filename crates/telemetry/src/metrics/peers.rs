@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use invoke_core::balance::{EjectionCounts, EndpointState, Endpoints};
 use invoke_core::id::AppRef;
-use invoke_core::targets::Peer;
+use invoke_core::targets::{Copied, Peer};
 
 use super::family::{Family, Kind};
 use super::own::Making;
@@ -101,6 +101,7 @@ pub struct PeerMetrics {
 #[derive(Debug)]
 struct Counted {
     ejections: Rising<Left, Reasoned>,
+    copies: Rising<(AppRef, usize), (Arc<str>, &'static str)>,
     picks: Rising<Instance, Shown>,
 }
 
@@ -108,6 +109,8 @@ struct Counted {
 struct Now {
     app: AppRef,
     ejections: EjectionCounts,
+    /// By [`Copied::ALL`].
+    copies: [u64; Copied::ALL.len()],
     states: Vec<EndpointState>,
 }
 
@@ -118,6 +121,7 @@ impl PeerMetrics {
             app_id: app_id.into(),
             counted: Mutex::new(Counted {
                 ejections: Rising::new(),
+                copies: Rising::new(),
                 picks: Rising::new(),
             }),
         }
@@ -128,6 +132,7 @@ impl PeerMetrics {
         let now = peers.iter().map(|peer| Now {
             app: peer.app().clone(),
             ejections: peer.ejections(),
+            copies: Copied::ALL.map(|what| peer.copies().count(what)),
             states: peer.endpoints().iter().flat_map(Endpoints::states).collect(),
         });
         self.shown(now.collect(), with_endpoints)
@@ -141,6 +146,7 @@ impl PeerMetrics {
         }
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families = self.of_apps(&apps, &mut counted.ejections);
+        families.push(self.of_copies(&apps, &mut counted.copies));
         if with_endpoints {
             families.extend(self.of_instances(&apps, &mut counted.picks));
         }
@@ -192,6 +198,33 @@ impl PeerMetrics {
         [known, out, in_flight, ejected]
             .map(|making| making.family)
             .into()
+    }
+
+    /// Apps that get no copies have no series.
+    fn of_copies(
+        &self,
+        apps: &[Now],
+        copies: &mut Rising<(AppRef, usize), (Arc<str>, &'static str)>,
+    ) -> Family {
+        let mut copied = Making::new(
+            &self.app_id,
+            "daprd_mirrored_calls_total",
+            "The number of calls that were to be copied to an app, by what became of the copy.",
+            Kind::Counter,
+        );
+        let results = apps.iter().flat_map(|now| {
+            let counts = now.copies.iter().enumerate().filter(|(_, count)| **count > 0);
+            counts.map(|(what, count)| ((now.app.clone(), what), *count))
+        });
+        copies.read(
+            results,
+            |(app, what)| (app.id.as_str().into(), result(Copied::ALL[*what])),
+            |(target, _)| is_called(apps, target),
+        );
+        for ((target, result), Series { value, began }) in &copies.series {
+            copied.put_since(Some(*began), &[("result", result), ("target", target)], *value);
+        }
+        copied.family
     }
 
     fn of_instances(&self, apps: &[Now], picks: &mut Rising<Instance, Shown>) -> [Family; 3] {
@@ -264,6 +297,15 @@ impl PeerMetrics {
     }
 }
 
+fn result(what: Copied) -> &'static str {
+    match what {
+        Copied::Answered => "answered",
+        Copied::Failed => "failed",
+        Copied::Busy => "busy",
+        Copied::Unfit => "unfit",
+    }
+}
+
 fn order(a: &AppRef, b: &AppRef) -> Ordering {
     let by_id = a.id.as_str().cmp(b.id.as_str());
     by_id.then_with(|| a.namespace.as_str().cmp(b.namespace.as_str()))
@@ -297,6 +339,7 @@ mod tests {
                 unreachable,
                 stalled: 1,
             },
+            copies: [0; Copied::ALL.len()],
             states,
         }
     }
@@ -374,6 +417,30 @@ mod tests {
         assert_eq!(ejections(vec![two()]), [stalled, unreachable]);
         assert_eq!(ejections(vec![app("b", "m", 0, vec![])]), [stalled, unreachable]);
         assert!(ejections(vec![]).is_empty());
+    }
+
+    #[test]
+    fn copies_are_counted_by_what_became_of_them() {
+        let metrics = PeerMetrics::new("me");
+        let of = |namespace, copies| Now {
+            copies,
+            ..app("next", namespace, 0, vec![])
+        };
+        let copies = |apps| {
+            let mut lines = lines(&metrics, apps, "daprd_mirrored_calls_total");
+            lines.sort();
+            lines
+        };
+        let shown = copies(vec![
+            of("n", [3, 0, 0, 2]),
+            of("m", [1, 4, 0, 0]),
+            app("a", "n", 0, vec![]),
+        ]);
+        let wanted = ["answered", "failed", "unfit"].into_iter().zip([4, 4, 2]);
+        let wanted: Vec<_> = wanted
+            .map(|(result, count)| format!("result=\"{result}\",target=\"next\"}} {count}"))
+            .collect();
+        assert_eq!(shown, wanted);
     }
 
     #[test]

@@ -310,9 +310,9 @@ fn metrics(world: &mut World<'_>, layered: &Layered<'_>) {
     }
 }
 
-/// How calls are shared out among versions of apps.
+/// What is done with calls to some apps.
 fn routing(world: &mut World<'_>, layered: &Layered<'_>) {
-    if let Err(error) = layered.configuration.versioned() {
+    if let Err(error) = layered.configuration.routed() {
         let finding = Finding::new(Severity::Error, "routing", error.to_string());
         layered.tell(world, &["spec", "routing"], finding);
     }
@@ -320,7 +320,7 @@ fn routing(world: &mut World<'_>, layered: &Layered<'_>) {
 
 fn names(world: &mut World<'_>, layered: &Layered<'_>) {
     let wanted = &layered.configuration.name_resolution;
-    if let Err(error) = name_resolution::preferences(&wanted.balancing) {
+    if let Err(error) = name_resolution::preferences(&wanted.balancing, "") {
         let finding = Finding::new(Severity::Error, "name-resolution", error.to_string());
         layered.tell(world, &["spec", "nameResolution", "balancing"], finding);
     }
