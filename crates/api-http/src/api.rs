@@ -101,6 +101,8 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         let uri = request.uri().clone();
         let routing = routes::routing_path(uri.path());
         let route = routes::route(request.method(), &routing, &inner.access);
+        // Dapr's order, which callers can see: trace and baggage, then CORS, then the token, then middleware. A preflight
+        // has no token, because browsers send none with it (Fetch, "CORS-preflight fetch").
         let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
         let mut marks = Marks::default();
         if is_traced {
@@ -128,6 +130,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             marks.origin = cors.of_request(&request);
         }
         if let Some(token) = &inner.settings.token {
+            // Probes of Kubernetes have no token. It is taken out of the request all the same: apps must not see it.
             let is_exempt = matches!(route, Route::Healthz | Route::OutboundHealthz);
             if token.admits(request.headers_mut()).is_err() && !is_exempt {
                 let refused = errors::plain(StatusCode::UNAUTHORIZED, "invalid api token");
@@ -209,6 +212,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             Route::OtherMethod(methods) => Ok(errors::wrong_method(&methods)),
             Route::Nothing => Ok(errors::not_found()),
             Route::OutOfScope(call) => {
+                // Dapr parses some of these requests before it looks for the component: a bad body is told first.
                 let body = if call.reads_body() {
                     collect(request.into_body(), max_body).await?
                 } else {

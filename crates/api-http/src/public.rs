@@ -53,6 +53,7 @@ impl<O: Observe> PublicApi<O> {
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
         let path = routes::routing_path(request.uri().path()).into_owned();
         let key = routes::metadata_key(&path).filter(|_| self.sets_metadata);
+        // No token is asked for here: kubelets, which probe this port, have none.
         match (request.method().as_str(), path.as_str(), key) {
             ("GET", "/v1.0/healthz", _) => self.health.healthz(self.metadata.app_id(), request.uri().query()),
             ("GET", "/v1.0/healthz/outbound", _) => self.health.outbound(),
