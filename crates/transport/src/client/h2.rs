@@ -377,7 +377,13 @@ where
                 Err(_) if begun.elapsed() >= config.wait_timeout => {
                     return Err(ClientError::busy(Wait::TooLong(config.wait_timeout)));
                 }
-                Err(_) if connection.is_stuck(config.patience) && peer.may_have_more() => return Ok(None),
+                // Another connection may be made, or one that was full may have a place again.
+                Err(_)
+                    if connection.is_stuck(config.patience)
+                        && (peer.may_have_more() || peer.has_place(config.max_users)) =>
+                {
+                    return Ok(None);
+                }
                 Err(_) => {}
             }
         }

@@ -232,6 +232,16 @@ impl Peer {
         })
     }
 
+    /// Whether [`Self::free`] would find a connection.
+    pub(super) fn has_place(&self, max_users: usize) -> bool {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().any(|connection| {
+            !connection.is_closed()
+                && !connection.sender.is_clogged(BLOCKED)
+                && connection.usage.users.load(Ordering::Relaxed) < connection.limit(max_users)
+        })
+    }
+
     /// The turn to make a further connection, unless somebody has it.
     pub(super) fn spread(peer: &Arc<Self>) -> Option<Spreading> {
         let was_spreading = peer.is_spreading.swap(true, Ordering::AcqRel);
