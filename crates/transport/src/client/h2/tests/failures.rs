@@ -186,7 +186,7 @@ async fn a_head_may_have_four_mebibytes_and_no_more() {
                 rest >>= 7;
             }
             head.push(rest as u8);
-            head.extend([b'y'; VALUE]);
+            head.resize(head.len() + VALUE, b'y');
         }
         let mut pieces = head.chunks(16 * 1024).peekable();
         let mut kind = HEADERS;
