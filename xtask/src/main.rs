@@ -16,6 +16,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod interop;
+mod limits;
 mod observe;
 mod pgo;
 mod run;

@@ -149,6 +149,7 @@ pub(crate) fn run() -> Outcome {
     arrows(&metadata, &mut findings);
     licences(&metadata, &mut findings);
     files(&mut findings)?;
+    crate::limits::check(&mut findings);
     if findings.is_empty() {
         return Ok(());
     }

@@ -38,22 +38,22 @@ impl Access {
             denied: keys(&lists.denied),
         };
         Self {
-            invoke: keys.leave(INVOKE),
-            metadata: keys.leave(METADATA),
-            set_metadata: keys.leave(SET_METADATA),
-            shutdown: keys.leave(SHUTDOWN),
+            invoke: keys.allow(INVOKE),
+            metadata: keys.allow(METADATA),
+            set_metadata: keys.allow(SET_METADATA),
+            shutdown: keys.allow(SHUTDOWN),
             keys,
         }
     }
 
     /// Whether a route of another building block is there.
     pub(crate) fn has(&self, version: &str, route: &str) -> bool {
-        self.keys.leave((version, route))
+        self.keys.allow((version, route))
     }
 }
 
 impl Keys {
-    fn leave(&self, endpoint: (&str, &str)) -> bool {
+    fn allow(&self, endpoint: (&str, &str)) -> bool {
         let listed = |keys: &[String]| keys.iter().any(|key| names(key, endpoint));
         !listed(&self.denied) && self.allowed.as_deref().is_none_or(listed)
     }

@@ -101,47 +101,50 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         let uri = request.uri().clone();
         let routing = routes::routing_path(uri.path());
         let route = routes::route(request.method(), &routing, &inner.access);
+        // Dapr's order, which callers can see: trace and baggage, then CORS, then the token, then middleware. A preflight
+        // has no token, because browsers send none with it (Fetch, "CORS-preflight fetch").
         let is_traced = inner.settings.tracing && !request.uri().path().contains("/healthz");
-        let mut marks = Marks::default();
+        let mut added = AnswerHeaders::default();
         if is_traced {
             headers::leave_one_trace(request.headers_mut());
             let parent = parent_of(&request);
             if parent.is_some() {
                 let state = request.headers().get(TRACESTATE);
-                marks.state = state.filter(|state| trace::is_state(state.as_bytes())).cloned();
+                added.state = state.filter(|state| trace::is_state(state.as_bytes())).cloned();
             }
             match baggage::check(request.headers()) {
-                Ok(baggage) => marks.baggage = baggage,
+                Ok(baggage) => added.baggage = baggage,
                 Err(cause) => {
                     let text = format!("invalid baggage header: {cause}");
                     return (errors::plain(StatusCode::BAD_REQUEST, &text), Some(Gate::Outer));
                 }
             }
-            let span = open.trace(traced(&request, parent, marks.state.as_ref(), peer));
-            marks.trace = Some(span.or(parent).unwrap_or_default());
+            let span = open.trace(traced(&request, parent, added.state.as_ref(), peer));
+            added.trace = Some(span.or(parent).unwrap_or_default());
         }
         if let Some(cors) = &inner.settings.cors {
             if let Some(preflight) = cors.preflight(&request) {
-                return (marks.put(preflight), Some(Gate::Inner));
+                return (added.put(preflight), Some(Gate::Inner));
             }
-            marks.is_cors = true;
-            marks.origin = cors.of_request(&request);
+            added.is_cors = true;
+            added.origin = cors.of_request(&request);
         }
         if let Some(token) = &inner.settings.token {
+            // Probes of Kubernetes have no token. It is taken out of the request all the same: apps must not see it.
             let is_exempt = matches!(route, Route::Healthz | Route::OutboundHealthz);
             if token.admits(request.headers_mut()).is_err() && !is_exempt {
                 let refused = errors::plain(StatusCode::UNAUTHORIZED, "invalid api token");
-                return (marks.put(refused), Some(Gate::Inner));
+                return (added.put(refused), Some(Gate::Inner));
             }
         }
         let Some(pipeline) = &inner.settings.pipeline else {
-            let answer = self.dispatch(route, request, marks.trace, open).await;
-            return (marks.put(self.told(answer)), None);
+            let answer = self.dispatch(route, request, added.trace, open).await;
+            return (added.put(self.told(answer)), None);
         };
         // In a box: nobody else needs room for it.
-        let through = self.through(&**pipeline, route, (request, peer), marks.trace, open);
+        let through = self.through(&**pipeline, route, (request, peer), added.trace, open);
         let (answer, gate) = Box::pin(through).await;
-        (marks.put(answer), gate)
+        (added.put(answer), gate)
     }
 
     /// The answer of the middleware, or that to what the middleware makes of the request. The route stays the one of the
@@ -203,12 +206,13 @@ impl<I: Invoke, O: Observe> Api<I, O> {
             Route::SetMetadata(key) => {
                 let key = unescaped_key(key)?;
                 let value = collect(request.into_body(), max_body).await?;
-                leave(&inner.metadata, &key, &value)
+                set_metadata(&inner.metadata, &key, &value)
             }
             Route::Shutdown => Ok(self.shut_down(&request)),
             Route::OtherMethod(methods) => Ok(errors::wrong_method(&methods)),
             Route::Nothing => Ok(errors::not_found()),
             Route::OutOfScope(call) => {
+                // Dapr parses some of these requests before it looks for the component: a bad body is told first.
                 let body = if call.reads_body() {
                     collect(request.into_body(), max_body).await?
                 } else {
@@ -252,8 +256,12 @@ pub(crate) fn show(metadata: &Metadata) -> Response<Body> {
     response
 }
 
-/// Leaves a value in the metadata.
-pub(crate) fn leave(metadata: &Metadata, key: &[u8], value: &[u8]) -> Result<Response<Body>, ApiError> {
+/// Sets a value of the metadata.
+pub(crate) fn set_metadata(
+    metadata: &Metadata,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Response<Body>, ApiError> {
     let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
     metadata
         .set(&key, &value)
@@ -317,7 +325,7 @@ fn traced<'a, B>(
 
 /// What an answer carries besides what the route made.
 #[derive(Default)]
-struct Marks {
+struct AnswerHeaders {
     trace: Option<TraceContext>,
     /// What came with the caller's trace context.
     state: Option<HeaderValue>,
@@ -328,7 +336,7 @@ struct Marks {
     origin: Option<HeaderValue>,
 }
 
-impl Marks {
+impl AnswerHeaders {
     fn put(self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
         if let Some(trace) = self.trace

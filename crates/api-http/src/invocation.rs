@@ -66,6 +66,7 @@ where
     head.trace = trace;
     head.deadline = deadline;
     head.trail = seen.open.trail();
+    // A caller that declares no length may be waiting for the first piece of the answer before it sends the next one.
     let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
     let is_connect = parts.method == Method::CONNECT;
     let asked = Asked {

@@ -9,12 +9,12 @@ use invoke_core::{Body, Observe};
 use transport::server::{Handler, RequestBody};
 
 use crate::access::Access;
-use crate::api::{collect, door, leave, show, unescaped_key};
+use crate::api::{collect, door, set_metadata, show, unescaped_key};
 use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::routes;
 
-/// The values of metadata that anybody may leave on the public port are small.
+/// The values of metadata that anybody may set on the public port are small.
 const MAX_BODY: u64 = 64 * 1024;
 
 /// The public server. Cloning shares it.
@@ -53,6 +53,7 @@ impl<O: Observe> PublicApi<O> {
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
         let path = routes::routing_path(request.uri().path()).into_owned();
         let key = routes::metadata_key(&path).filter(|_| self.sets_metadata);
+        // No token is asked for here: kubelets, which probe this port, have none.
         match (request.method().as_str(), path.as_str(), key) {
             ("GET", "/v1.0/healthz", _) => self.health.healthz(self.metadata.app_id(), request.uri().query()),
             ("GET", "/v1.0/healthz/outbound", _) => self.health.outbound(),
@@ -60,7 +61,7 @@ impl<O: Observe> PublicApi<O> {
             ("PUT", _, Some(key)) => {
                 let key = unescaped_key(key)?;
                 let value = collect(request.into_body(), MAX_BODY).await?;
-                leave(&self.metadata, &key, &value)
+                set_metadata(&self.metadata, &key, &value)
             }
             (_, "/v1.0/healthz" | "/v1.0/healthz/outbound", _) => Ok(errors::wrong_method(&["GET"])),
             (_, "/v1.0/metadata", _) if self.has_metadata => Ok(errors::wrong_method(&["GET"])),

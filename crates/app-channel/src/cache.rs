@@ -134,3 +134,44 @@ impl SystemTls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Error)]
+    enum Failure {
+        #[error(transparent)]
+        Channel(#[from] ChannelError),
+        #[error(transparent)]
+        Way(#[from] WayError),
+    }
+
+    fn get(channels: &Channels, url: &str) {
+        channels.get::<Failure>(url, || Ok(None)).unwrap();
+    }
+
+    fn known(channels: &Channels) -> Vec<String> {
+        let mut known: Vec<String> = channels.channels.lock().unwrap().keys().cloned().collect();
+        known.sort();
+        known
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_too_many_addresses_the_one_that_was_idle_for_longest_is_forgotten() {
+        let channels = Channels::new(3, 4096, Way::default(), Tasks::new());
+        for url in ["http://a", "http://b", "http://c", "http://a", "http://d"] {
+            get(&channels, url);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(known(&channels), ["http://a", "http://c", "http://d"]);
+        // Who names a new address each time has no more of them.
+        for n in 0..1000 {
+            get(&channels, &format!("http://{n}"));
+        }
+        assert_eq!(known(&channels).len(), 3);
+        tokio::time::advance(IDLE).await;
+        get(&channels, "http://e");
+        assert_eq!(known(&channels), ["http://e"], "what nobody calls goes at once");
+    }
+}

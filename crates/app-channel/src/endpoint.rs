@@ -35,8 +35,8 @@ const REPLAY_BOUND: u64 = 64 * 1024;
 
 /// An endpoint that apps call by its name. Cloning shares its connections and its limit.
 ///
-/// Redirects are followed, as Dapr follows them for named endpoints: ten at most. What the resource adds and what
-/// proves who the caller is does not go to another origin than the one that the resource names.
+/// Redirects are followed, as Dapr follows them for named endpoints: ten at most. Another origin than that of the
+/// resource gets neither the headers that the resource adds nor the credentials of the caller.
 #[derive(Clone, Debug)]
 pub struct NamedEndpoint {
     ready: Arc<Result<Ready, EndpointError>>,

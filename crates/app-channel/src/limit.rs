@@ -23,11 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Lets so many calls in at once (`--app-max-concurrency`); the others wait. Cloning shares the places.
 ///
-/// Calls are let in in the order in which they came, as long as the queue empties now and then. An app that is
-/// offered more than it can do has a queue that never empties, and whoever stands first in it has waited longest
-/// and is about to give up: serving it is work for nobody. So then the newest call is let in first. A call that is
-/// dropped while it waits leaves the queue, and one that is dropped later gives its place back. The queue has a bound:
-/// beyond it the call that has waited for longest fails.
+/// Calls are let in in the order in which they came, as long as the queue empties now and then. The queue of an
+/// overloaded app never empties. Its first call has waited longest, and its caller is about to give up: the app would
+/// work for nobody. So the newest call is let in first then (adaptive LIFO). A call that is dropped while it waits
+/// leaves the queue. A call that is dropped later gives its place back. The queue has a bound: beyond it the call that
+/// has waited longest fails.
 #[derive(Clone, Debug)]
 pub struct Limit(Arc<Mutex<Queue>>);
 

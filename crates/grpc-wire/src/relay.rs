@@ -187,6 +187,7 @@ impl Relay {
         {
             return super::trailers_only(&status, header::HeaderValue::from_static("application/grpc"));
         }
+        // The status of gRPC counts, whatever that of HTTP is. Clients read it with 200 only.
         parts.status = StatusCode::OK;
         let is_ended = parts.headers.contains_key(GRPC_STATUS) && body.is_end_stream();
         let answer = if is_ended {
@@ -247,6 +248,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
+            // Registered before the flag is read: an answer that ends in between wakes this task.
             this.shared.sender.register(cx.waker());
             if this.shared.is_over.load(Ordering::Acquire) {
                 return Poll::Ready(Some(Err(cancelled())));
@@ -289,6 +291,7 @@ where
                 unpacker.push(data);
                 continue;
             }
+            // The frame goes on as it came. Messages need not begin where frames do (gRPC over HTTP/2, "Data Frames").
             this.has_data = true;
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

@@ -275,7 +275,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         }
     }
 
-    /// Whether the calls that are about to run go first, so that what they send shares a write with what is there.
+    /// Whether to let other tasks run before writing: what they send then shares the write with what is there.
     fn waits_for_more(&mut self) -> bool {
         if !self.writing.is_done() || self.is_held_up {
             return false;

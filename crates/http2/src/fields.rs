@@ -9,9 +9,12 @@ use crate::hpack::{Fields, Pseudo};
 
 /// What an entry costs beyond its bytes (section 6.5.2).
 const ENTRY: usize = 32;
-/// More fields are too long a list, whatever their bytes: [`HeaderMap`] has room for less than twice as many, and who
-/// handles a message may add some.
-const MOST_FIELDS: usize = 16 * 1024;
+/// More fields are too long a list, whatever their bytes.
+///
+/// A [`HeaderMap`] that meets many names with the same hash doubles its table, and panics when the table has 32,768
+/// places already. It hashes with a secret instead when less than a fifth of the table is in use: with fewer than 6,554
+/// fields that is always so. The rest is for those who handle a message and add to it.
+const MOST_FIELDS: usize = 6 * 1024;
 
 /// What a header block had in it.
 #[derive(Debug, Default)]
@@ -244,6 +247,8 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{Hash, Hasher};
+
     use super::*;
 
     fn block(pseudo: &[(Pseudo, &'static str)], fields: &[(&'static str, &'static str)]) -> Block {
@@ -367,6 +372,57 @@ mod tests {
             many.field(name, HeaderValue::from_static(""));
         }
         assert_eq!(many.into_response().unwrap_err(), BadHead::TooLong);
+    }
+
+    /// The hash by which maps of headers begin (FNV-1a). Anybody can compute it.
+    struct Fnv(u64);
+
+    impl Hasher for Fnv {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+    }
+
+    /// Names that belong in a few neighbouring places of the largest table that a map has.
+    fn names_that_collide() -> impl Iterator<Item = HeaderName> {
+        let names = (0..).map(|n| HeaderName::try_from(format!("y{n}")).unwrap());
+        names.filter(|name| {
+            let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+            name.hash(&mut hash);
+            hash.finish() & 0x7fff < 64
+        })
+    }
+
+    /// However names were chosen, what was taken has room for what a handler adds.
+    #[test]
+    fn names_that_collide_leave_room_for_more() {
+        let ordinary = (0..).map(|n| HeaderName::try_from(format!("x{n}")).unwrap());
+        let colliding: Vec<_> = names_that_collide().take(800).collect();
+        // Where the table of a map is about to grow, and where it is as large as it can be.
+        for count in [0, 5000, 6000, 12_300] {
+            let names: Vec<_> = ordinary.clone().take(count).chain(colliding.clone()).collect();
+            let taken = |count: usize| {
+                let mut block = Block::new(u32::MAX);
+                block.pseudo(Pseudo::Status, Bytes::from_static(b"200"));
+                for name in &names[..count] {
+                    block.field(name.clone(), HeaderValue::from_static(""));
+                }
+                block
+            };
+            let most = (0..=names.len()).collect::<Vec<_>>();
+            let most = most.partition_point(|count| taken(*count).check().is_ok()) - 1;
+            let mut headers = taken(most).into_response().unwrap().into_parts().0.headers;
+            for name in colliding.iter().rev().take(200) {
+                headers.insert(name.clone(), HeaderValue::from_static("added"));
+            }
+            assert!(names[..most].iter().all(|name| headers.contains_key(name)));
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! HTTP/2 for the hops between sidecars, for gRPC from and to apps, and for callers of the HTTP port.
 //!
-//! A connection here is one task that owns the socket, and a state that calls share with it. What calls send goes
-//! into one buffer, so that everything that is ready (the head and the only message of a call, the answers of many
-//! calls with their trailers) leaves in one write. Calls of one message need no task and no channel of their own.
+//! A connection is one task that owns the socket, and a state that the task shares with the calls. All calls write into
+//! one buffer. So everything that is ready leaves in one write: the head and the only message of a call, or the answers
+//! of many calls with their trailers. A call of one message needs no task and no channel of its own.
 //!
 //! It knows of HTTP/2 (RFC 9113) what these need, and nothing of gRPC itself: [`client`] sends requests, [`server`]
 //! answers them, [`RecvBody`] is what comes in, and anything that is an [`http_body::Body`] goes out. Pushes are
-//! refused, priorities are ignored, and interim answers are skipped; a server asks those clients for their bodies that
-//! wait for that. `transport` gives it sockets and limits and is the only crate that knows it.
+//! refused, priorities are ignored, and interim answers are skipped. A server asks a client for its body when the client
+//! waits to be asked (`Expect: 100-continue`). `transport` gives it sockets and limits and is the only crate that knows it.
 
 pub mod client;
 pub mod server;

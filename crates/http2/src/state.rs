@@ -1,4 +1,19 @@
 //! What the task of a connection and its calls share.
+//!
+//! A stream has the states of RFC 9113, section 5.1. None of them is a value of its own: they follow from what has come
+//! and what has gone out.
+//!
+//! | State (section 5.1) | Here |
+//! |---|---|
+//! | idle | no [`Stream`] yet: ids above `last_peer_id` of the peer, from `next_id` on of ours |
+//! | reserved | never: pushes are refused by `SETTINGS_ENABLE_PUSH` (section 8.4) |
+//! | open | `broken` is `None`, `receiving.is_ended` is not set, `sending.end` is not `Sent` |
+//! | half-closed (local) | `sending.end` is `Sent`: the peer may still send |
+//! | half-closed (remote) | `receiving.is_ended`: only `WINDOW_UPDATE` and `RST_STREAM` may come |
+//! | closed | both, or `broken`. The entry stays while a call holds a handle |
+//!
+//! Frames on closed streams are judged without the stream (`receive_late`): the peer may have sent them before it heard
+//! of our `RST_STREAM`, which is no mistake of it.
 
 mod control;
 mod ending;
@@ -334,8 +349,9 @@ impl State {
         self.call_next();
     }
 
-    /// Lets the calls that are there finish, and those that are on their way: the peer is told that no more are
-    /// taken, and which was the last one once it has heard that (section 6.8).
+    /// Leaves in two steps, as section 6.8 recommends. The first GOAWAY names the greatest id that there is, so
+    /// that calls that are on their way are still taken. The second one follows when the peer must have read the first one (it has
+    /// answered a PING), and names the last stream that was taken.
     pub(crate) fn leave(&mut self) {
         if self.is_leaving || self.is_going() {
             return;

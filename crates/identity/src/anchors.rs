@@ -1,8 +1,8 @@
 //! The trust anchors: certificates of authorities that are believed without further proof.
 //!
-//! They come as PEM in a variable, as a file, or both. A file is watched: what is new in it is trusted at once,
-//! and what has gone stays trusted as long as a certificate that was issued under it may live, so that a new
-//! authority can take over without a call that fails.
+//! They come as PEM in a variable, as a file, or both. The file is watched. An anchor that is new in it is trusted at
+//! once. An anchor that has left it stays trusted until the last certificate issued under it must have expired. So a
+//! new authority can take over without a call that fails.
 
 use std::borrow::Cow;
 use std::io;
@@ -323,6 +323,20 @@ mod tests {
         std::fs::write(&path, format!("{new}{old}")).unwrap();
         assert!(store.reload(now + 104, now + 300).await.unwrap());
         assert_eq!(usable(now + 1000), 3);
+    }
+
+    #[tokio::test]
+    async fn not_all_that_left_a_file_is_remembered() {
+        let many: String = (0..MOST_RETIRED + 2).map(|_| Authority::new().pem()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, many).unwrap();
+        let store = AnchorStore::load(&source(None, Some(&path))).await.unwrap();
+        std::fs::write(&path, Authority::new().pem()).unwrap();
+        let now = 1_700_000_000;
+        assert!(store.reload(now, now + 100).await.unwrap());
+        assert_eq!(store.current().at(now).0.len(), 1 + MOST_RETIRED);
+        assert_eq!(store.withdrawals().count(), 1, "two are trusted no more");
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! An app that is gone.
 //!
-//! The callee's sidecar is there, but its app cannot be reached: nobody saw the call, and another instance may have it
-//! without harm. The answer itself is that of Dapr's sidecars, which have no way to say more, so a header says it, and
-//! only to callers that showed that they are of this kind.
+//! The callee's sidecar is there, but its app cannot be reached. Nobody saw the call, so another instance may get it
+//! without harm. The status of the answer is the one that Dapr's sidecars send, and it cannot say that. A header says
+//! it, but only to callers that have shown that they understand it.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 

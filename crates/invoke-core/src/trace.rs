@@ -17,7 +17,7 @@ pub struct TraceContext {
 const MOST_MEMBERS: usize = 32;
 
 impl TraceContext {
-    /// Whether it names a span. One that does not is no parent, and whoever gets it ignores it.
+    /// Whether it names a span. An id of zeros is invalid, and receivers ignore it (W3C Trace Context, section 3.2.2).
     pub fn is_valid(&self) -> bool {
         self.trace_id != [0; 16] && self.span_id != [0; 8]
     }

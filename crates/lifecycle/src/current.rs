@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 
 /// The current one of a row of values. Cloning shares it.
 ///
-/// Whoever uses it takes it once and keeps what it took as long as its work lasts, so that nothing changes under it.
-/// Replacing is one store, and the old value goes with the last who uses it.
+/// A user takes the value once and keeps it for the whole of its work: nothing changes under it. Replacing the value is
+/// one store. The old value is dropped with its last user.
 #[derive(Debug)]
 pub struct Current<T>(Arc<ArcSwap<T>>);
 

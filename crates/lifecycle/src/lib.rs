@@ -16,7 +16,7 @@ mod waiting;
 
 pub use current::Current;
 pub use readiness::{Latch, Readiness};
-pub use requests::{ShutdownRequest, ShutdownRequests, shutdown_requests};
+pub use requests::{ShutdownReceiver, ShutdownRequest, ShutdownRequests, shutdown_requests};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use tasks::Tasks;
 pub use waiting::Waiting;

@@ -192,6 +192,8 @@ mod tests {
             let wanted = format!("error parsing regexp: invalid nested repetition operator: `{operators}`");
             assert_eq!(compile(pattern).unwrap_err(), wanted);
         }
+        // A few bytes that would take much memory.
+        assert!(compile("(?:a{1000}){1000}").unwrap_err().contains("size limit"));
         for pattern in ["(", "[", r"\", "(?P<n", "a{2000000}", "(?=a)", "*a", "(?P<n"] {
             let said = compile(pattern).unwrap_err();
             assert!(said.starts_with("error parsing regexp: "), "{said}");

@@ -106,13 +106,13 @@ impl Pipeline for Stack {
                 match handler.handle(&mut call).await {
                     Ok(After::Nothing) => {}
                     Ok(after) => then.push(after),
-                    Err(answer) => return Entered::Answered(leave(then, *answer)),
+                    Err(answer) => return Entered::Answered(unwind(then, *answer)),
                 }
             }
             let after = if then.is_empty() {
                 Leave::default()
             } else {
-                Leave::with(|answer| leave(then, answer))
+                Leave::with(|answer| unwind(then, answer))
             };
             Entered::Passed(call.request, after)
         })
@@ -120,7 +120,7 @@ impl Pipeline for Stack {
 }
 
 /// The answer as it comes out of the chain: the innermost component has it first.
-fn leave(then: Vec<After>, answer: Response<Body>) -> Response<Body> {
+fn unwind(then: Vec<After>, answer: Response<Body>) -> Response<Body> {
     then.into_iter()
         .rev()
         .fold(answer, |answer, after| after.apply(answer))

@@ -219,6 +219,32 @@ fn joined(at: &Uri, location: &str) -> Result<Uri, String> {
 mod tests {
     use super::*;
 
+    /// What an issuer sends is read as a whole, so it has an end.
+    #[tokio::test]
+    async fn answers_are_bounded() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        for (length, is_read) in [(LONGEST, true), (LONGEST + 1, false)] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/keys", listener.local_addr().unwrap());
+            let serving = tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let _ = socket.read(&mut [0; 4096]).await;
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                let _ = socket.write_all(answer.as_bytes()).await;
+                let _ = socket.write_all(&vec![b'x'; length]).await;
+            });
+            let answer = Web::new(Proxies::default(), Tasks::new()).get(&url).await;
+            assert_eq!(
+                answer.is_ok(),
+                is_read,
+                "{length}: {:?}",
+                answer.map(|answer| answer.body.len())
+            );
+            serving.await.unwrap();
+        }
+    }
+
     #[test]
     fn where_redirects_lead() {
         let at = |url: &str| url.parse::<Uri>().unwrap();

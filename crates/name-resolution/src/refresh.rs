@@ -226,6 +226,31 @@ mod tests {
         }
     }
 
+    /// What callers name makes no more look-ups than that at once; the others have their turn.
+    #[tokio::test(start_paused = true)]
+    async fn look_ups_have_a_number() {
+        let refreshing = Refreshing::new("test", Tasks::new());
+        let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let watches: Vec<_> = (0..3 * LOOKUPS)
+            .map(|n| {
+                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                refreshing.watch(&AppRef::new(&*format!("a{n}"), "ns"), move || {
+                    let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                    async move {
+                        most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                        sleep(Duration::from_secs(1)).await;
+                        now.fetch_sub(1, Ordering::Relaxed);
+                        Err(ResolveError::new("nobody"))
+                    }
+                })
+            })
+            .collect();
+        for watch in watches {
+            assert!(matches!(watch.first().await, Resolution::Failed(_)));
+        }
+        assert_eq!(most.load(Ordering::Relaxed) as usize, LOOKUPS);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_good_for_as_long_as_it_says() {
         let refreshing = Refreshing::new("test", Tasks::new());

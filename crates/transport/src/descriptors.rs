@@ -1,8 +1,8 @@
-//! Descriptors of the process, of which connections take one each: what is done when they run out.
+//! File descriptors of the process, and what is done when they run out. Each connection takes one.
 //!
-//! Who may have few of them is soon full of connections that do nothing, and then nobody new is served, and those
-//! that are there cannot be passed on. So servers leave some alone, and close connections without a call before they
-//! let new ones in.
+//! A process with a low limit (`ulimit -n`) would soon hold nothing but idle connections. It could accept no new client,
+//! and it could not connect to the app for the clients that it has. So servers leave a reserve alone, and close
+//! connections without a call before they accept new ones.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

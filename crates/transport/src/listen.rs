@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Type};
 use thiserror::Error;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::{Instant, sleep};
 
 use crate::counted::{Counted, Side};
@@ -170,12 +170,7 @@ impl Listener {
         match &self.0 {
             Kind::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Without it small answers wait for the peer's delayed acknowledgement.
-                let _ = stream.set_nodelay(true);
-                // This host does not vanish without us.
-                if !peer.ip().to_canonical().is_loopback() {
-                    keep_alive(&stream);
-                }
+                prepare(&stream, peer.ip());
                 Ok(Socket::Tcp(Counted::new(stream, Side::Server)))
             }
             Kind::Unix { listener, .. } => {
@@ -260,6 +255,16 @@ fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     }
 }
 
+/// Sets up a connection that was accepted from this address.
+fn prepare(stream: &TcpStream, peer: IpAddr) {
+    // Without it small answers wait for the peer's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    // This host does not vanish without us.
+    if !peer.to_canonical().is_loopback() {
+        keep_alive(stream);
+    }
+}
+
 fn no_such_host(address: &str) -> io::Error {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     io::Error::new(
@@ -283,6 +288,24 @@ fn bind_socket(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_on_another_host_that_vanishes_is_noticed() {
+        let listener = Listener::tcp("127.0.0.1:0", Patience::None).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        for (peer, is_watched) in [
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("10.0.0.9", true),
+            ("fe80::1", true),
+        ] {
+            socket2::SockRef::from(&stream).set_keepalive(false).unwrap();
+            prepare(&stream, peer.parse().unwrap());
+            let socket = socket2::SockRef::from(&stream);
+            assert_eq!(socket.keepalive().unwrap(), is_watched, "{peer}");
+        }
+    }
 
     #[tokio::test]
     async fn an_address_in_use_is_told_as_go_tells_it() {

@@ -11,7 +11,6 @@ use http_body_util::{BodyExt, Full};
 use invoke_core::attempts::Named;
 use invoke_core::{Cause, Fault, Invocation, InvokeError, Reply, Route as ReplyRoute, Ticket, WireStatus};
 use prost::Message as _;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
 
@@ -91,7 +90,7 @@ struct Fixture {
     api: Api<App, Calls>,
     app: Arc<App>,
     calls: Arc<Calls>,
-    asked: UnboundedReceiver<ShutdownRequest>,
+    asked: lifecycle::ShutdownReceiver,
 }
 
 /// What a client got.
@@ -408,7 +407,7 @@ async fn shutdown_answers_first() {
         (&[("dapr-force-shutdown", "TRUE")], ShutdownRequest::Force),
     ] {
         assert_eq!(fixture.call("Shutdown", headers, b"").await.status.code, 0);
-        assert_eq!(fixture.asked.try_recv().unwrap(), wanted);
+        assert_eq!(fixture.asked.recv().await, Some(wanted));
     }
 }
 

@@ -265,6 +265,19 @@ async fn metadata_keys_are_unescaped() {
     assert!(json.contains("\"a/b c\":\"v\""), "{json}");
 }
 
+/// The public port takes less than the others, whatever `--max-body-size` says.
+#[tokio::test]
+async fn a_body_of_the_public_port_is_small() {
+    let metadata = Arc::new(Metadata::new(MetadataSettings::default()));
+    let health = Health::new(Readiness::new());
+    let public = crate::PublicApi::new(Arc::new(()), metadata, health, &ApiLists::default());
+    for (length, status) in [(64 * 1024, 204), (64 * 1024 + 1, 400)] {
+        let body = RequestBody::Kept(Full::new(vec![b'v'; length].into()));
+        let request = Request::put("/v1.0/metadata/a").body(body).unwrap();
+        assert_eq!(public.call(request).await.status(), status, "{length}");
+    }
+}
+
 #[tokio::test]
 async fn shutdown_is_asked_for() {
     let (requests, mut asked) = shutdown_requests();

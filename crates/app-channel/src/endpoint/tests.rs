@@ -38,7 +38,10 @@ async fn server(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Serv
                     let request = String::from_utf8(std::mem::take(&mut read)).unwrap();
                     let answer = answer(&request);
                     noted.lock().unwrap().push(request);
-                    socket.write_all(answer.as_bytes()).await.unwrap();
+                    // Who has read enough closes.
+                    if socket.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
                 }
             });
         }
@@ -195,6 +198,24 @@ async fn redirects_end() {
         .await
         .unwrap_err();
     assert!(error.ends_with("unsupported protocol scheme \"ftp\""), "{error}");
+}
+
+/// As Go's client takes them, whatever the apps of the sidecar may answer with.
+#[tokio::test]
+async fn a_head_of_an_endpoint_may_be_long_but_not_without_end() {
+    for (length, is_taken) in [(9 << 20, true), (11 << 20, false)] {
+        let head = format!("X: {}\r\n", "y".repeat(length));
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: 2\r\n\r\nok");
+        let server = server(move |_| answer.clone()).await;
+        let endpoint = endpoint(&server.base, |_| {});
+        match answered(&endpoint, call(Verb::GET, "m", Body::empty())).await {
+            Ok(answer) => assert!(is_taken && answer.0 == 200, "{answer:?}"),
+            Err(error) => {
+                let wanted = "net/http: server response headers exceeded 10485760 bytes; aborted";
+                assert!(!is_taken && error.contains(wanted), "{error}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -20,14 +20,22 @@ use super::*;
 /// An app whose methods are the cases of the tests.
 #[derive(Clone)]
 struct App {
-    dropped: mpsc::UnboundedSender<()>,
+    dropped: mpsc::UnboundedSender<&'static str>,
 }
 
-struct TellsDrop(mpsc::UnboundedSender<()>);
+struct TellsDrop(mpsc::UnboundedSender<&'static str>);
+
+impl TellsDrop {
+    /// A call that has come, and tells when it goes.
+    fn new(told: &mpsc::UnboundedSender<&'static str>) -> Self {
+        let _ = told.send("came");
+        Self(told.clone())
+    }
+}
 
 impl Drop for TellsDrop {
     fn drop(&mut self) {
-        let _ = self.0.send(());
+        let _ = self.0.send("dropped");
     }
 }
 
@@ -92,7 +100,7 @@ impl Handler for App {
                 response
             }
             "hang" => {
-                let _guard = TellsDrop(self.dropped.clone());
+                let _guard = TellsDrop::new(&self.dropped);
                 std::future::pending().await
             }
             "large" => answer(&[0; 3000], &GrpcStatus::default(), &[]),
@@ -144,7 +152,7 @@ fn answer_of(
 
 struct Fixture {
     channel: GrpcChannel,
-    dropped: mpsc::UnboundedReceiver<()>,
+    dropped: mpsc::UnboundedReceiver<&'static str>,
     _trigger: ShutdownTrigger,
 }
 
@@ -299,10 +307,13 @@ async fn a_caller_that_goes_away_is_told_to_the_app() {
     let mut fixture = fixture().await;
     let channel = fixture.channel.clone();
     let waiting = tokio::spawn(async move { invoke(&channel, call("hang", Bytes::new())).await.map(|_| ()) });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut told = async || {
+        let told = tokio::time::timeout(Duration::from_secs(60), fixture.dropped.recv());
+        told.await.expect("told")
+    };
+    assert_eq!(told().await, Some("came"));
     waiting.abort();
-    let told = tokio::time::timeout(Duration::from_secs(60), fixture.dropped.recv());
-    told.await.expect("cancelled");
+    assert_eq!(told().await, Some("dropped"));
 }
 
 #[tokio::test]

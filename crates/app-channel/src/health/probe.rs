@@ -15,8 +15,7 @@ use crate::watched::{NO_ANSWER, Watched};
 
 const HEALTH_CHECK: &str = "/dapr.proto.runtime.v1.AppCallbackHealthCheck/HealthCheck";
 
-/// Looks whether an app is well. It should have connections of its own, so that calls that wait for the app do not
-/// make it look unwell.
+/// Checks the health of an app. Give it connections of its own: calls that wait for the app would make it look ill.
 #[derive(Debug)]
 pub struct Probe(Kind, Watched);
 

@@ -33,9 +33,8 @@ mod watcher;
 use std::pin::Pin;
 use std::time::Instant;
 
-use lifecycle::{ShutdownRequest, shutdown_requests};
+use lifecycle::{ShutdownReceiver, ShutdownRequest, shutdown_requests};
 use telemetry::log::Log;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::fatal::Fatal;
 use crate::flags::{Flags, Options, Settings};
@@ -152,7 +151,7 @@ async fn begin(
 async fn serve(
     signals: &mut Signals,
     reloads: &mut Owner,
-    asked: &mut UnboundedReceiver<ShutdownRequest>,
+    asked: &mut ShutdownReceiver,
 ) -> (Stop, Option<Fatal>) {
     loop {
         let stop = tokio::select! {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use app_channel::AppHealth;
-use lifecycle::{Latch, Readiness, Shutdown, ShutdownRequest, ShutdownTrigger, Tasks, Waiting};
-use tokio::sync::mpsc::UnboundedReceiver;
+use lifecycle::{
+    Latch, Readiness, Shutdown, ShutdownReceiver, ShutdownRequest, ShutdownTrigger, Tasks, Waiting,
+};
 use tokio::time::Instant;
 use transport::Descriptors;
 
@@ -85,7 +86,7 @@ impl Parts {
         settings: &Settings,
         stop: Stop,
         signals: &mut Signals,
-        asked: &mut UnboundedReceiver<ShutdownRequest>,
+        asked: &mut ShutdownReceiver,
     ) -> Ended {
         let impatient = async {
             let name = signals.next_stop().await;
@@ -94,11 +95,13 @@ impl Parts {
             ))
         };
         let forced = async {
-            loop {
-                if let Some(ShutdownRequest::Force) = asked.recv().await {
+            while let Some(request) = asked.recv().await {
+                if request == ShutdownRequest::Force {
                     return force().await;
                 }
             }
+            // Nobody is left who could ask.
+            std::future::pending().await
         };
         let drained = async {
             if stop == Stop::BySignal {

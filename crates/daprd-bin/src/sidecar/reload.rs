@@ -16,7 +16,8 @@ use lifecycle::{Current, Shutdown};
 use operator::{Event, Kind};
 use resources::{Component, Configuration, HttpEndpoint, Inert, Resiliency};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{sleep, timeout};
 
 use super::changes::{Named, changes};
@@ -39,21 +40,22 @@ const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// The ends by which the reloader and its owner reach each other.
 pub(super) struct Ends {
-    hangups: UnboundedReceiver<()>,
-    faults: UnboundedSender<Fatal>,
+    hangups: Receiver<()>,
+    faults: Sender<Fatal>,
     is_at_work: Arc<AtomicBool>,
 }
 
 /// The owner's ends.
 pub(super) struct Owner {
-    hangups: UnboundedSender<()>,
-    faults: UnboundedReceiver<Fatal>,
+    hangups: Sender<()>,
+    faults: Receiver<Fatal>,
     is_at_work: Arc<AtomicBool>,
 }
 
 pub(super) fn ends() -> (Owner, Ends) {
-    let (hangups, hung_up) = mpsc::unbounded_channel();
-    let (faults, failed) = mpsc::unbounded_channel();
+    // All is read again once, however often somebody asked while it was being read; and the first fault is the last.
+    let (hangups, hung_up) = mpsc::channel(1);
+    let (faults, failed) = mpsc::channel(1);
     let is_at_work = Arc::<AtomicBool>::default();
     let owner = Owner {
         hangups,
@@ -71,7 +73,8 @@ pub(super) fn ends() -> (Owner, Ends) {
 impl Owner {
     /// Has everything read again; `false` when nobody is at work who could.
     pub(super) fn hang_up(&self) -> bool {
-        self.is_at_work.load(Ordering::Acquire) && self.hangups.send(()).is_ok()
+        let is_closed = || matches!(self.hangups.try_send(()), Err(TrySendError::Closed(())));
+        self.is_at_work.load(Ordering::Acquire) && !is_closed()
     }
 
     /// Why the sidecar could not go on, if a stop for another reason came before anybody asked.
@@ -208,7 +211,7 @@ impl Reloader {
                 }
                 Err(fault) => {
                     // The owner ends the sidecar, and this task with it.
-                    let _ = ends.faults.send(fault);
+                    let _ = ends.faults.try_send(fault);
                     return shutdown.draining().await;
                 }
             }
@@ -494,5 +497,23 @@ fn tell_changes<R: Named>(before: &[R], after: &[R]) {
     for (became, resource) in changes(before, after) {
         let (kind, became, name) = (R::KIND, became.name(), resource.log_name());
         tracing::info!(target: RECONCILER, "Received {kind} {became} event: {name} - triggering SIGHUP reload");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_hang_up_waits_however_many_came() {
+        let (owner, mut ends) = ends();
+        assert!(!owner.hang_up(), "nobody is at work");
+        ends.is_at_work.store(true, Ordering::Release);
+        assert!((0..1000).all(|_| owner.hang_up()));
+        assert_eq!(ends.hangups.try_recv(), Ok(()));
+        assert!(ends.hangups.try_recv().is_err());
+        assert!(owner.hang_up());
+        drop(ends);
+        assert!(!owner.hang_up());
     }
 }

@@ -74,6 +74,7 @@ impl RelayedAnswer {
 
     /// Ends the answer here; the stream behind it is dropped.
     fn end(&mut self, status: GrpcStatus) -> Frame<Bytes> {
+        // Why the request was broken off here says more than the reset that came of it.
         let refused = self.shared.as_ref().and_then(|shared| shared.0.refused.get());
         let status = refused.unwrap_or(&status).to_trailers();
         self.close();
@@ -108,6 +109,7 @@ impl RelayedAnswer {
                 self.close();
                 return None;
             }
+            // The words of gRPC for Go. An answer without a status must not look like a success.
             None => {
                 let text = "server closed the stream without sending trailers";
                 return Some(self.end(GrpcStatus::new(INTERNAL, text)));
@@ -166,6 +168,7 @@ impl Body for RelayedAnswer {
                 polled => break polled,
             }
         };
+        // The deadline is looked at only when nothing has come: what is there already is passed on, status included.
         let next = match polled {
             Poll::Ready(next) => this.last(next),
             Poll::Pending if this.is_late(cx) => Some(this.end(deadline_exceeded())),

@@ -41,6 +41,7 @@ impl State {
     pub(super) fn existing(&self, id: u32) -> Result<Option<Key>, Breach> {
         match self.streams.key(id) {
             Some(key) => Ok(Some(key)),
+            // On idle streams these frames break the connection (section 5.1).
             None if id == 0 || self.is_idle(id) => Err(Reason::PROTOCOL_ERROR),
             None => Ok(None),
         }
@@ -73,7 +74,7 @@ impl State {
         };
         if !self.is_greeted {
             self.is_greeted = true;
-            // Nothing said is no limit.
+            // A peer that says nothing sets no limit (section 6.5.2). Until it has spoken there is room for one call.
             self.peer.max_streams = usize::MAX;
         }
         let mut window = self.peer.stream_window;
@@ -136,6 +137,7 @@ impl State {
         let mut waiting = Vec::new();
         for (key, stream) in self.streams.iter_mut() {
             let sending = &mut stream.sending;
+            // It may fall below zero. Then nothing goes out until updates have made up for it.
             sending.window += change;
             if sending.window > GREATEST_WINDOW {
                 return Err(Reason::FLOW_CONTROL_ERROR);
@@ -161,6 +163,7 @@ impl State {
         if !head.has(flag::ACK) {
             frame::put(self.output.joined(), kind::PING, flag::ACK, 0, payload);
         } else if self.is_leaving && payload == LEAVING && self.going.is_none() {
+            // Frames are answered in order, so the peer has read our first GOAWAY, and begins no further streams.
             let reason = Reason::NO_ERROR;
             frame::put_go_away(self.output.joined(), self.taken_id, reason);
             self.go(Error::GoAway { reason, by: Side::Us });
@@ -180,6 +183,8 @@ impl State {
             reason: Reason::from(code),
             by: Side::Peer,
         };
+        // The server did nothing for streams above the last one that it names: their calls may be sent again (section
+        // 6.8). A client that says GOAWAY speaks of pushes, of which there are none.
         if self.role == Role::Client {
             self.visit_all()?;
             let untaken: Vec<Key> = self
@@ -221,6 +226,7 @@ impl State {
         self.hesitates |= self.role == Role::Client && reason == Reason::REFUSED_STREAM;
         let stream = self.streams.get(key).filter(|stream| !stream.is_over());
         let is_unanswered = stream.is_some_and(|stream| stream.sending.end.is_open());
+        // Only work that was begun in vain counts. Clients may well give up answers that they have begun to read.
         if is_unanswered && self.role == Role::Server {
             self.churn.resets();
         }
@@ -228,6 +234,7 @@ impl State {
             .streams
             .get(key)
             .is_some_and(|stream| stream.receiving.is_ended);
+        // A message that came as a whole may still be read. A part of one is of no use.
         if !is_ended {
             self.take_unread(key);
         }
@@ -246,6 +253,7 @@ impl State {
             return Err(Reason::FRAME_SIZE_ERROR);
         };
         let increment = i64::from(increment & (u32::MAX >> 1));
+        // An increment of zero is an error of the stream, or of the connection where it is for that (section 6.9).
         if id == 0 {
             if increment == 0 {
                 return Err(Reason::PROTOCOL_ERROR);

@@ -31,6 +31,7 @@ impl State {
             stream.sending.waker.take().into_iter().for_each(Waker::wake);
         }
         if was_counted {
+            // Who lets calls come to their end may reset as many more.
             if stream.broken.is_none() {
                 self.churn.answers();
             }
@@ -39,6 +40,7 @@ impl State {
         }
         if is_forgotten {
             self.forget(key);
+            // Reading stops while there is a crowd of streams. This was the one too many.
             let is_passable = self.role == Role::Server && self.streams.len() == self.crowd();
             if self.is_done() || is_passable {
                 self.wants_turn = true;
@@ -146,6 +148,7 @@ impl State {
             return;
         }
         self.closed = Some(error.clone());
+        // Those in line have no stream that could tell them.
         self.call_next();
         let keys: Vec<Key> = self.streams.iter_mut().map(|(key, _)| key).collect();
         for key in keys {

@@ -1,9 +1,9 @@
 //! What many streams that nobody reads may cost: less and less for each of them.
 //!
-//! The window of the connection is given back as bytes come, not as they are read, so that no stream can use up what
-//! the others need. What bounds memory instead are the windows of the streams, which follow how much of the
-//! [`Budget`](crate::Budget) is used: new streams begin with less (`SETTINGS_INITIAL_WINDOW_SIZE`, which takes as much
-//! away from those that are there, RFC 9113, section 6.9.2), and those that are read are granted less at a time.
+//! The window of the connection is given back when bytes arrive, not when they are read. So a stream that nobody reads
+//! cannot use up the window that the others need. The windows of the streams bound the memory instead. They shrink as
+//! more of the [`Budget`](crate::Budget) is used: `SETTINGS_INITIAL_WINDOW_SIZE` gets smaller, which takes the
+//! difference away from open streams, too (RFC 9113, section 6.9.2), and each `WINDOW_UPDATE` grants less.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::stream::{Key, Stream, register};
 
 /// Windows do not get smaller than this, and no larger than they are to be.
 const LEAST_WINDOW: u32 = 4 * 1024;
-/// On a stream that holds something nothing moved for so long: its reader has stopped.
+/// A stream holds something, and nothing of it was read or sent for so long: its reader has stopped.
 const STALLED: Duration = Duration::from_secs(1);
-/// What was done because memory was scarce stays for so long, and for so much longer for each stream: peers count how
-/// often they have to change all windows.
+/// Windows that shrank because memory was scarce stay small for this time at least, and longer by this much for each
+/// stream. Peers count how often they must change the windows of all streams, and take frequent changes for an attack.
 const EASE: Duration = Duration::from_secs(1);
 const EASE_PER_STREAM: Duration = Duration::from_millis(1);
-/// A piece that is still unread after so many more bytes came is copied out of the buffer that it was read into, which
-/// it would keep alive: few bytes must not hold much memory.
+/// After so many more bytes, a piece that is still unread is copied out of its read buffer. Otherwise a few bytes would
+/// keep the whole buffer alive.
 const LASTING: u64 = 1 << 20;
 
 /// A stream with pieces that keep the buffers alive that they were read into.

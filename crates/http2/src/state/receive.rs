@@ -35,6 +35,7 @@ impl State {
         is_end: bool,
     ) -> Result<(), Breach> {
         let key = self.existing(id)?;
+        // Padding counts, and so does data on streams that are over (section 6.9): both ends must count alike.
         self.recv_window -= total as i64;
         if self.recv_window < 0 {
             return Err(Reason::FLOW_CONTROL_ERROR);
@@ -47,6 +48,7 @@ impl State {
         let receiving = &mut stream.receiving;
         receiving.window -= total as i64;
         let length = data.len() as u64;
+        // A body that is longer or shorter than its head declared is malformed (section 8.1.1).
         let is_complete = match &mut receiving.missing {
             None => true,
             Some(missing) => match missing.checked_sub(length) {
@@ -103,6 +105,7 @@ impl State {
     ) -> Result<Option<(Key, Request<()>)>, Breach> {
         match self.role {
             Role::Client => self.receive_answer(id, block, is_end).map(|()| None),
+            // Streams of clients have odd ids (section 5.1.1).
             Role::Server if id.is_multiple_of(2) => Err(Reason::PROTOCOL_ERROR),
             Role::Server if id > self.last_peer_id => {
                 self.last_peer_id = id;
@@ -125,6 +128,7 @@ impl State {
         if self.role == Role::Client || id > self.taken_id || self.resets.may_have(id) {
             return Ok(());
         }
+        // A head on a stream that ended properly breaks the connection; data only breaks its stream.
         if is_head {
             return Err(Reason::STREAM_CLOSED);
         }
@@ -140,6 +144,7 @@ impl State {
             return None;
         }
         self.taken_id = id;
+        // A refused stream was certainly not processed, so that the client may send it again (section 8.7).
         if self.active >= self.config.max_streams as usize || self.takes_none() {
             frame::put_reset(self.output.joined(), id, Reason::REFUSED_STREAM);
             self.resets.remember(id);
@@ -240,6 +245,7 @@ impl State {
             self.reset(key, Reason::STREAM_CLOSED);
             return;
         }
+        // Trailers end the stream: a second head without its end would be neither (section 8.1).
         let is_complete = stream.receiving.missing.is_none_or(|missing| missing == 0);
         let size = block.size();
         match block.into_trailers() {
@@ -283,6 +289,7 @@ impl State {
             self.grant(key);
             return Poll::Ready(Ok(Received::Data(data)));
         }
+        // What came before an error is handed out first: a whole answer stays whole although its stream broke later.
         if receiving.is_ended {
             let trailers = receiving.trailers.take();
             return Poll::Ready(Ok(trailers.map_or(Received::End, Received::Trailers)));

@@ -20,9 +20,11 @@ const ENOUGH: usize = 64 * 1024;
 impl State {
     /// Sends the head of a request on a new stream. [`Self::poll_open`] must have been asked before.
     pub(crate) fn send_request(&mut self, request: &Request<()>, is_end: bool) -> Key {
+        // The id is taken under the lock that also writes the head: ids must appear in order (section 5.1.1).
         let id = self.next_id;
         self.next_id += 2;
         let key = self.insert(id);
+        // An answer to HEAD declares the length of a body that does not come (RFC 9110, section 9.3.2).
         if request.method() == Method::HEAD
             && let Some(stream) = self.streams.get(key)
         {
@@ -112,6 +114,7 @@ impl State {
         if is_end {
             stream.sending.end = End::Bare;
         }
+        // Most bodies fit at once. They skip the queue and its turn; nothing may overtake what waits in it.
         let at_once = stream.sending.queue.is_empty()
             && has_room
             && data.len() <= longest
@@ -187,6 +190,7 @@ impl State {
         match std::mem::replace(&mut stream.sending.end, End::Sent) {
             End::Open => stream.sending.end = End::Open,
             End::Sent => {}
+            // The body turned out to be over after its last piece went out: an empty frame carries the flag.
             End::Bare => {
                 put_data(&mut self.output, id, Bytes::new(), true);
                 self.end_is_sent(key);

@@ -152,6 +152,8 @@ async fn what_ends_the_start() {
         rubbish.contains("code = Internal desc = grpc: failed to unmarshal"),
         "{rubbish}"
     );
+    let endless = refused(SignAnswer::Bytes(vec![0xff; (1 << 20) + 1])).await;
+    assert!(endless.contains("larger than max"), "{endless}");
     let mut nowhere = settings(&sentry);
     for address in ["", "a b", "/"] {
         nowhere.sentry_address = address.to_owned();

@@ -9,8 +9,8 @@ use invoke_core::balance::Endpoint;
 use invoke_core::body::Replay;
 use invoke_core::{AppRef, Body, BodyError, Cause, Fault, InvokeError, RpcStatus, Seen, error::code};
 
-/// How much of a body is kept while nobody knows whether the peer takes streams: the window with which a connection
-/// begins, which is all that goes out before such an answer is there, and a few pieces that wait for it.
+/// How much of a body is kept until the peer has shown whether it takes streams. No more than the initial window of a
+/// connection (64 KiB) goes out before a peer that takes none has said so; a few pieces wait behind it.
 const KEPT: u64 = 256 * 1024;
 
 /// The body of a call, once more.

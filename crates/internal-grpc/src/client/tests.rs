@@ -19,13 +19,22 @@ use crate::{Server, ServerConfig};
 
 /// An app whose methods are the cases of the tests.
 struct App {
-    dropped: mpsc::UnboundedSender<()>,
+    dropped: mpsc::UnboundedSender<&'static str>,
 }
 
-struct TellsDrop(mpsc::UnboundedSender<()>);
+struct TellsDrop(mpsc::UnboundedSender<&'static str>);
+
+impl TellsDrop {
+    /// A call that has come, and tells when it goes.
+    fn new(told: &mpsc::UnboundedSender<&'static str>) -> Self {
+        let _ = told.send("came");
+        Self(told.clone())
+    }
+}
+
 impl Drop for TellsDrop {
     fn drop(&mut self) {
-        let _ = self.0.send(());
+        let _ = self.0.send("dropped");
     }
 }
 
@@ -56,7 +65,7 @@ impl Receive for App {
                 reply.body = Body::stream(body);
             }
             "hang" => {
-                let _guard = TellsDrop(self.dropped.clone());
+                let _guard = TellsDrop::new(&self.dropped);
                 std::future::pending::<()>().await;
             }
             "404" => reply.status = WireStatus::http(http::StatusCode::NOT_FOUND),
@@ -74,7 +83,7 @@ impl Receive for App {
     ) -> Result<Response<Body>, InvokeError> {
         assert_eq!(target, "you");
         if call.head.path.path() == "/a.B/Hang" {
-            let _guard = TellsDrop(self.dropped.clone());
+            let _guard = TellsDrop::new(&self.dropped);
             std::future::pending::<()>().await;
         }
         let mut trailers = HeaderMap::new();
@@ -92,7 +101,7 @@ impl Receive for App {
 struct Pair {
     client: Client,
     endpoint: Endpoint,
-    dropped: mpsc::UnboundedReceiver<()>,
+    dropped: mpsc::UnboundedReceiver<&'static str>,
     _trigger: lifecycle::ShutdownTrigger,
 }
 
@@ -126,6 +135,12 @@ async fn pair_of(max_message: usize) -> Pair {
         dropped,
         _trigger: trigger,
     }
+}
+
+/// What the app tells next of calls that hang.
+async fn told(pair: &mut Pair) -> &'static str {
+    let told = tokio::time::timeout(Duration::from_secs(60), pair.dropped.recv());
+    told.await.expect("told").expect("the app is there")
 }
 
 fn head(method: &str) -> Head {
@@ -219,14 +234,18 @@ async fn a_broken_request_is_the_callers_failure() {
 async fn dropping_the_call_cancels_it_at_the_app() {
     let mut pair = pair().await;
     let head = head("hang");
-    tokio::select! {
-        _ = pair.call(&head, Body::full("x")) => panic!("it hangs"),
-        () = tokio::time::sleep(Duration::from_millis(200)) => {}
-    }
-    tokio::time::timeout(Duration::from_secs(10), pair.dropped.recv())
-        .await
-        .expect("cancelled")
-        .unwrap();
+    let client = pair.client.clone();
+    let (app, endpoint) = (AppRef::new("you", "default"), pair.endpoint.clone());
+    let call = tokio::spawn(async move {
+        let body = Body::full("x");
+        client
+            .invoke(&app, &endpoint, &head, None, body)
+            .await
+            .map(|_| ())
+    });
+    assert_eq!(told(&mut pair).await, "came");
+    call.abort();
+    assert_eq!(told(&mut pair).await, "dropped");
 }
 
 #[tokio::test]
@@ -236,10 +255,8 @@ async fn a_deadline_travels() {
     head.deadline = Some(Instant::now() + Duration::from_millis(50));
     let error = pair.call(&head, Body::full("x")).await.unwrap_err();
     assert!(error.to_string().contains("deadline"), "{error}");
-    tokio::time::timeout(Duration::from_secs(10), pair.dropped.recv())
-        .await
-        .expect("cancelled")
-        .unwrap();
+    assert_eq!(told(&mut pair).await, "came");
+    assert_eq!(told(&mut pair).await, "dropped");
 }
 
 #[tokio::test]
@@ -383,12 +400,9 @@ async fn a_proxied_call_that_is_dropped_is_cancelled_at_the_other_side() {
             .await
             .map(|_| ())
     });
-    // The call has to be there before it is dropped.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(told(&mut pair).await, "came");
     call.abort();
-    tokio::time::timeout(Duration::from_secs(60), pair.dropped.recv())
-        .await
-        .expect("cancelled");
+    assert_eq!(told(&mut pair).await, "dropped");
 }
 
 #[tokio::test]

@@ -91,8 +91,8 @@ pub(super) fn put_map(
     }
 }
 
-/// Whether a header goes to the other sidecar. How the caller framed its body does not: in Dapr no header tells it, so
-/// that a sidecar of Dapr would hand it to a gRPC app as if the caller had meant it.
+/// Whether a header goes to the other sidecar. `Transfer-Encoding` does not. Dapr's sidecars never send it, so they do
+/// not expect it either: they would hand it to a gRPC app as metadata.
 fn is_sent(name: &HeaderName) -> bool {
     *name != header::TRANSFER_ENCODING
 }
@@ -202,9 +202,10 @@ impl Entries<'_> {
         self.append(HeaderName::from_static(renamed), value)
     }
 
-    /// Adds a header, unless there are too many: a message has room for more than a map.
+    /// Adds a header, unless there are too many: a message has room for more than a map. Values count, too: whoever copies
+    /// the headers asks for room for all of them.
     fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), DecodeError> {
-        if self.headers.keys_len() >= MOST_HEADERS {
+        if self.headers.len() >= MOST_HEADERS {
             return Err(DecodeError::Malformed("too many headers"));
         }
         if self.headers.is_empty() {

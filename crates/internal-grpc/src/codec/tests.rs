@@ -307,9 +307,19 @@ fn more_headers_than_can_be_held() {
         ..internals::InternalInvokeRequest::default()
     };
     let read = |count| decode_request(&Bytes::from(metadata(count).encode_to_vec()));
-    assert_eq!(read(16_384).unwrap().head.unwrap().headers.len(), 16_384);
+    let most = grpc_wire::MOST_HEADERS;
+    assert_eq!(read(most).unwrap().head.unwrap().headers.len(), most);
     let refused = DecodeError::Malformed("too many headers");
-    assert_eq!(read(16_385).unwrap_err(), refused);
+    assert_eq!(read(most + 1).unwrap_err(), refused);
+    // Values of one name are as many headers.
+    let of_one_name = |count| {
+        let mut request = metadata(0);
+        let values = list(&vec!["v"; count]);
+        request.metadata = [("h".to_owned(), values)].into_iter().collect();
+        decode_request(&Bytes::from(request.encode_to_vec()))
+    };
+    assert_eq!(of_one_name(most).unwrap().head.unwrap().headers.len(), most);
+    assert_eq!(of_one_name(40_000).unwrap_err(), refused);
 }
 
 proptest! {

@@ -73,8 +73,9 @@ impl Trouble {
         word != 0 && now() < Known::of(word).until
     }
 
-    /// It failed. The pause doubles with each failure in a row; calls that were on their way together and fail together are
-    /// one failure, and so are those that went there since there was nobody else: whether it is one of its own.
+    /// The endpoint failed. The pause doubles with each failure in a row. Calls that were in flight together and fail
+    /// together count as one failure. A call that was sent during the pause, because no other endpoint was left, counts
+    /// for nothing. Returns whether the failure counts.
     pub(super) fn fail(&self, is_trial: bool, now: u64) -> bool {
         let next = |known: Known| (is_trial || now >= known.until).then(|| known.failed(now));
         self.change(next).is_some()

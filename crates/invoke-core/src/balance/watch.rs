@@ -69,7 +69,8 @@ pub struct Publisher {
     known: Arc<Known>,
     telling: watch::Sender<()>,
     epoch: Instant,
-    /// The set before the current one: whoever picks from it while it is replaced need not be the one to take it apart.
+    /// The set before the current one. It is kept so that the publisher frees it, and not a call that picks from it at
+    /// the moment when it is replaced.
     previous: Mutex<Option<Arc<Resolution>>>,
 }
 

@@ -127,6 +127,8 @@ async fn trouble_with_the_agent_takes_nothing_away() {
         Said::Answer(403, 9, "Permission denied".to_owned()),
         Said::Answer(200, 9, "[{\"Service\":".to_owned()),
         Said::Answer(200, 9, "<html>".to_owned()),
+        // Nobody at all, in more bytes than are read.
+        Said::Answer(200, 9, format!("[{}]", " ".repeat(16 << 20))),
         Said::Answer(301, 9, String::new()),
         Said::Cut("[{\"Service\":{".to_owned()),
     ] {

@@ -47,6 +47,23 @@ c0230021000100000c8000130000 0000c352056e6f646531056c6f63616c00
 c0230010000100000c800006056d79617070
 c04300010001000000780004c0a8010a";
 
+/// Whoever names apps without end fills no queue: the calls beyond fail.
+#[tokio::test]
+async fn the_queue_has_an_end() {
+    let (commands, mut queue) = mpsc::channel(1);
+    let resolver = MdnsResolver(Arc::new(commands));
+    let _first = resolver.watch(&AppRef::new("a", "default"));
+    for _ in 0..1000 {
+        resolver.unreachable(&AppRef::new("a", "default"), &Endpoint::new("10.0.0.1:1"));
+    }
+    let Resolution::Failed(error) = resolver.watch(&AppRef::new("b", "default")).first().await else {
+        unreachable!("it has no place");
+    };
+    assert_eq!(error.to_string(), "timeout waiting for address for app id b");
+    assert!(matches!(queue.try_recv(), Ok(Command::Watch(..))));
+    assert!(queue.try_recv().is_err());
+}
+
 #[test]
 fn packets_are_those_of_go() {
     assert_eq!(

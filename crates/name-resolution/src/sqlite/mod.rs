@@ -4,11 +4,12 @@ mod database;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
 use invoke_core::balance::{Endpoint, EndpointWatch, watched};
+use invoke_core::error::ResolveError;
 use invoke_core::{AppRef, Resolver};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -22,6 +23,8 @@ use worker::{Command, Worker};
 const COMPONENT: &str = "nr (sqlite/v1)";
 /// SQLite counts milliseconds in 32 bits.
 const LONGEST_BUSY_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 3600);
+/// How many commands wait for the thread. A database that somebody holds locked stops it for as long as it may wait.
+const QUEUE: usize = 8192;
 /// A row that is renewed a little late is not dead.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -115,7 +118,7 @@ impl SqliteSettings {
 /// Finds sidecars in a table and keeps this one in it. Cloning shares it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
-    worker: Sender<Command>,
+    worker: SyncSender<Command>,
     /// Where the row is: the file and the table.
     place: Arc<str>,
 }
@@ -134,7 +137,7 @@ impl Sqlite {
         }
         let settings = SqliteSettings::of(configuration).map_err(InitError::Init)?;
         let place = format!("sqlite {} {}", settings.path, settings.table).into();
-        let (worker, queue) = mpsc::channel();
+        let (worker, queue) = mpsc::sync_channel(QUEUE);
         let (ready, wait) = oneshot::channel();
         let (app_id, address) = (instance.app_id.clone(), address(instance));
         thread::Builder::new()
@@ -172,7 +175,10 @@ impl Sqlite {
 
     async fn order(&self, command: fn(oneshot::Sender<()>) -> Command) {
         let (done, wait) = oneshot::channel();
-        if self.worker.send(command(done)).is_ok() {
+        let worker = self.worker.clone();
+        // It is heard however full the queue is.
+        let sent = tokio::task::spawn_blocking(move || worker.send(command(done)));
+        if let Ok(Ok(())) = sent.await {
             let _ = wait.await;
         }
     }
@@ -192,15 +198,20 @@ fn address(instance: &Instance) -> String {
 impl Resolver for Sqlite {
     fn watch(&self, app: &AppRef) -> EndpointWatch {
         let (watcher, watch) = watched();
+        let id = app.id.as_str().to_owned();
         // Without the thread the watcher is gone, and whoever waits is told that the resolver was closed.
-        let _ = self
-            .worker
-            .send(Command::Watch(app.id.as_str().to_owned(), watcher));
+        if let Err(TrySendError::Full(Command::Watch(id, watcher))) =
+            self.worker.try_send(Command::Watch(id, watcher))
+        {
+            let text = format!("{QUEUE} apps wait to be looked up already, and app id {id} is one more");
+            watcher.fail(ResolveError::new(text));
+        }
         watch
     }
 
     fn unreachable(&self, _app: &AppRef, _endpoint: &Endpoint) {
-        let _ = self.worker.send(Command::Refresh);
+        // When the queue is full the table is read soon without.
+        let _ = self.worker.try_send(Command::Refresh);
     }
 }
 

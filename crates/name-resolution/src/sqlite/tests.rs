@@ -220,13 +220,44 @@ fn those_who_do_not_exist_are_not_looked_up_again() {
 
 #[tokio::test]
 async fn the_resolver_hears_who_cannot_be_reached() {
-    let (commands, queue) = mpsc::channel();
+    let (commands, queue) = mpsc::sync_channel(1);
     let resolver = Sqlite {
         worker: commands,
         place: "".into(),
     };
     resolver.unreachable(&AppRef::new("a", "default"), &Endpoint::new("10.0.0.1:1"));
     assert!(matches!(queue.try_recv(), Ok(Command::Refresh)));
+}
+
+/// A database that somebody holds locked stops the thread; what waits for it does not grow meanwhile.
+#[tokio::test]
+async fn the_queue_of_a_thread_that_stands_has_an_end() {
+    let (commands, queue) = mpsc::sync_channel(2);
+    let resolver = Sqlite {
+        worker: commands,
+        place: "".into(),
+    };
+    let watches = ["a", "b", "c"].map(|id| resolver.watch(&AppRef::new(id, "default")));
+    for _ in 0..1000 {
+        resolver.unreachable(&AppRef::new("a", "default"), &Endpoint::new("10.0.0.1:1"));
+    }
+    let Resolution::Failed(error) = watches[2].first().await else {
+        unreachable!("it has no place");
+    };
+    assert_eq!(
+        error.to_string(),
+        "8192 apps wait to be looked up already, and app id c is one more"
+    );
+    // Who ends the sidecar waits for its turn.
+    let closing = tokio::spawn(async move { resolver.close().await });
+    let taken = tokio::task::spawn_blocking(move || queue.iter().take(3).collect::<Vec<_>>());
+    let taken = taken.await.unwrap();
+    assert!(matches!(
+        taken[..],
+        [Command::Watch(..), Command::Watch(..), Command::Withdraw(_)]
+    ));
+    drop(taken);
+    closing.await.unwrap();
 }
 
 #[test]

@@ -215,7 +215,7 @@ impl fmt::Display for ClientError {
     }
 }
 
-/// The faults of framing that hyper finds, which it tells by their text alone, and what is said of them.
+/// The framing errors of hyper and our words for them. hyper has no codes for these errors, so their texts are compared.
 const FRAMING: [(&str, &str); 2] = [
     ("invalid content-length parsed", "bad Content-Length"),
     (

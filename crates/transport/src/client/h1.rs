@@ -99,13 +99,15 @@ fn most_connections(descriptors: u64) -> usize {
 
 /// HTTP/1.1 connections to one `host:port`. Cloning shares the pool.
 ///
-/// A connection comes back when the body of its answer was read to the end; a body that is dropped before
-/// closes its connection, which is how a call is cancelled, and so does an answer that is over before its
-/// request. A request that finds none waits for a new one or for one that comes back, whichever is there first.
-/// A request that failed on a *reused* connection before anything of it was written is sent again on
-/// another one, and so is one without a body whose method is idempotent (RFC 9110, section 9.2.2) when the
-/// connection ended without an answer: the app closed the idle connection just as it was used. Any other request
-/// is lost then, so it gets a connection that the app will keep for a while yet, or a new one.
+/// A connection comes back when the body of its answer was read to the end. A body that is dropped before that closes
+/// its connection: HTTP/1 has no other way to cancel a call. An answer that ends before its request closes it, too.
+///
+/// A request that finds no idle connection waits for a new one or for one that comes back, whichever is there first.
+///
+/// An app may close an idle connection at the moment when it is used again. A request that failed on a *reused*
+/// connection before a byte of it was written is therefore sent again on another one. So is an idempotent request
+/// without a body when the connection ended without an answer (RFC 9110, section 9.2.2). Any other request would be
+/// lost: it gets a connection that the app will keep for a while yet, or a new one (`keeping`).
 #[derive(Debug)]
 pub struct H1Pool<B>(Arc<Pool<B>>);
 
@@ -174,6 +176,7 @@ where
         let is_repeatable = is_repeatable(&request);
         loop {
             let mut lease = self.lease(is_repeatable).await?;
+            // A new connection cannot have been idle for too long, so no copy is made for it.
             let again = (is_repeatable && lease.idle.is_some()).then(|| copy(&request));
             let target = target.as_ref().and_then(|target| target.start_of(&request));
             lease.connection.watch.begin(target);
@@ -215,11 +218,12 @@ where
         let (line, watch) = line::share(socket);
         let mut builder = http1::Builder::new();
         builder
+            // Go's client writes names like this, so apps behind Dapr know no others.
             .title_case_headers(true)
             .max_header_size(self.config.max_header_bytes)
             .max_buf_size(self.config.max_header_bytes.max(self.places.buffer()))
-            // What Go's client reads, too, and what nobody can take for something else (RFC 9112, sections 5.1
-            // and 5.2, which tell a proxy how to pass it on).
+            // Go's client reads both forms, so apps get away with them. Neither is ambiguous in an answer: RFC 9112,
+            // sections 5.1 and 5.2, tell a proxy how to mend them.
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true);
         let (sender, mut connection) = builder
@@ -228,7 +232,7 @@ where
             .map_err(|error| ClientError::from_hyper(error, true))?;
         let (tell, wrong) = oneshot::channel();
         let (pool, idle) = (Arc::downgrade(self), watch.clone());
-        // Each connection closes those that are idle for too long, so that they go although nobody calls.
+        // The task of each connection also closes idle ones that are too old. No call is needed for that.
         let pause = self.config.idle_timeout / 8;
         let soon = self.config.surplus_timeout;
         let task = self.tasks.spawn(async move {
@@ -251,6 +255,7 @@ where
                 pool.forget(&idle);
             }
             let parts = connection.into_parts();
+            // hyper does not say what it could not read. The bytes that it left unread do.
             if let Some(what) = form::wrong(&parts.read_buf) {
                 let _ = tell.send(what);
             } else if ended.is_ok() {
@@ -267,7 +272,8 @@ where
     }
 }
 
-/// Whether a request may be sent twice: nothing is lost and nothing is done twice.
+/// Whether a request may be sent twice: nothing is lost and nothing is done twice. The methods are those that Go's client
+/// repeats. PUT and DELETE are idempotent, too (RFC 9110, section 9.2.2), but apps behind Dapr never saw them repeated.
 fn is_repeatable<B: Body>(request: &Request<B>) -> bool {
     let is_idempotent = matches!(
         *request.method(),

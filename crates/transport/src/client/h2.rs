@@ -128,8 +128,8 @@ pub struct Purged {
 
 /// HTTP/2 connections to many peers, one per peer as long as that is enough.
 ///
-/// A further one is made when those that are there carry as many calls as they may, or when streams on which nothing
-/// moves are in the way of others.
+/// A further connection is made when all connections are full, or when streams on which nothing moves hold up the
+/// others.
 #[derive(Debug)]
 pub struct H2Pool {
     dialler: Arc<Dialler>,
@@ -218,12 +218,14 @@ impl H2Pool {
             drop(user);
             let is_greeted = connection.sender.is_greeted();
             let error = ClientError::from_http2(error, call.is_unsent()).on_connection(is_greeted);
-            // Who has not shown that it speaks HTTP/2 gets one more chance.
+            // A peer that has sent no SETTINGS may not speak HTTP/2 at all. One more attempt is enough to find out.
             let is_over = resent == if is_greeted { MOST_RESENT } else { 1 };
             if is_over || error.kind() == ErrorKind::RequestBody || !call.is_unsent() {
                 return Err(error);
             }
             resent += 1;
+            // A connection that ended is no use to others. A peer that refused a stream may be short of something: it
+            // gets more time with each attempt.
             if !is_refused {
                 peer.forget(&connection);
             } else if resent > 1 {
@@ -308,6 +310,8 @@ impl H2Pool {
         peer: &Arc<Peer>,
         is_stuck: bool,
     ) -> Result<(Arc<Connection>, User), ClientError> {
+        // Counted before the lock: a failure that came while this call waited for the lock is its failure, too. Otherwise
+        // a thousand calls to a dead host would wait for its time-out one after the other.
         let failures = peer.failures();
         let mut last_failure = peer.dialling.lock().await;
         if let Some(found) = self.existing(peer, is_stuck) {
@@ -373,7 +377,13 @@ where
                 Err(_) if begun.elapsed() >= config.wait_timeout => {
                     return Err(ClientError::busy(Wait::TooLong(config.wait_timeout)));
                 }
-                Err(_) if connection.is_stuck(config.patience) && peer.may_have_more() => return Ok(None),
+                // Another connection may be made, or one that was full may have a place again.
+                Err(_)
+                    if connection.is_stuck(config.patience)
+                        && (peer.may_have_more() || peer.has_place(config.max_users)) =>
+                {
+                    return Ok(None);
+                }
                 Err(_) => {}
             }
         }

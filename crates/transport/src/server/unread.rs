@@ -1,9 +1,9 @@
 //! What is left of a request of HTTP/1 that was answered before its end.
 //!
-//! The rest must be read before the next request of the connection can be. hyper reads it only if all of it is there
-//! when the handler drops the body; else it closes the connection, and the client, which was told nothing, loses its
-//! next request (RFC 9112, section 9.3). So a body that is dropped comes here: a small rest is read, and if it is too
-//! much, or of unknown length, the answer says that the connection closes.
+//! The rest must be read before the next request on the connection. hyper reads it only if all of it has arrived when
+//! the handler drops the body. Otherwise hyper closes the connection without telling the client, and the client loses
+//! its next request (RFC 9112, section 9.3). So a dropped body comes here. A small rest is read. If the rest is large or
+//! of unknown length, the answer says `Connection: close`.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -42,7 +42,7 @@ pub(super) struct Unread<B = Incoming> {
 struct Rest<B> {
     body: B,
     read: u64,
-    /// hyper was asked for it, so that a client that expects `100 Continue` has got it.
+    /// hyper was asked for it. A client that expects `100 Continue` has got it by then.
     was_asked_for: bool,
     limit: Option<Pin<Box<Sleep>>>,
 }

@@ -149,7 +149,7 @@ impl Roots {
         String::new()
     }
 
-    /// What in the pool is good for nothing here, so that it can be told before the first call.
+    /// The certificates of the pool that cannot be used, for a warning before the first call fails.
     pub(super) fn findings(&self) -> Vec<String> {
         let keys = self
             .all

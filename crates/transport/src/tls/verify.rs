@@ -1,5 +1,5 @@
-//! Whether the certificate of a server on the web, or of an `HTTPEndpoint`, is one for its host and one that the
-//! pool of roots vouches for, as Go's `Certificate.Verify` judges it.
+//! Verifies the certificate of a server on the web or of an `HTTPEndpoint`: it must name the host, and a root of the
+//! pool must vouch for it. The rules are those of Go's `Certificate.Verify`.
 
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ impl Verifier {
         now: UnixTime,
     ) -> Untrusted {
         match error {
-            // That nobody knows who signed it says more than what it is.
+            // "Unknown authority" helps an operator more than "a CA was used as a server's certificate".
             webpki::Error::CaUsedAsEndEntity if self.is_orphan(leaf, intermediates) => {
                 Untrusted::UnknownAuthority(String::new())
             }

@@ -24,7 +24,8 @@ impl<B> Pool<B> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that was used last, and how long ago.
+    /// The connection that was used last, and how long ago. Of all connections the app is least likely to close this one,
+    /// and the others age until they are surplus.
     pub(super) fn take_idle(&self, is_repeatable: bool) -> Option<(Connection<B>, Duration)> {
         let young = if is_repeatable {
             Duration::MAX
@@ -113,6 +114,7 @@ impl<B> Pool<B> {
         self.drop_surplus(&mut idle);
     }
 
+    /// Keeps the connections of a burst for a moment: the next burst mostly follows at once.
     fn drop_surplus(&self, idle: &mut VecDeque<Idle<B>>) {
         let surplus_timeout = self.config.surplus_timeout;
         while idle.len() > self.config.max_idle

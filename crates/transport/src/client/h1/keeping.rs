@@ -1,9 +1,9 @@
 //! How long an origin keeps idle connections.
 //!
-//! A server closes a connection that was idle for too long, and a request that is written in that moment is lost: the
-//! server never reads it, and the client cannot know that. A request that may be repeated is sent again (RFC 9110,
-//! section 9.2.2). One that may not must not meet that moment, so it gets a connection that was idle for much less
-//! than the origin is known to wait.
+//! A server closes a connection that was idle for too long. A request that is written at that moment is lost: the
+//! server never reads it, and the client cannot know that. An idempotent request is sent again (RFC 9110, section
+//! 9.2.2). Any other request must avoid that moment: it gets a connection that has been idle for a much shorter time
+//! than the origin is known to allow.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

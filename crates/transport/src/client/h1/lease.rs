@@ -1,8 +1,8 @@
-//! How a request comes to a connection: to one that has nothing to do or to a new one, whichever is there first.
+//! How a request gets a connection: an idle one or a new one, whichever is there first.
 //!
-//! An app whose queue of new connections is short lets some of a burst wait for seconds, while those that it has taken
-//! serve one request after the other. So a request that waits for its new connection takes any that comes back, and
-//! the new one serves somebody else when it is there.
+//! An app with a short `listen` queue lets some new connections of a burst wait for seconds, while the connections that
+//! it has accepted serve one request after the other. So a request that waits for a new connection takes any other that
+//! becomes idle meanwhile. The new connection serves another request once it is made.
 
 use std::future::pending;
 use std::pin::pin;
@@ -75,6 +75,7 @@ where
             {
                 return Ok((connection, Some(idle)));
             }
+            // One connection is made for each call that waits, and no more: the app would have to accept those, too.
             let is_dialling = dial.is_some();
             let dialled = async {
                 match &mut dial {
@@ -119,6 +120,7 @@ where
         pool.tasks.spawn(async move {
             let made = dialling.dial().await;
             drop(turn);
+            // Its call took another connection meanwhile, or was given up.
             if let Err(Ok(unwanted)) = tell.send(made) {
                 dialling.put_idle(unwanted);
             }

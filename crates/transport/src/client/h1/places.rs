@@ -135,12 +135,7 @@ impl Places {
     /// How much of an answer is read at once on one more connection. With many of them each gets less, since their
     /// answers may all be unread at once.
     pub(super) fn buffer(&self) -> usize {
-        match self.count.saturating_sub(self.free.available_permits()) {
-            0..32 => 256 * 1024,
-            32..128 => 64 * 1024,
-            128..512 => 16 * 1024,
-            _ => 8 * 1024,
-        }
+        buffer_with(self.count.saturating_sub(self.free.available_permits()))
     }
 
     /// One more connection.
@@ -165,6 +160,8 @@ impl Places {
             return;
         }
         open.looked = Some(now);
+        // The calls write how far they are without a lock, and each look counts up: four looks without a read in
+        // between are two seconds.
         let seen = |(weak, task): &(Weak<Shared>, AbortHandle)| {
             let shared = weak.upgrade()?;
             let times = shared.reading.seen();
@@ -189,6 +186,16 @@ impl Places {
                 "All connections to the app are in use: answers that nobody reads are given up for calls that wait"
             );
         }
+    }
+}
+
+/// The same with so many connections in use: all of them together read 8 MiB ahead, or 8 KiB each if that is more.
+fn buffer_with(connections: usize) -> usize {
+    match connections {
+        0..32 => 256 * 1024,
+        32..128 => 64 * 1024,
+        128..512 => 16 * 1024,
+        _ => 8 * 1024,
     }
 }
 
@@ -264,6 +271,16 @@ mod model;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_ahead_gets_less_with_more_connections() {
+        for connections in 1..5000 {
+            let all = connections * buffer_with(connections);
+            let most = (8 << 20).max(connections * 8 * 1024);
+            assert!((8 * 1024..=256 * 1024).contains(&buffer_with(connections)));
+            assert!(all <= most, "{connections}: {all}");
+        }
+    }
 
     #[test]
     fn an_answer_is_given_up_when_it_was_seen_unread_again_and_again() {

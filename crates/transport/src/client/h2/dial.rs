@@ -50,6 +50,7 @@ impl Dialler {
             keep_alive: self.config.keep_alive.map(|(interval, patience)| KeepAlive {
                 interval,
                 patience,
+                // Otherwise the next call would be the one to find out that the peer has vanished.
                 while_idle: true,
             }),
             ..Config::default()

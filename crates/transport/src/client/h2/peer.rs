@@ -140,6 +140,7 @@ impl Connection {
 
     /// Whether it carries as many calls as the peer takes, and none of them ended for so long.
     pub(super) fn is_stuck(&self, patience: Duration) -> bool {
+        // Before its SETTINGS a peer is merely slow to answer, and nothing is known of how many streams it takes.
         self.sender.is_greeted() && self.usage.idle_for() >= patience
     }
 }
@@ -189,6 +190,7 @@ impl Peer {
 
     /// The pool knows it no more. Calls on its connections go on.
     pub(super) fn let_go(&self) {
+        // Under the lock of `keep`: a call that dials meanwhile adds its connection either before this or not at all.
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
         self.is_listed.store(false, Ordering::Release);
         connections.clear();
@@ -207,8 +209,8 @@ impl Peer {
         });
     }
 
-    /// A connection with a free place, and nothing in the way: the first with few calls, else that with the fewest, so
-    /// that those of a quiet hour are idle and can be closed.
+    /// A connection with a free place on which nothing is stuck: the first one with few calls, or else the one with the
+    /// fewest. Filling the first ones lets the last ones become idle in a quiet hour, and idle ones are closed.
     pub(super) fn free(&self, max_users: usize) -> Option<(Arc<Connection>, User)> {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
         let usable = || {
@@ -227,6 +229,16 @@ impl Peer {
                 .filter(|connection| users(connection) < connection.limit(max_users))
                 .min_by_key(users)?;
             enter(least, least.limit(max_users))
+        })
+    }
+
+    /// Whether [`Self::free`] would find a connection.
+    pub(super) fn has_place(&self, max_users: usize) -> bool {
+        let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().any(|connection| {
+            !connection.is_closed()
+                && !connection.sender.is_clogged(BLOCKED)
+                && connection.usage.users.load(Ordering::Relaxed) < connection.limit(max_users)
         })
     }
 

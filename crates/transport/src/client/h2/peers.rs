@@ -31,6 +31,7 @@ impl Peers {
             return Ok(Arc::clone(peer));
         }
         let mut known = self.write();
+        // Another call may have added it between the two locks.
         if let Some(peer) = known.get(key) {
             return Ok(Arc::clone(peer));
         }
@@ -58,6 +59,7 @@ impl Peers {
                 count,
             })
         };
+        // Calls look peers up under the same lock. Closing connections takes longest, so it is done while they can.
         let purged = self.read().values().filter_map(purged).collect();
         self.write().retain(|_, peer| {
             let is_in_use = peer.is_in_use();

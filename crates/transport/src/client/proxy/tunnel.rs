@@ -15,8 +15,8 @@ const LONGEST_HEAD: usize = 64 * 1024;
 /// The most headers of it.
 const MOST_HEADERS: usize = 100;
 
-/// A connection through a proxy to `target` (`host:port`). If what is behind it is to be spoken to in clear text, a
-/// proxy that takes requests is left at that: it is the one that will be asked. The caller bounds the time.
+/// A connection through a proxy to `target` (`host:port`). For a target in clear text an HTTP proxy needs no tunnel:
+/// it takes the request itself (RFC 9112, section 3.2.2). The caller bounds the time.
 pub(in crate::client) async fn pass(
     proxy: &Proxy,
     target: &str,

@@ -24,6 +24,27 @@ async fn a_head_may_be_as_large_as_the_limit_and_no_larger() {
 }
 
 #[tokio::test]
+async fn a_head_has_a_hundred_headers_at_most() {
+    let server = Server::http(config()).await;
+    for (count, status) in [(100, 200), (101, 431)] {
+        let mut client = server.connect().await;
+        // `Host` is one of them.
+        let headers = "X: y\r\n".repeat(count - 1);
+        write(
+            &mut client,
+            &format!("GET /a HTTP/1.1\r\nHost: x\r\n{headers}\r\n"),
+        )
+        .await;
+        let head = read_head(&mut client).await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{count}: {head}"
+        );
+    }
+    assert_eq!(server.stop().await, ["/a"]);
+}
+
+#[tokio::test]
 async fn what_hosts_there_may_be() {
     let server = Server::http(config()).await;
     for (head, wanted) in [

@@ -160,6 +160,47 @@ async fn a_head_that_is_too_large_fails_its_call_alone() {
     assert_eq!(ended(call).await.unwrap(), 200);
 }
 
+/// Go's servers of gRPC send metadata up to 16 MiB to clients that allow it, and fail calls for those that allow less.
+#[tokio::test]
+async fn a_head_may_have_four_mebibytes_and_no_more() {
+    const VALUE: usize = 100 * 1024;
+    // What an entry counts for (RFC 9113, section 6.5.2): the status, and values under a name of one byte.
+    let fitting = ((4 << 20) - 42) / (VALUE + 33);
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let mut peer = None;
+    for (values, is_taken) in [(fitting, true), (fitting + 1, false)] {
+        let call = client.spawn(get());
+        let peer = match &mut peer {
+            Some(peer) => peer,
+            None => peer.insert(Peer::accept(&listener, &[]).await),
+        };
+        let stream = peer.request().await;
+        let mut head = vec![0x88];
+        for _ in 0..values {
+            // The length in the form of HPACK: seven bits of ones, and the rest in groups of seven bits.
+            head.extend([0, 1, b'x', 0x7f]);
+            let mut rest = VALUE - 0x7f;
+            while rest > 0x7f {
+                head.push((rest & 0x7f) as u8 | 0x80);
+                rest >>= 7;
+            }
+            head.push(rest as u8);
+            head.resize(head.len() + VALUE, b'y');
+        }
+        let mut pieces = head.chunks(16 * 1024).peekable();
+        let mut kind = HEADERS;
+        while let Some(piece) = pieces.next() {
+            let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+            let flags = if kind == HEADERS { end | END_STREAM } else { end };
+            peer.send(frame(kind, flags, stream, piece)).await;
+            kind = CONTINUATION;
+        }
+        let answered = ended(call).await;
+        assert_eq!(answered.is_ok(), is_taken, "{values}: {answered:?}");
+    }
+}
+
 /// The clock stands still while anything can happen, and jumps when nothing can.
 #[tokio::test(start_paused = true)]
 async fn callers_that_wait_for_one_connection_share_its_failure() {

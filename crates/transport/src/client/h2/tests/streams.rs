@@ -233,6 +233,82 @@ async fn streams_that_do_not_end_keep_others_out_for_no_longer_than_patience() {
     assert_eq!(client.connections(), 2);
 }
 
+/// However many calls wait behind streams that do not end, a peer has no more connections than that.
+#[tokio::test]
+async fn a_peer_has_a_few_connections_at_most() {
+    let (listener, address) = listen().await;
+    let config = H2PoolConfig {
+        patience: Duration::from_millis(1),
+        // These peers answer no PING.
+        keep_alive: None,
+        ..H2PoolConfig::default()
+    };
+    let client = Client::with(&address, config);
+    let call = |_| {
+        let (pool, key) = (Arc::clone(&client.pool), client.key.clone());
+        // An answer that is held is a call that goes on.
+        tokio::spawn(async move { pool.send(&key, get()).await.map(drop) })
+    };
+    let calls: Vec<_> = (0..2 * MOST_CONNECTIONS).map(call).collect();
+    let mut peers = Vec::new();
+    for _ in 0..MOST_CONNECTIONS {
+        let mut peer = Peer::accept(&listener, &[(MAX_CONCURRENT_STREAMS, 1)]).await;
+        let stream = peer.request().await;
+        peers.push((peer, stream));
+    }
+    soon(async {
+        while client.connections() < MOST_CONNECTIONS {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let peer = client.pool.peers.get(&client.key).unwrap();
+    assert!(
+        client.pool.existing(&peer, true).is_some(),
+        "a further call waits"
+    );
+    // Streams that do not end keep nobody in their line when there is a place elsewhere.
+    let (mut last, mut stream) = peers.pop().unwrap();
+    for _ in 0..MOST_CONNECTIONS {
+        last.answer(stream).await;
+        stream = last.request().await;
+    }
+    last.answer(stream).await;
+    let answered = || calls.iter().filter(|call| call.is_finished()).count();
+    soon(async {
+        while answered() < 1 + MOST_CONNECTIONS {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(client.connections(), MOST_CONNECTIONS);
+    for call in calls {
+        call.abort();
+    }
+}
+
+/// A peer that refuses what it had allowed is asked again, but not for ever.
+#[tokio::test]
+async fn a_call_that_is_refused_at_each_turn_fails() {
+    let (listener, address) = listen().await;
+    let client = Client::new(&address);
+    let first = client.spawn(get());
+    let mut peer = Peer::accept(&listener, &[(MAX_CONCURRENT_STREAMS, 1)]).await;
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(ended(first).await.unwrap(), 200);
+    let call = client.spawn(get());
+    for _ in 0..=MOST_TURNS + MOST_RESENT {
+        let stream = peer.request().await;
+        peer.reset(stream, 7).await;
+    }
+    let error = ended(call).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.seen()),
+        (ErrorKind::StreamReset(7), Seen::No)
+    );
+}
+
 #[tokio::test]
 async fn a_window_that_is_not_given_back_is_gone_round() {
     let (listener, address) = listen().await;
