@@ -7,7 +7,7 @@
 use bolero::check;
 use fuzz::{Near, seeds};
 use resources::{
-    Component, Filter, HttpEndpoint, Piece, Template, decode_configuration, decode_resources,
+    Component, Filter, HttpEndpoint, MirrorTo, Piece, Template, decode_configuration, decode_resources,
     expand_environment, first_document, inspect, load_configuration, load_resources, text_of,
 };
 
@@ -135,14 +135,14 @@ fn templates_of_the_access_log() {
     });
 }
 
-/// Whatever `spec.routing` says: an app is shared out among versions that can be called, of which one has a share, or the
-/// error says where and what, in few words.
+/// Whatever `spec.routing` says: an app is shared out among versions that can be called, of which one has a share, its
+/// copies go to another app, or the error says where and what, in few words.
 #[test]
 fn routing() {
     let seeds = seeds("routing");
     for seed in &seeds {
-        let versioned = decode_configuration("c", seed).unwrap().versioned();
-        assert!(versioned.is_ok_and(|apps| apps.len() == 2));
+        let routed = decode_configuration("c", seed).unwrap().routed();
+        assert!(routed.is_ok_and(|apps| apps.len() == 2));
     }
     let words = words(&["4294967296", "\"a.b.c\"", "\"a b\"", "/", "é"]);
     check!().with_type::<Near>().for_each(|near| {
@@ -150,11 +150,15 @@ fn routing() {
         let Ok(configuration) = decode_configuration("c", &document) else {
             return;
         };
-        match configuration.versioned() {
+        match configuration.routed() {
             Ok(apps) => {
                 for app in apps {
                     assert!(!app.app.is_empty() && !app.app.contains(['.', '/']), "{app:?}");
-                    assert!(app.versions.iter().any(|(_, share)| *share > 0), "{app:?}");
+                    let has_share = app.versions.iter().any(|(_, share)| *share > 0);
+                    assert!(has_share || app.versions.is_empty(), "{app:?}");
+                    let is_copied_well =
+                        |to: &MirrorTo| to.app != app.app && to.share <= 1_000_000 && to.at_once > 0;
+                    assert!(app.mirror.as_ref().is_none_or(is_copied_well), "{app:?}");
                     assert!(
                         app.versions
                             .iter()

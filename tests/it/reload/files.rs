@@ -1,5 +1,6 @@
 //! Every way in which a file can change.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -147,7 +148,7 @@ async fn hostile_files_take_nothing_away() {
     let mut laughs = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 10].join(",");
-        laughs += &format!("a{level}: &a{level} [{items}]\n");
+        let _ = writeln!(laughs, "a{level}: &a{level} [{items}]");
     }
     let wide: Vec<u8> = component("wide")
         .encode_utf16()

@@ -50,7 +50,6 @@ async fn sidecars_share_a_file() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn who_follows_in_the_same_place_keeps_the_row() {
     let folder = tempfile::tempdir().unwrap();
     let looks = resolver(&folder, "looks", 9).await;
@@ -76,7 +75,9 @@ async fn who_follows_in_the_same_place_keeps_the_row() {
         find(&looks, "a").await.is_err(),
         "it is registered somewhere else"
     );
-=======
+}
+
+#[tokio::test]
 async fn a_migration_level_that_is_none_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("names.db");
@@ -97,7 +98,6 @@ async fn a_migration_level_that_is_none_is_told() {
         let started = Sqlite::start(&json!({"connectionString": path}), &instance("a", 1)).await;
         assert_eq!(started.err().map(|error| error.to_string()).as_deref(), wanted);
     }
->>>>>>> wt-c
 }
 
 #[tokio::test]
