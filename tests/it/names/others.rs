@@ -67,7 +67,7 @@ async fn a_wish_that_cannot_be_is_told() {
             .start()
             .await;
     let told = "[INIT_COMPONENT_FAILURE]: initialization error occurred for nr (static/v1): \
-                spec.nameResolution.balancing.slowstart: zone or slowStart is wanted";
+                spec.nameResolution.balancing.slowstart: zone, slowStart or mostEndpoints is wanted";
     sidecar.await_log(told).await;
 }
 
