@@ -32,7 +32,7 @@ fn find(targets: &Known, text: &str, generation: u64) -> Arc<Peer> {
             app: Some(App::Peer(targets.peer(&AppRef::new("a", "default")))),
             policy: None,
             meters: (),
-            versions: None,
+            routed: None,
         })
     });
     let found = found.unwrap();
