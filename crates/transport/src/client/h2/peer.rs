@@ -303,11 +303,16 @@ impl Peer {
         before - connections.len()
     }
 
-    pub(super) fn has_calls(&self) -> bool {
+    /// Whether it has no call, nor one that waits for a connection. Without its peer each of those that wait would make
+    /// a connection of its own.
+    pub(super) fn is_idle(&self) -> bool {
         let connections = self.connections.read().unwrap_or_else(PoisonError::into_inner);
-        connections
-            .iter()
-            .any(|connection| connection.usage.users.load(Ordering::Relaxed) > 0)
+        let mut usages = connections.iter().map(|connection| &connection.usage);
+        usages.all(|usage| usage.users.load(Ordering::Relaxed) == 0) && !self.is_dialling()
+    }
+
+    fn is_dialling(&self) -> bool {
+        self.dialling.try_lock().is_err()
     }
 
     pub(super) fn is_in_use(&self) -> bool {
@@ -316,7 +321,7 @@ impl Peer {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty()
-            || self.dialling.try_lock().is_err()
+            || self.is_dialling()
     }
 }
 

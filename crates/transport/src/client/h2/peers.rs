@@ -37,9 +37,7 @@ impl Peers {
         }
         if known.len() >= self.most {
             let mut peers = known.iter();
-            let idle = peers
-                .find(|(_, peer)| !peer.has_calls())
-                .map(|(key, _)| key.clone());
+            let idle = peers.find(|(_, peer)| peer.is_idle()).map(|(key, _)| key.clone());
             match idle {
                 Some(idle) => remove(&mut known, &idle),
                 None => return Err(ClientError::busy(Wait::TooManyPeers(self.most))),

@@ -193,6 +193,24 @@ async fn of_too_many_peers_an_idle_one_is_let_go() {
 }
 
 #[tokio::test]
+async fn a_peer_to_which_a_connection_is_being_made_is_not_let_go() {
+    let config = H2PoolConfig {
+        max_peers: 1,
+        ..H2PoolConfig::default()
+    };
+    let (_listener, address) = listen().await;
+    let client = Client::with(&address, config);
+    let peer = client.pool.peers.get(&client.key).unwrap();
+    let other = PeerKey::new("127.0.0.1:1");
+    let dialling = peer.dialling.lock().await;
+    assert!(client.pool.peers.get(&other).is_err());
+    assert!(peer.is_listed());
+    drop(dialling);
+    assert!(client.pool.peers.get(&other).is_ok());
+    assert!(!peer.is_listed());
+}
+
+#[tokio::test]
 async fn a_peer_that_answers_no_ping_is_given_up() {
     let (listener, address) = listen().await;
     let short = Duration::from_millis(50);
