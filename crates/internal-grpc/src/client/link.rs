@@ -30,7 +30,7 @@ impl Deref for Link<'_> {
 
 /// What is kept at an endpoint. Others could have kept theirs there: the same endpoint may belong to two apps, or be
 /// called by two clients.
-struct Kept {
+struct Linked {
     app: AppRef,
     destination: Destination,
 }
@@ -38,7 +38,7 @@ struct Kept {
 impl Client {
     /// Which connections lead to the app. Over TLS its sidecar must prove the path of its SPIFFE id.
     pub(super) fn link<'a>(&self, app: &AppRef, endpoint: &'a Endpoint) -> Link<'a> {
-        let kept = endpoint.kept(|| Kept {
+        let kept = endpoint.kept(|| Linked {
             app: app.clone(),
             destination: self.destination(app, endpoint),
         });

@@ -287,7 +287,7 @@ impl Tee {
 
     fn launch(&mut self) {
         if let Some(Keeping { pieces, launch, .. }) = self.keeping.take() {
-            launch.send(Pieces::body(pieces));
+            launch.send(Gathered::body(pieces));
         }
     }
 }
@@ -336,12 +336,12 @@ impl http_body::Body for Tee {
 }
 
 /// A body in pieces that are all there.
-struct Pieces {
+struct Gathered {
     pieces: VecDeque<Bytes>,
     left: u64,
 }
 
-impl Pieces {
+impl Gathered {
     fn body(mut pieces: VecDeque<Bytes>) -> Body {
         pieces.retain(|piece| !piece.is_empty());
         match pieces.len() {
@@ -355,7 +355,7 @@ impl Pieces {
     }
 }
 
-impl http_body::Body for Pieces {
+impl http_body::Body for Gathered {
     type Data = Bytes;
     type Error = BodyError;
 
