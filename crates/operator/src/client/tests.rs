@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use identity::{AnchorSource, ControlPlane, Identity, Mode, TokenSource, TrustDomain};
-use integration_tests::operator::{Asked, Operator as Fake, OperatorAnswer};
+use integration_tests::operator::{Asked, Operator as Fake, OperatorAnswer, Pushed};
 use integration_tests::pki::Authority;
 use integration_tests::sentry::Sentry;
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
 
 use super::*;
+use crate::watch::{Change, Event, Kind};
 
 /// The identity of a sidecar that this sentry knows.
 async fn tls(sentry: &Sentry) -> ClientTls {
@@ -173,4 +176,56 @@ async fn an_operator_that_is_not_there() {
             "{address:?}"
         );
     }
+}
+
+/// Nobody listens at the address meanwhile; time goes on only when the client waits.
+#[tokio::test]
+async fn an_operator_that_is_away_for_a_day_is_found_again() {
+    let sentry = Sentry::start().await;
+    let (changes, _) = broadcast::channel(8);
+    let events = changes.clone();
+    let (fake, operator) = connected(&sentry, move |_| OperatorAnswer::Events(events.clone())).await;
+    let address = fake.address.clone();
+    let (heard, mut listener) = mpsc::channel(64);
+    let watch = tokio::spawn(async move { operator.watch(Kind::Resiliency, "ns", &heard).await });
+    assert!(matches!(
+        listener.recv().await,
+        Some(Event::Listening(Kind::Resiliency))
+    ));
+
+    drop(fake);
+    tokio::time::pause();
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+    assert!(begun.elapsed() >= Duration::from_secs(24 * 60 * 60));
+    assert!(!watch.is_finished());
+    assert!(listener.try_recv().is_err(), "there is nothing to list from");
+
+    // A clock that stands still until the connection is made, whatever the machine takes for that.
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let stopped = tokio::task::spawn_blocking(move || is_done.recv());
+    let socket = TcpListener::bind(&address).await.unwrap();
+    let id = "spiffe://localhost/ns/default/dapr-operator";
+    let shown = sentry.authority().issue(id).certified();
+    let events = changes.clone();
+    let again = Fake::start_on(socket, sentry.authority(), shown, move |_| {
+        OperatorAnswer::Events(events.clone())
+    });
+    // The longest pause, scattered by a half of it.
+    tokio::time::advance(Duration::from_secs(90)).await;
+    assert!(matches!(
+        listener.recv().await,
+        Some(Event::Listening(Kind::Resiliency))
+    ));
+    while again.seen().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    changes.send(Pushed::Event(2, "{}".to_owned())).unwrap();
+    let told = listener.recv().await;
+    assert!(
+        matches!(&told, Some(Event::Changed(Kind::Resiliency, Change::Set, json)) if json == "{}"),
+        "{told:?}"
+    );
+    drop(done);
+    let _ = stopped.await.unwrap();
 }
