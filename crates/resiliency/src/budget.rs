@@ -72,9 +72,9 @@ impl Budget {
         self.add(self.tick(), |piece| piece.calls += 1);
     }
 
-    /// Whether a call may be made once more; if so, that counts. Calls that ask at the same moment may go beyond the
-    /// budget together, by no more than there are threads.
-    pub(crate) fn take(&self) -> bool {
+    /// Whether a call may be made once more. Whoever makes it says so with [`Self::spend`]: a retry that comes to nothing,
+    /// since its body is gone or its caller would not wait so long, takes nothing away from others.
+    pub(crate) fn allows(&self) -> bool {
         let tick = self.tick();
         let (mut calls, mut retries) = (0, 0);
         for piece in &self.pieces {
@@ -85,9 +85,20 @@ impl Budget {
             }
         }
         let most = u64::from(self.settings.minimum) + calls * u64::from(self.settings.percent) / 100;
-        let may = retries < most;
+        retries < most
+    }
+
+    /// A call is made once more.
+    pub(crate) fn spend(&self) {
+        self.add(self.tick(), |piece| piece.retries += 1);
+    }
+
+    /// Both: whether a call may be made once more; if so, that counts. Calls that ask at the same moment may go beyond
+    /// the budget together, by no more than there are threads.
+    pub(crate) fn take(&self) -> bool {
+        let may = self.allows();
         if may {
-            self.add(tick, |piece| piece.retries += 1);
+            self.spend();
         }
         may
     }

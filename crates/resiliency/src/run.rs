@@ -59,6 +59,8 @@ struct Outer {
 struct BuiltIn {
     run: invoke_core::attempts::BuiltInRun,
     backoff: Backoff,
+    /// Whether the attempt that follows is a retry by the policy, and not the same call that begins anew.
+    is_retry: bool,
 }
 
 /// What the next attempt is.
@@ -148,13 +150,14 @@ impl PolicyRun {
         let Verdict::Again(pause) = built_in.run.judge(outcome) else {
             return None;
         };
+        built_in.is_retry = !pause.is_zero();
         let pause = match &self.policy.inner {
             // A call that nobody saw begins anew at once.
             _ if pause.is_zero() => pause,
             Some(retry) => {
                 let pause = built_in.backoff.next(retry)?;
                 let budget = self.policy.inner_budget.as_ref();
-                budget.is_none_or(Budget::take).then_some(pause)?
+                budget.is_none_or(Budget::allows).then_some(pause)?
             }
             None => return None,
         };
@@ -243,7 +246,7 @@ impl PolicyRun {
             return None;
         }
         let budget = self.policy.budget.as_ref();
-        budget.is_none_or(Budget::take).then_some(pause)
+        budget.is_none_or(Budget::allows).then_some(pause)
     }
 
     /// Takes note of how long an answer took, for the delay of hedging.
@@ -284,6 +287,7 @@ impl Run for PolicyRun {
         let built_in = self.policy.built_in().map(|(app, settings)| BuiltIn {
             run: settings.run(app.clone(), self.road.is_proxied(), self.is_streaming),
             backoff: Backoff::new(self.policy.inner.as_deref()),
+            is_retry: false,
         });
         self.outer = Outer {
             deadline: match (deadline, end) {
@@ -380,9 +384,15 @@ impl Run for PolicyRun {
     fn repeats(&mut self, outcome: Outcome<'_>, pause: Duration) {
         if self.next == Next::Inner {
             if let Some(built_in) = &mut self.outer.built_in {
+                if let Some(budget) = self.policy.inner_budget.as_ref().filter(|_| built_in.is_retry) {
+                    budget.spend();
+                }
                 built_in.run.repeats(outcome, pause);
             }
             return;
+        }
+        if let Some(budget) = &self.policy.budget {
+            budget.spend();
         }
         if std::mem::replace(&mut self.is_retried, true) {
             return;

@@ -13,8 +13,10 @@ fn attempts(mut run: PolicyRun) -> usize {
     loop {
         made += 1;
         run.admit().unwrap();
-        if run.judge(Outcome::Answered(Some(500))) == Verdict::Done {
-            return made;
+        let outcome = Outcome::Answered(Some(500));
+        match run.judge(outcome) {
+            Verdict::Again(pause) => run.repeats(outcome, pause),
+            Verdict::Done => return made,
         }
     }
 }
@@ -52,8 +54,10 @@ async fn the_retry_that_is_built_in_has_a_budget_of_its_own() {
         loop {
             made += 1;
             run.admit().unwrap();
-            if run.judge(Outcome::Failed(&error)) == Verdict::Done {
-                break;
+            let outcome = Outcome::Failed(&error);
+            match run.judge(outcome) {
+                Verdict::Again(pause) => run.repeats(outcome, pause),
+                Verdict::Done => break,
             }
         }
     }
@@ -332,4 +336,21 @@ fn mistakes_name_their_field() {
 fn mistake(spec: &str) -> String {
     let resource = crate::testing::resource("r", spec);
     crate::compile::mistake_of(&resource).unwrap().to_string()
+}
+
+/// A retry may be given up after it was granted: its body is gone, or its caller would not wait so long.
+#[test]
+fn a_retry_that_is_given_up_costs_nothing_of_the_budget() {
+    let spec = "  policies: {retries: {r: {duration: 1ms, maxRetries: 5, budget: {percent: 0, minimum: 1}}}}
+  targets: {apps: {a: {retry: r}}}";
+    let (policies, _) = observed(&[spec]);
+    let policy = policy_of(&policies, "a").unwrap();
+    let run = || policies.begin(&policy, facts(HTTP, false)).unwrap();
+    for _ in 0..3 {
+        let mut given_up = run();
+        given_up.admit().unwrap();
+        let verdict = given_up.judge(Outcome::Answered(Some(500)));
+        assert_eq!(verdict, Verdict::Again(Duration::from_millis(1)));
+    }
+    assert_eq!(attempts(run()), 2, "there is one, and then none");
 }
