@@ -70,7 +70,7 @@ fn files() {
         std::fs::write(&file, near.to_bytes(&seeds, &YAML)).unwrap();
         let bytes = near.to_bytes(&seeds, &YAML);
         if let Ok(text) = text_of(&bytes) {
-            let _ = inspect("file.yaml", text, |name| {
+            let _ = inspect("file.yaml", &text, |name| {
                 (name == "A").then(|| "value".to_owned())
             });
         }

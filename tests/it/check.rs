@@ -224,7 +224,7 @@ async fn files_that_cannot_be_read() {
     nix::unistd::mkfifo(&folder.path().join("pipe.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     fs::create_dir(folder.path().join("folder.yaml")).unwrap();
     write(&folder, "latin.yaml", b"a: caf\xe9\n");
-    write(&folder, "wide.yaml", b"\xff\xfea\x00");
+    write(&folder, "wide.yaml", b"\xff\xfea\x00b");
     write(
         &folder,
         "marked.yaml",
@@ -262,7 +262,7 @@ async fn files_that_cannot_be_read() {
         "link.yaml: error[file]: the file cannot be read: it is a link to something that is not there",
         "pipe.yaml: error[file]: the file cannot be read: it is no regular file",
         "round.yaml: error[file]: the file cannot be read: ",
-        "wide.yaml: error[encoding]: the file is UTF-16, and only UTF-8 is read",
+        "wide.yaml: error[encoding]: the file is no text in UTF-16: byte 4",
         "zero.yaml: error[file]: the file cannot be read: it is no regular file",
         "/no/such/file: error[file]: the file cannot be read: there is none of this name",
     ] {

@@ -49,7 +49,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dapr-proto", &[]),
     (
         "identity",
-        &["dapr-proto", "grpc-wire", "invoke-core", "lifecycle", "transport"],
+        &[
+            "dapr-proto",
+            "go-text",
+            "grpc-wire",
+            "invoke-core",
+            "lifecycle",
+            "transport",
+        ],
     ),
     (
         "internal-grpc",
@@ -80,7 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("reflection", &["dapr-proto", "invoke-core", "transport"]),
     ("resiliency", &["go-text", "invoke-core", "resources"]),
-    ("resources", &[]),
+    ("resources", &["go-text"]),
     (
         "telemetry",
         &[
@@ -92,7 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
-    ("transport", &["http2", "lifecycle", "schedules"]),
+    ("transport", &["go-text", "http2", "lifecycle", "schedules"]),
     ("go-text", &[]),
     ("grpc-wire", &["http2", "transport"]),
     ("http2", &["schedules"]),

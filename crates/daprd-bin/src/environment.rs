@@ -22,6 +22,8 @@ pub fn variable(name: &str) -> Option<String> {
 pub struct Environment {
     /// `NAMESPACE`, or `default`.
     pub namespace: String,
+    /// `POD_NAME`, if it is set.
+    pub pod_name: Option<String>,
     /// `DAPR_HOST_IP`.
     pub host_ip: Option<String>,
     /// `DAPR_API_TOKEN`.
@@ -81,6 +83,7 @@ impl Environment {
         let defaults = internal_grpc::PurgeConfig::default();
         Self {
             namespace: text("NAMESPACE").unwrap_or_else(|| "default".to_owned()),
+            pod_name: text("POD_NAME"),
             host_ip: text("DAPR_HOST_IP"),
             api_token: text("DAPR_API_TOKEN").unwrap_or_default(),
             app_token: text("APP_API_TOKEN").unwrap_or_default(),

@@ -1,5 +1,5 @@
 //! How Go writes and reads plain values: durations, numbers, truth values, and texts in
-//! quotation marks.
+//! quotation marks, and what the operating system says when something fails.
 //!
 //! Flags, variables, resources and settings of Dapr hold such values, and log lines and answers show them. What one
 //! place accepts another must accept, and both must print it alike, so there is one reader and one writer of each
@@ -12,7 +12,9 @@
 mod duration;
 mod number;
 mod quote;
+mod system;
 
 pub use duration::{DurationError, format_duration, parse_duration, positive};
 pub use number::{NumberError, atoi, parse_bool, parse_float, parse_int, parse_uint, push_float};
 pub use quote::quote;
+pub use system::{io_words, system_words};

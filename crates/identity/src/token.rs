@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use dapr_proto::sentry::sign_certificate_request::TokenValidator;
+use go_text::io_words;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -24,7 +25,7 @@ pub enum TokenError {
     #[error("environmental variable DAPR_SENTRY_TOKEN_FILE is set with an empty value")]
     NoFileNamed,
     /// The file cannot be read.
-    #[error("failed to read token at path '{path}': open {path}: {}", go_words(.source))]
+    #[error("failed to read token at path '{path}': open {path}: {}", io_words(.source))]
     Unreadable {
         /// The file.
         path: String,
@@ -34,15 +35,6 @@ pub enum TokenError {
     /// Nothing stands in the file.
     #[error("token at path '{0}' is empty")]
     Empty(String),
-}
-
-fn go_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// A token, and by which of sentry's validators it should be judged.

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::value::{Dict, Map};
+use go_text::io_words;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
 use crate::access::{AccessControl, Api, without_empty_scalars};
+use crate::encoding::text_of;
 use crate::expand::expand_environment;
 use crate::extensions::Extensions;
 use crate::lenient;
@@ -24,7 +26,7 @@ use crate::yaml::{MAX_FILE, YamlError, first_document};
 #[derive(Debug, Error)]
 pub enum ConfigurationError {
     /// A file is not there, or cannot be read.
-    #[error("{operation} {}: {}", .path.display(), go_words(.source))]
+    #[error("{operation} {}: {}", .path.display(), io_words(.source))]
     Read {
         /// What failed: `stat` or `read`.
         operation: &'static str,
@@ -60,15 +62,6 @@ pub enum ConfigurationError {
     /// `defaultAccess` of a secret store is neither.
     #[error("defaultAccess {0} can be either allow or deny")]
     DefaultAccess(String),
-}
-
-fn go_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// A `Configuration`, all files together.
@@ -292,7 +285,7 @@ fn read(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Value, C
     if metadata.len() > MAX_FILE {
         return Err(invalid(YamlError::TooLarge(metadata.len())));
     }
-    let text = fs::read_to_string(path).map_err(failed("read"))?;
+    let text = fs::read(path).and_then(text_of).map_err(failed("read"))?;
     match first_document(&expand_environment(&text, lookup)).map_err(invalid)? {
         mut object @ Value::Object(_) => {
             without_empty_scalars(&mut object);

@@ -15,7 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use go_text::io_words;
+
 use crate::component::Component;
+use crate::encoding;
 use crate::manifest::{Entry, Filter, Inert, LoadError, Loaded, Manifest, Resource, entries, entry};
 use crate::resiliency::{LoadedResiliency, Resiliency, Trouble, kind_of, of_document, of_text};
 use crate::yaml::{MAX_FILE, first_document, only_document};
@@ -175,7 +178,10 @@ impl Folders {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
                     let path = folder.path.display();
-                    let text = format!("Failed to read resiliency files from path {path}: {error}");
+                    let text = format!(
+                        "Failed to read resiliency files from path {path}: open {path}: {}",
+                        io_words(error)
+                    );
                     loaded.troubles.push(Trouble::Error(text));
                     continue;
                 }
@@ -293,7 +299,14 @@ fn look(path: &Path) -> Option<(Stamp, Option<String>)> {
         }
         // A link to something that is not there stands there all the same.
         Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => None,
-        Err(error) => Some((Stamp::Unread(error.to_string()), None)),
+        Err(error) => {
+            let words = io_words(&error);
+            let why = match error.raw_os_error() {
+                Some(_) => format!("open {}: {words}", path.display()),
+                None => words,
+            };
+            Some((Stamp::Unread(why), None))
+        }
     }
 }
 
@@ -308,16 +321,12 @@ fn text_of(path: &Path) -> io::Result<String> {
         let text = format!("the file has {length} bytes, at most {MAX_FILE} are read");
         return Err(io::Error::other(text));
     }
-    fs::read_to_string(path)
+    encoding::text_of(fs::read(path)?)
 }
 
 impl File {
     fn parse(path: PathBuf, stamp: Stamp, text: Option<&str>) -> Self {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = name_of(&path);
         let (entries, resiliency) = match (&stamp, text) {
             (Stamp::Unread(reason), _) => {
                 let text = format!("Could not read resiliency file {name}: {reason}");
@@ -325,6 +334,11 @@ impl File {
                 (vec![broken], Err(Trouble::Error(text)))
             }
             (_, Some(text)) => documents(&path, &name, text),
+            (Stamp::NotYaml { is_folder: true }, None) if is_yaml_name(&path) => {
+                let shown = path.display();
+                let text = format!("Could not read resiliency file {name}: read {shown}: is a directory");
+                (Vec::new(), Err(Trouble::Error(text)))
+            }
             (_, None) => {
                 let text = format!("A non-YAML resiliency file {name} was detected, it will not be loaded");
                 (Vec::new(), Err(Trouble::Warning(text)))
@@ -378,16 +392,21 @@ impl File {
         let shown = self.path.display();
         if self.stamp == (Stamp::NotYaml { is_folder: false }) {
             warnings.push(format!(
-                "A non-YAML {kind} file {shown} was detected, it will not be loaded"
+                "A non-YAML {kind} file {} was detected, it will not be loaded",
+                name_of(&self.path)
             ));
         }
         // The folders are asked once for each kind; of what has none, one of them tells.
         let is_first = kind == Component::KIND;
         for entry in &self.entries {
             match entry {
-                Entry::Broken(of, reason) if of.is_none_or(|of| of == kind) => warnings.push(format!(
-                    "daprd load {kind} error when parsing manifests yaml resource in {shown}: {reason}"
-                )),
+                Entry::Broken(of, reason) if of.is_none_or(|of| of == kind) => {
+                    let doing = match self.stamp {
+                        Stamp::Unread(_) => "opening file",
+                        _ => "parsing manifests yaml resource in",
+                    };
+                    warnings.push(format!("daprd load {kind} error when {doing} {shown}: {reason}"));
+                }
                 Entry::Strange(why) if is_first => {
                     warnings.push(format!("{shown}: {why}, it will not be loaded"));
                 }
@@ -409,6 +428,14 @@ impl File {
             ));
         }
     }
+}
+
+/// The name of a file in its folder.
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// What a text has, by the rules of resources and by those of policies.

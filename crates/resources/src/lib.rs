@@ -15,6 +15,7 @@ mod access;
 mod component;
 mod configuration;
 mod document;
+mod encoding;
 mod expand;
 mod extensions;
 mod field_error;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use figment::Figment;
+use go_text::io_words;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -83,7 +84,7 @@ pub struct Loaded<R> {
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// A folder is not there, or cannot be read.
-    #[error("open {}: {source}", .path.display())]
+    #[error("open {}: {}", .path.display(), io_words(.source))]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -237,15 +238,26 @@ pub(crate) fn typed<R: Resource>(origin: &str, document: Value) -> Result<R, Box
         .extract()
         .map_err(|error| Box::new(error.into()))?;
     let name = &resource.head().name;
-    if name == "." || name == ".." || name.contains(['/', '%']) {
+    if let Some(why) = wrong_name(name) {
         let path = ["metadata", "name"].map(str::to_owned).into();
         return Err(Box::new(FieldError::new(
             path,
             format!("Dapr refuses the name {name:?}"),
-            format!("invalid metadata.name {name:?}"),
+            format!("invalid name {} for {:?}: {why}", go_text::quote(name), R::KIND),
         )));
     }
     Ok(resource)
+}
+
+/// Why a name cannot be one, in Kubernetes' words: it stands in the paths of its API.
+fn wrong_name(name: &str) -> Option<&'static str> {
+    match name {
+        "." => Some("may not be '.'"),
+        ".." => Some("may not be '..'"),
+        _ if name.contains('/') => Some("may not contain '/'"),
+        _ if name.contains('%') => Some("may not contain '%'"),
+        _ => None,
+    }
 }
 
 /// Keys of resources are matched without regard to case. What stands below `value` is the user's own.
@@ -374,7 +386,7 @@ mod tests {
         );
         assert_eq!(
             loaded.warnings,
-            ["A non-YAML Component file DIR/notes.txt was detected, it will not be loaded"]
+            ["A non-YAML Component file notes.txt was detected, it will not be loaded"]
         );
     }
 

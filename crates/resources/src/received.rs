@@ -189,7 +189,7 @@ mod tests {
             ("{", "no JSON"),
             ("[]", "no object"),
             (r#"{"spec":{"headers":1}}"#, "headers"),
-            (r#"{"metadata":{"name":"a/b"}}"#, "metadata.name"),
+            (r#"{"metadata":{"name":"a/b"}}"#, "invalid name"),
         ] {
             let error = of(document);
             assert!(

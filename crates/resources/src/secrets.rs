@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine};
+use go_text::io_words;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -137,14 +138,14 @@ fn read(path: &Path, separator: &str, is_multi: bool) -> Result<Secrets, SecretS
         reason,
     };
     let length = fs::metadata(path)
-        .map_err(|error| unreadable(error.to_string()))?
+        .map_err(|error| unreadable(io_words(&error)))?
         .len();
     if length > MAX_FILE {
         return Err(unreadable(format!(
             "the file has {length} bytes, at most {MAX_FILE} are read"
         )));
     }
-    let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = fs::read_to_string(path).map_err(|error| unreadable(io_words(&error)))?;
     let unusable = |reason: String| SecretStoreError::Content {
         path: path.to_owned(),
         reason,

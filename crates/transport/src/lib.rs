@@ -24,7 +24,6 @@ mod sync;
 #[doc(hidden)]
 pub mod testing;
 pub mod tls;
-mod words;
 mod writes;
 
 pub use counted::{Counted, Side, SocketCounts};

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use go_text::system_words;
 use socket2::{Domain, Protocol, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -15,7 +16,6 @@ use tokio::time::{Instant, sleep};
 use crate::counted::{Counted, Side};
 use crate::descriptors::is_want_of_descriptors;
 use crate::socket::keep_alive;
-use crate::words::system_words;
 use crate::{Descriptors, Socket};
 
 const BACKLOG: i32 = 4096;
@@ -61,15 +61,9 @@ impl BindError {
 
 /// The words of Go's `net` package for an error of the operating system.
 fn go_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "bind: address already in use".to_owned(),
-        io::ErrorKind::PermissionDenied => "bind: permission denied".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "bind: cannot assign requested address".to_owned(),
-        io::ErrorKind::NotFound => "bind: no such file or directory".to_owned(),
-        _ => match system_words(error) {
-            Some(words) => format!("bind: {words}"),
-            None => error.to_string(),
-        },
+    match system_words(error) {
+        Some(words) => format!("bind: {words}"),
+        None => error.to_string(),
     }
 }
 

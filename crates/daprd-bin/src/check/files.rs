@@ -105,8 +105,8 @@ fn file(path: &Path, role: Role, lookup: &dyn Fn(&str) -> Option<String>) -> Che
     };
     let name = shown(path);
     let inspection = match role {
-        Role::Configuration => inspect_configuration(&name, text, lookup),
-        Role::Folder | Role::Named => inspect(&name, text, lookup),
+        Role::Configuration => inspect_configuration(&name, &text, lookup),
+        Role::Folder | Role::Named => inspect(&name, &text, lookup),
     };
     Checked {
         name,

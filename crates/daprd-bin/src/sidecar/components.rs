@@ -208,7 +208,7 @@ fn set_up(
             Ok(SetUp::LeftOut)
         }
         Err(error) => {
-            tracing::error!(
+            tracing::warn!(
                 target: SCOPE,
                 "Error processing component, daprd will exit gracefully: {error}"
             );
@@ -232,8 +232,7 @@ fn is_allowed(component: &Component, denied: &[String]) -> bool {
             && (version.is_empty() || version == component.version)
     });
     if is_denied {
-        let (name, kind) = (&component.head.name, &component.kind);
-        let shown = format!("{kind}/{}", component.version);
+        let (name, shown) = (&component.head.name, component.log_name());
         tracing::warn!(
             target: SCOPE,
             "component '{name}' cannot be loaded because components of type '{shown}' are not allowed"
@@ -270,7 +269,7 @@ pub(super) fn survive(component: &Component, error: ComponentsError) -> Result<(
         tracing::error!(target: SCOPE, "Ignoring error processing component: {error}");
         return Ok(());
     }
-    tracing::error!(
+    tracing::warn!(
         target: SCOPE,
         "Error processing component, daprd will exit gracefully: {error}"
     );

@@ -7,47 +7,25 @@ use invoke_core::Pipeline;
 use resources::{Component, Configuration, Resource, SecretSource};
 
 use super::components::{Accepted, failed_with, survive};
+use super::placeholders::Placeholders;
 use crate::fatal::ComponentsError;
 use crate::scope::SCOPE;
 
 /// The scope of their log lines.
 const HTTP: &str = "dapr.middleware.http";
 
-/// What stands for itself in the metadata of components.
-pub(super) struct Texts {
-    namespace: String,
-    app_id: String,
-}
-
-impl Texts {
-    pub(super) fn of(namespace: &str, app_id: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            app_id: app_id.to_owned(),
-        }
-    }
-
-    /// A value with what stands for something put in.
-    fn put_into(&self, value: &str) -> String {
-        let own = format!("{}.{}", self.namespace, self.app_id);
-        value
-            .replace("{namespace}", &own)
-            .replace("{appID}", &self.app_id)
-    }
-}
-
 /// Sets the middleware among the components up, which are then as accepted as the others. What was set up before in
 /// exactly the same way goes on, with what it remembers.
 pub(super) async fn load(
     accepted: &mut Accepted,
     secrets: &SecretSource,
-    texts: &Texts,
+    placeholders: &Placeholders,
     web: &Web,
     before: &Store,
 ) -> Result<Store, ComponentsError> {
     let mut store = Store::default();
     for component in std::mem::take(&mut accepted.middleware) {
-        match one(&component, secrets, texts, web, before).await {
+        match one(&component, secrets, placeholders, web, before).await {
             Ok(middleware) => {
                 let known = before.get(&component.head.name);
                 if known.is_none_or(|known| known.spec() != middleware.spec()) {
@@ -73,7 +51,7 @@ pub(super) async fn load(
 async fn one(
     component: &Component,
     secrets: &SecretSource,
-    texts: &Texts,
+    placeholders: &Placeholders,
     web: &Web,
     before: &Store,
 ) -> Result<Middleware, ComponentsError> {
@@ -85,10 +63,15 @@ async fn one(
         let why = lost.join("; ");
         return Err(failed_with(component, cause(component, &why)));
     }
-    let items = resolved.metadata.into_iter().map(|item| {
-        let value = texts.put_into(&item.value.unwrap_or_default());
-        (item.name, value)
-    });
+    let mut items = Vec::with_capacity(resolved.metadata.len());
+    for item in resolved.metadata {
+        let value = item.value.unwrap_or_default();
+        let value = placeholders.put_into(&component.head.name, &item.name, &value);
+        items.push((
+            item.name,
+            value.map_err(|error| failed_with(component, error.to_string()))?,
+        ));
+    }
     let spec = Spec {
         name: component.head.name.clone(),
         kind: component.kind.clone(),

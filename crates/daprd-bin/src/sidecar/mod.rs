@@ -18,6 +18,7 @@ mod middleware;
 mod names;
 mod notices;
 mod parts;
+mod placeholders;
 mod policies;
 mod ports;
 mod pushed;

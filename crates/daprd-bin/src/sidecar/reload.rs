@@ -27,14 +27,15 @@ use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Owned;
 use super::metrics::{self, Measuring};
 use super::middleware;
+use super::placeholders::Placeholders;
 use super::source::Source;
 use super::watch::{Watch, is_enabled};
 use crate::environment;
 use crate::fatal::Fatal;
 
 pub(super) const SCOPE: &str = "dapr.runtime.hotreload";
-/// After so long what would end the sidecar is looked at once more.
-const SECOND_LOOK: Duration = Duration::from_millis(300);
+/// After so long what would end the sidecar is looked at once more, and then again.
+const FURTHER_LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 /// How long the operator may take to list resources.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
 
@@ -162,10 +163,14 @@ impl Reloader {
         let mut watch = Watch::begin(&self, &shutdown);
         // What changed since it was read for the start. The operator is not asked twice.
         let mut next = (!self.source.is_kubernetes()).then_some(Why::Begun);
-        // Half a file may look like a whole one, so what would end the sidecar is looked at once more. What the operator
-        // sends is whole.
-        let is_whole = self.source.is_kubernetes();
-        let mut is_last_word = is_whole;
+        // Half a file may look like a whole one, so what would end the sidecar is looked at again. What the operator sends
+        // is whole.
+        let all_looks: &[Duration] = if self.source.is_kubernetes() {
+            &[]
+        } else {
+            &FURTHER_LOOKS
+        };
+        let mut looks = all_looks;
         loop {
             let is_on = watch.is_on();
             let why = match next.take() {
@@ -189,6 +194,7 @@ impl Reloader {
                 () = shutdown.draining() => return,
                 configuration = self.next_configuration(&why, &writing) => configuration,
             };
+            let is_last_word = looks.is_empty();
             let turned = tokio::task::spawn_blocking(move || {
                 let turned = self.turn(&why, configuration, &writing, is_last_word);
                 (self, turned)
@@ -199,20 +205,20 @@ impl Reloader {
             };
             self = back;
             match turned {
-                Ok(()) => is_last_word = is_whole,
-                Err(_) if !is_last_word => {
-                    is_last_word = true;
+                Ok(()) => looks = all_looks,
+                Err(fault) => {
+                    let Some((pause, further)) = looks.split_first() else {
+                        // The owner ends the sidecar, and this task with it.
+                        let _ = ends.faults.try_send(fault);
+                        return shutdown.draining().await;
+                    };
+                    looks = further;
                     tokio::select! {
                         () = shutdown.draining() => return,
-                        () = sleep(SECOND_LOOK) => {}
+                        () = sleep(*pause) => {}
                     }
                     next = Some(Why::Changed);
                     continue;
-                }
-                Err(fault) => {
-                    // The owner ends the sidecar, and this task with it.
-                    let _ = ends.faults.try_send(fault);
-                    return shutdown.draining().await;
                 }
             }
             if is_scheduled {
@@ -417,12 +423,17 @@ impl Reloader {
             )
             .map_err(Fatal::ChangedComponent)?;
         let secrets = self.source.secrets(std::mem::take(&mut accepted.stores));
-        let texts = middleware::Texts::of(&self.lasting.environment.namespace, &self.owned.settings.app_id);
+        let environment = &self.lasting.environment;
+        let placeholders = Placeholders::of(
+            &environment.namespace,
+            &self.owned.settings.app_id,
+            environment.pod_name.clone(),
+        );
         let store = Handle::current()
             .block_on(middleware::load(
                 &mut accepted,
                 &secrets,
-                &texts,
+                &placeholders,
                 &self.web,
                 &self.middleware,
             ))

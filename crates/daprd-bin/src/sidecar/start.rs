@@ -28,6 +28,7 @@ use super::middleware;
 use super::names::{Directory, Ours, advertised, reserve_internal};
 use super::notices::say_what_is_not_there;
 use super::parts::Parts;
+use super::placeholders::Placeholders;
 use super::ports::{grpc_api, http_api, internal_api, public};
 use super::reload::{Found, Reloader, Variables, stamps};
 use super::security::Security;
@@ -275,9 +276,15 @@ async fn resources(
     let source = &place.source;
     let components = source.components(given.settings).await?;
     let mut accepted = components::accept(components.clone(), &configuration, counters)?;
+    tell_unknown_stores(&configuration, &accepted);
     let secrets = source.secrets(std::mem::take(&mut accepted.stores));
-    let texts = middleware::Texts::of(&place.environment.namespace, &given.settings.app_id);
-    let store = middleware::load(&mut accepted, &secrets, &texts, web, &Store::default()).await?;
+    let environment = &place.environment;
+    let placeholders = Placeholders::of(
+        &environment.namespace,
+        &given.settings.app_id,
+        environment.pod_name.clone(),
+    );
+    let store = middleware::load(&mut accepted, &secrets, &placeholders, web, &Store::default()).await?;
     let endpoints = source.http_endpoints(given.settings).await;
     let resolved = endpoints::process(endpoints.clone(), &secrets);
     accepted.stores = secrets.stores;
@@ -289,6 +296,18 @@ async fn resources(
         configurations: source.held_configurations(),
     };
     Ok((found, accepted, store, resolved))
+}
+
+/// The configuration may limit a secret store that there is not.
+fn tell_unknown_stores(configuration: &Configuration, accepted: &Accepted) {
+    for store in configuration.secret_scopes() {
+        if !accepted.stores.contains_key(store) {
+            tracing::warn!(
+                target: "dapr.runtime.compstore",
+                "Secrets configuration added for '{store}', but no matching secret store was found"
+            );
+        }
+    }
 }
 
 /// Those who export spans, whatever the configuration wants of them.

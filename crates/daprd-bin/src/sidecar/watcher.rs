@@ -21,8 +21,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// After so long without another event a change is over, as in Dapr.
 const QUIET: Duration = Duration::from_millis(5);
-/// So long after its last event a file that nobody closed is taken for one that somebody writes.
-const WRITING: Duration = Duration::from_secs(2);
+/// So long after its last event a file that nobody closed is taken for one that somebody writes. On a busy machine the
+/// pieces of a file may come seconds apart.
+const WRITING: Duration = Duration::from_secs(5);
 /// Changes that do not stop are looked at after so long in any case.
 const LONGEST: Duration = Duration::from_millis(500);
 

@@ -113,7 +113,7 @@ fn files_that_go_and_files_that_are_locked() {
     assert_eq!(stage.names(), ["a (x.y)"]);
     assert_eq!(stage.policies(), ["r"]);
     let path = stage.folder.path().join("a.yaml");
-    fs::write(&path, [0xff, 0xfe]).unwrap();
+    fs::write(&path, [0xff, 0xfe, 0xff]).unwrap();
     stage.write("b.yaml", "kind: Resiliency\nmetadata: {name: r}\nspec: 7\n");
     assert_eq!(
         stage.names(),

@@ -9,11 +9,14 @@ mod finding;
 mod placer;
 mod unknown;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::access::without_empty_scalars;
 use crate::component::Component;
 use crate::configuration::{Configuration, layered};
+use crate::encoding;
 use crate::expand::expand_environment;
 use crate::field_error::FieldError;
 use crate::http_endpoint::HttpEndpoint;
@@ -93,20 +96,19 @@ impl Inspection {
 /// Bytes as the text that they are; the finding says why they are none.
 ///
 /// # Errors
-/// The bytes are no UTF-8, or more than a sidecar reads.
-pub fn text_of(bytes: &[u8]) -> Result<&str, Box<Finding>> {
+/// The bytes are neither UTF-8 nor UTF-16, or more than a sidecar reads.
+pub fn text_of(bytes: &[u8]) -> Result<Cow<'_, str>, Box<Finding>> {
     let refused = |rule, text: String| Box::new(Finding::new(Severity::Error, rule, text));
     if bytes.len() as u64 > MAX_FILE {
         let text = format!("the file has more than {MAX_FILE} bytes, which is the most that is read");
         return Err(refused("file", text));
     }
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(refused(
-            "encoding",
-            "the file is UTF-16, and only UTF-8 is read".to_owned(),
-        ));
+    if let Some(text) = encoding::wide(bytes) {
+        return text
+            .map(Cow::Owned)
+            .map_err(|error| refused("encoding", error.to_string()));
     }
-    std::str::from_utf8(bytes).map_err(|error| {
+    std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let place = place_of(&String::from_utf8_lossy(before), before.len());
         let text = format!("the byte {:#04x} is no UTF-8", bytes[error.valid_up_to()]);

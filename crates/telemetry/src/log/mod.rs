@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
 
+use go_text::io_words;
 use thiserror::Error;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -89,20 +90,11 @@ impl Level {
 
 /// A log that cannot be written.
 #[derive(Debug, Error)]
-#[error("failed to open log file {path:?}: open {}: {}", .path.display(), go_words(.source))]
+#[error("failed to open log file {path:?}: open {}: {}", .path.display(), io_words(.source))]
 pub struct InitError {
     path: PathBuf,
     #[source]
     source: io::Error,
-}
-
-fn go_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// Begins to log: every event of the process whose target is one of Dapr's scopes goes to the log from now on.

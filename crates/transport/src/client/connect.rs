@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use go_text::system_words;
 use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,6 @@ use crate::counted::{Counted, Side};
 use crate::descriptors::is_want_of_descriptors;
 use crate::socket::keep_alive;
 use crate::tls::{self, ClientTls, OriginTls};
-use crate::words::system_words;
 use crate::{Descriptors, Socket};
 
 /// A connection that could not be made.

@@ -3,9 +3,8 @@
 
 use std::io;
 
+use go_text::system_words;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
-
-use crate::words::system_words;
 
 /// What both ends of a handshake must have in common.
 const OFFERED: &str = "TLS 1.3, or TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305; cipher suites with CBC are not \
