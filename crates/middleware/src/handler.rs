@@ -24,6 +24,9 @@ pub(crate) enum After {
     /// It writes the body in capitals.
     #[cfg(feature = "uppercase")]
     Upper,
+    /// It is told when the call is over.
+    #[cfg(feature = "sentinel")]
+    Complete(crate::sentinel::Passage),
 }
 
 impl After {
@@ -43,6 +46,8 @@ impl After {
             }
             #[cfg(feature = "uppercase")]
             Self::Upper => answer.map(crate::uppercase::upper),
+            #[cfg(feature = "sentinel")]
+            Self::Complete(passage) => passage.answered(answer),
         }
     }
 }
@@ -69,6 +74,8 @@ pub(crate) enum Handler {
     RouterAlias(crate::routeralias::RouterAlias),
     #[cfg(feature = "routerchecker")]
     RouterChecker(crate::routerchecker::RouterChecker),
+    #[cfg(feature = "sentinel")]
+    Sentinel(crate::sentinel::Sentinel),
 }
 
 impl Handler {
@@ -94,6 +101,8 @@ impl Handler {
             }
             #[cfg(feature = "routerchecker")]
             Self::RouterChecker(checker) => checker.handle(call),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.handle(call).await,
         }
     }
 }

@@ -37,13 +37,16 @@ mod regexp;
     feature = "opa",
     feature = "ratelimit",
     feature = "routeralias",
-    feature = "routerchecker"
+    feature = "routerchecker",
+    feature = "sentinel"
 ))]
 mod request;
 #[cfg(feature = "routeralias")]
 mod routeralias;
 #[cfg(feature = "routerchecker")]
 mod routerchecker;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod stack;
 #[cfg(feature = "uppercase")]
 mod uppercase;

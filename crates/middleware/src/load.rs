@@ -186,6 +186,10 @@ fn silent(known: &str, properties: &Properties, web: &Web) -> Option<Result<Hand
         "routerchecker" => crate::routerchecker::RouterChecker::new(properties)
             .map(Handler::RouterChecker)
             .map_err(|error| error.to_string()),
+        #[cfg(feature = "sentinel")]
+        "sentinel" => crate::sentinel::Sentinel::new(properties)
+            .map(Handler::Sentinel)
+            .map_err(|error| error.to_string()),
         _ => return None,
     })
 }
@@ -237,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_built_in_is_refused_by_name() {
-        for kind in ["middleware.http.wasm", "middleware.http.sentinel"] {
+        for kind in ["middleware.http.wasm"] {
             let said = load(kind, "v1").await.unwrap();
             assert!(
                 said.contains(&format!("{kind}/v1 is not part of this build")),
