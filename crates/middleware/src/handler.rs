@@ -24,6 +24,12 @@ pub(crate) enum After {
     /// It writes the body in capitals.
     #[cfg(feature = "uppercase")]
     Upper,
+    /// It changes headers.
+    #[cfg(feature = "headers")]
+    Change(std::sync::Arc<crate::headers::Changes>),
+    /// It says which pages may read it.
+    #[cfg(feature = "cors")]
+    Cors(Box<HeaderMap>),
     /// It is told when the call is over.
     #[cfg(feature = "sentinel")]
     Complete(crate::sentinel::Passage),
@@ -46,6 +52,16 @@ impl After {
             }
             #[cfg(feature = "uppercase")]
             Self::Upper => answer.map(crate::uppercase::upper),
+            #[cfg(feature = "headers")]
+            Self::Change(changes) => {
+                changes.apply(answer.headers_mut());
+                answer
+            }
+            #[cfg(feature = "cors")]
+            Self::Cors(told) => {
+                crate::cors::apply(*told, answer.headers_mut());
+                answer
+            }
             #[cfg(feature = "sentinel")]
             Self::Complete(passage) => passage.answered(answer),
         }
@@ -76,6 +92,16 @@ pub(crate) enum Handler {
     RouterChecker(crate::routerchecker::RouterChecker),
     #[cfg(feature = "sentinel")]
     Sentinel(crate::sentinel::Sentinel),
+    #[cfg(feature = "bodylimit")]
+    BodyLimit(crate::body_limit::BodyLimit),
+    #[cfg(feature = "claims")]
+    Claims(crate::claims::Claims),
+    #[cfg(feature = "cors")]
+    Cors(crate::cors::Cors),
+    #[cfg(feature = "headers")]
+    Headers(crate::headers::Headers),
+    #[cfg(feature = "ipfilter")]
+    IpFilter(crate::ip_filter::IpFilter),
 }
 
 impl Handler {
@@ -103,6 +129,16 @@ impl Handler {
             Self::RouterChecker(checker) => checker.handle(call),
             #[cfg(feature = "sentinel")]
             Self::Sentinel(sentinel) => sentinel.handle(call).await,
+            #[cfg(feature = "bodylimit")]
+            Self::BodyLimit(limit) => limit.handle(call),
+            #[cfg(feature = "claims")]
+            Self::Claims(claims) => claims.handle(call),
+            #[cfg(feature = "cors")]
+            Self::Cors(cors) => cors.handle(call),
+            #[cfg(feature = "headers")]
+            Self::Headers(headers) => headers.handle(call),
+            #[cfg(feature = "ipfilter")]
+            Self::IpFilter(filter) => filter.handle(call),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use hashlink::LruCache;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use ring::digest;
 use serde::Deserialize;
 use thiserror::Error;
@@ -185,13 +185,13 @@ impl Bearer {
         Ok(Self { wanted, issuer })
     }
 
-    pub(crate) fn handle(&self, call: &Call) -> Verdict {
-        let token = call.request.headers().get(header::AUTHORIZATION);
-        let token = token.and_then(|value| token_of(value.as_bytes()));
-        match token {
-            Some(token) if self.is_good(token) => Ok(After::Nothing),
-            _ => Err(Box::new(refused(StatusCode::UNAUTHORIZED, "Unauthorized"))),
+    pub(crate) fn handle(&self, call: &mut Call) -> Verdict {
+        if !token_in(call.request.headers()).is_some_and(|token| self.is_good(token)) {
+            return Err(Box::new(refused(StatusCode::UNAUTHORIZED, "Unauthorized")));
         }
+        #[cfg(feature = "claims")]
+        call.request.extensions_mut().insert(crate::claims::Verified);
+        Ok(After::Nothing)
     }
 
     fn is_good(&self, token: &str) -> bool {
@@ -254,6 +254,17 @@ impl Issuer {
     fn reading(&self) -> MutexGuard<'_, Reading> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The token of a request.
+fn token_in(headers: &HeaderMap) -> Option<&str> {
+    token_of(headers.get(header::AUTHORIZATION)?.as_bytes())
+}
+
+/// What a token claims. Whether somebody verified it is not looked at.
+#[cfg(feature = "claims")]
+pub(crate) fn claims(headers: &HeaderMap) -> Option<serde_json::Map<String, serde_json::Value>> {
+    token::claims(token_in(headers)?)
 }
 
 /// The token of an `Authorization`.
