@@ -67,6 +67,14 @@ mod regexp;
     feature = "routerchecker",
     feature = "sentinel"
 ))]
+#[cfg_attr(
+    not(all(
+        feature = "oauth2clientcredentials",
+        feature = "routeralias",
+        feature = "routerchecker"
+    )),
+    allow(dead_code, unused_imports, reason = "those who ask are features")
+)]
 mod request;
 #[cfg(feature = "routeralias")]
 mod routeralias;

@@ -165,7 +165,10 @@ impl Bearer {
     async fn with(properties: &Properties, web: &Web, ages: Ages) -> Result<Self, BearerError> {
         let wanted = wanted(properties)?;
         let url = match properties.get("jwksURL").filter(|url| !url.is_empty()) {
-            Some(url) => url.to_owned(),
+            Some(url) => {
+                tracing::debug!(target: "dapr.contrib", "Using JWKS URL from metadata: {url}");
+                url.to_owned()
+            }
             None => discover(web, &wanted.issuer).await?,
         };
         let keys = match fetch(web, &url).await {
@@ -282,6 +285,7 @@ async fn discover(web: &Web, issuer: &str) -> Result<String, DiscoveryError> {
     if !url.contains("://") {
         return Err(DiscoveryError::NoScheme(url));
     }
+    tracing::debug!(target: "dapr.contrib", "Fetching OpenID Configuration: {url}");
     let answer = web.get(&url).await?;
     if answer.status != StatusCode::OK {
         return Err(DiscoveryError::Status(answer.status.as_u16()));
@@ -296,6 +300,7 @@ async fn discover(web: &Web, issuer: &str) -> Result<String, DiscoveryError> {
             wanted: issuer.to_owned(),
         });
     }
+    tracing::debug!(target: "dapr.contrib", "Found JWKS URL: {}", document.jwks_uri);
     Ok(document.jwks_uri)
 }
 
