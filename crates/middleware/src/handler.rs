@@ -20,7 +20,7 @@ pub(crate) enum After {
     Nothing,
     /// It adds headers.
     #[cfg(feature = "ratelimit")]
-    Add(HeaderMap),
+    Add(Vec<(http::HeaderName, http::HeaderValue)>),
     /// It writes the body in capitals.
     #[cfg(feature = "uppercase")]
     Upper,
@@ -41,12 +41,9 @@ impl After {
             Self::Nothing => answer,
             #[cfg(feature = "ratelimit")]
             Self::Add(headers) => {
-                let mut name = None;
-                for (next, value) in headers {
-                    name = next.or(name);
-                    if let Some(name) = &name {
-                        answer.headers_mut().append(name, value);
-                    }
+                answer.headers_mut().reserve(headers.len());
+                for (name, value) in headers {
+                    answer.headers_mut().append(name, value);
                 }
                 answer
             }
@@ -136,7 +133,7 @@ impl Handler {
             #[cfg(feature = "cors")]
             Self::Cors(cors) => cors.handle(call),
             #[cfg(feature = "headers")]
-            Self::Headers(headers) => headers.handle(call),
+            Self::Headers(headers) => Ok(headers.handle(call)),
             #[cfg(feature = "ipfilter")]
             Self::IpFilter(filter) => filter.handle(call),
         }

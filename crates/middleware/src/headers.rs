@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::handler::{After, Call, Verdict};
+use crate::handler::{After, Call};
 use crate::paths::PathFilter;
 use crate::properties::{Duplicate, Properties, Unknown, list};
 
@@ -88,16 +88,16 @@ impl Headers {
         })
     }
 
-    pub(crate) fn handle(&self, call: &mut Call) -> Verdict {
+    pub(crate) fn handle(&self, call: &mut Call) -> After {
         if !self.filter.takes(&call.request) {
-            return Ok(After::Nothing);
+            return After::Nothing;
         }
         self.request.apply(call.request.headers_mut());
-        Ok(if self.response.is_nothing() {
+        if self.response.is_nothing() {
             After::Nothing
         } else {
             After::Change(Arc::clone(&self.response))
-        })
+        }
     }
 }
 
@@ -250,9 +250,7 @@ mod tests {
             peer: None,
         };
         let mut call = request("/a");
-        let Ok(after) = headers.handle(&mut call) else {
-            panic!("it is answered");
-        };
+        let after = headers.handle(&mut call);
         let values =
             |name: &str| -> Vec<&HeaderValue> { call.request.headers().get_all(name).iter().collect() };
         assert_eq!(values("x-tenant"), ["shop"]);
@@ -267,7 +265,7 @@ mod tests {
         assert_eq!(answer.headers()["x-frame-options"], "DENY");
 
         let mut other = request("/b");
-        assert!(matches!(headers.handle(&mut other), Ok(After::Nothing)));
+        assert!(matches!(headers.handle(&mut other), After::Nothing));
         assert_eq!(other.request.headers()["x-debug"], "1");
     }
 }

@@ -139,7 +139,7 @@ mod tests {
             panic!("{rules:?}");
         };
         assert_eq!(rule.text("resource").unwrap(), "GET:/a");
-        assert_eq!(rule.number("threshold").unwrap(), 2.5);
+        assert!((rule.number("threshold").unwrap() - 2.5).abs() < f64::EPSILON);
         assert_eq!(rule.count("count").unwrap(), 0);
         assert_eq!(rule.whole("missing").unwrap(), 0);
         assert_eq!(

@@ -55,9 +55,11 @@ pub(crate) enum SentinelError {
 pub(crate) struct Sentinel {
     clock: Arc<Clock>,
     system: Option<Arc<System>>,
-    /// By method and by path.
-    resources: HashMap<Box<str>, HashMap<Box<[u8]>, Arc<Resource>>>,
+    resources: Resources,
 }
+
+/// Resources by method and by path.
+type Resources = HashMap<Box<str>, HashMap<Box<[u8]>, Arc<Resource>>>;
 
 /// What rules say of a resource, and what is remembered of it for those of others.
 #[derive(Debug)]

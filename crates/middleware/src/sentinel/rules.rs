@@ -11,7 +11,7 @@ use super::hot_spot::HotSpotRule;
 use super::isolation::{Isolation, IsolationRule};
 use super::machine::Machine;
 use super::system::{System, SystemRule};
-use super::{Resource, Sentinel, SentinelError};
+use super::{Resource, Resources, Sentinel, SentinelError};
 use crate::properties::Properties;
 
 /// A kind of rules: the name of its metadata, and what Dapr and Sentinel call it.
@@ -105,8 +105,8 @@ fn list<T>(
     Ok(rules)
 }
 
-fn resources(gathered: HashMap<String, Gathered>) -> HashMap<Box<str>, HashMap<Box<[u8]>, Arc<Resource>>> {
-    let mut resources: HashMap<Box<str>, HashMap<Box<[u8]>, Arc<Resource>>> = HashMap::new();
+fn resources(gathered: HashMap<String, Gathered>) -> Resources {
+    let mut resources: Resources = Resources::new();
     for (name, gathered) in gathered {
         let Some((method, path)) = name.split_once(':') else {
             tracing::warn!(target: "dapr.contrib", "sentinel: no call is of the resource {name}: METHOD:/path is expected");
