@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use invoke_core::Body;
 
 /// A request on its way through a chain.
@@ -29,18 +29,19 @@ pub(crate) enum After {
     Change(std::sync::Arc<crate::headers::Changes>),
     /// It says which pages may read it.
     #[cfg(feature = "cors")]
-    Cors(Box<HeaderMap>),
+    Cors(Box<http::HeaderMap>),
     /// It is told when the call is over.
     #[cfg(feature = "sentinel")]
     Complete(crate::sentinel::Passage),
 }
 
 impl After {
-    pub(crate) fn apply(self, mut answer: Response<Body>) -> Response<Body> {
+    pub(crate) fn apply(self, answer: Response<Body>) -> Response<Body> {
         match self {
             Self::Nothing => answer,
             #[cfg(feature = "ratelimit")]
             Self::Add(headers) => {
+                let mut answer = answer;
                 answer.headers_mut().reserve(headers.len());
                 for (name, value) in headers {
                     answer.headers_mut().append(name, value);
@@ -51,11 +52,13 @@ impl After {
             Self::Upper => answer.map(crate::uppercase::upper),
             #[cfg(feature = "headers")]
             Self::Change(changes) => {
+                let mut answer = answer;
                 changes.apply(answer.headers_mut());
                 answer
             }
             #[cfg(feature = "cors")]
             Self::Cors(told) => {
+                let mut answer = answer;
                 crate::cors::apply(*told, answer.headers_mut());
                 answer
             }
