@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use invoke_core::Body;
 
 /// A request on its way through a chain.
@@ -20,29 +20,50 @@ pub(crate) enum After {
     Nothing,
     /// It adds headers.
     #[cfg(feature = "ratelimit")]
-    Add(HeaderMap),
+    Add(Vec<(http::HeaderName, http::HeaderValue)>),
     /// It writes the body in capitals.
     #[cfg(feature = "uppercase")]
     Upper,
+    /// It changes headers.
+    #[cfg(feature = "headers")]
+    Change(std::sync::Arc<crate::headers::Changes>),
+    /// It says which pages may read it.
+    #[cfg(feature = "cors")]
+    Cors(Box<http::HeaderMap>),
+    /// It is told when the call is over.
+    #[cfg(feature = "sentinel")]
+    Complete(crate::sentinel::Passage),
 }
 
 impl After {
-    pub(crate) fn apply(self, mut answer: Response<Body>) -> Response<Body> {
+    pub(crate) fn apply(self, answer: Response<Body>) -> Response<Body> {
         match self {
             Self::Nothing => answer,
             #[cfg(feature = "ratelimit")]
             Self::Add(headers) => {
-                let mut name = None;
-                for (next, value) in headers {
-                    name = next.or(name);
-                    if let Some(name) = &name {
-                        answer.headers_mut().append(name, value);
-                    }
+                let mut answer = answer;
+                answer.headers_mut().reserve(headers.len());
+                for (name, value) in headers {
+                    answer.headers_mut().append(name, value);
                 }
                 answer
             }
             #[cfg(feature = "uppercase")]
             Self::Upper => answer.map(crate::uppercase::upper),
+            #[cfg(feature = "headers")]
+            Self::Change(changes) => {
+                let mut answer = answer;
+                changes.apply(answer.headers_mut());
+                answer
+            }
+            #[cfg(feature = "cors")]
+            Self::Cors(told) => {
+                let mut answer = answer;
+                crate::cors::apply(*told, answer.headers_mut());
+                answer
+            }
+            #[cfg(feature = "sentinel")]
+            Self::Complete(passage) => passage.answered(answer),
         }
     }
 }
@@ -69,6 +90,18 @@ pub(crate) enum Handler {
     RouterAlias(crate::routeralias::RouterAlias),
     #[cfg(feature = "routerchecker")]
     RouterChecker(crate::routerchecker::RouterChecker),
+    #[cfg(feature = "sentinel")]
+    Sentinel(crate::sentinel::Sentinel),
+    #[cfg(feature = "bodylimit")]
+    BodyLimit(crate::body_limit::BodyLimit),
+    #[cfg(feature = "claims")]
+    Claims(crate::claims::Claims),
+    #[cfg(feature = "cors")]
+    Cors(crate::cors::Cors),
+    #[cfg(feature = "headers")]
+    Headers(crate::headers::Headers),
+    #[cfg(feature = "ipfilter")]
+    IpFilter(crate::ip_filter::IpFilter),
 }
 
 impl Handler {
@@ -94,6 +127,18 @@ impl Handler {
             }
             #[cfg(feature = "routerchecker")]
             Self::RouterChecker(checker) => checker.handle(call),
+            #[cfg(feature = "sentinel")]
+            Self::Sentinel(sentinel) => sentinel.handle(call).await,
+            #[cfg(feature = "bodylimit")]
+            Self::BodyLimit(limit) => limit.handle(call),
+            #[cfg(feature = "claims")]
+            Self::Claims(claims) => claims.handle(call),
+            #[cfg(feature = "cors")]
+            Self::Cors(cors) => cors.handle(call),
+            #[cfg(feature = "headers")]
+            Self::Headers(headers) => Ok(headers.handle(call)),
+            #[cfg(feature = "ipfilter")]
+            Self::IpFilter(filter) => filter.handle(call),
         }
     }
 }

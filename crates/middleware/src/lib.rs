@@ -12,19 +12,42 @@
 mod answer;
 #[cfg(feature = "bearer")]
 mod bearer;
+#[cfg(feature = "bodylimit")]
+mod body_limit;
+#[cfg(feature = "claims")]
+mod claims;
+#[cfg(feature = "cors")]
+mod cors;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
 mod handler;
+#[cfg(feature = "headers")]
+mod headers;
+#[cfg(feature = "ipfilter")]
+mod ip_filter;
 mod load;
 #[cfg(any(feature = "oauth2", feature = "oauth2clientcredentials"))]
 mod oauth;
 #[cfg(feature = "opa")]
 mod opa;
+#[cfg(any(
+    feature = "bodylimit",
+    feature = "cors",
+    feature = "headers",
+    feature = "ipfilter",
+    feature = "oauth2",
+    feature = "oauth2clientcredentials"
+))]
+mod paths;
 mod properties;
 #[cfg(feature = "ratelimit")]
 mod ratelimit;
 #[cfg(any(
+    feature = "bodylimit",
+    feature = "cors",
+    feature = "headers",
+    feature = "ipfilter",
     feature = "oauth2",
     feature = "oauth2clientcredentials",
     feature = "routeralias",
@@ -32,18 +55,33 @@ mod ratelimit;
 ))]
 mod regexp;
 #[cfg(any(
+    feature = "bodylimit",
+    feature = "cors",
+    feature = "headers",
+    feature = "ipfilter",
     feature = "oauth2",
     feature = "oauth2clientcredentials",
     feature = "opa",
     feature = "ratelimit",
     feature = "routeralias",
-    feature = "routerchecker"
+    feature = "routerchecker",
+    feature = "sentinel"
 ))]
+#[cfg_attr(
+    not(all(
+        feature = "oauth2clientcredentials",
+        feature = "routeralias",
+        feature = "routerchecker"
+    )),
+    allow(dead_code, unused_imports, reason = "those who ask are features")
+)]
 mod request;
 #[cfg(feature = "routeralias")]
 mod routeralias;
 #[cfg(feature = "routerchecker")]
 mod routerchecker;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod stack;
 #[cfg(feature = "uppercase")]
 mod uppercase;

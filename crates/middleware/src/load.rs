@@ -57,8 +57,9 @@ pub enum LoadError {
 /// What all types begin with.
 const PREFIX: &str = "middleware.http.";
 
-/// What Dapr has.
-const KNOWN: [&str; 10] = [
+/// What Dapr has, and behind it what it does not have. Those have a prefix of their own, so that a component that Dapr gets
+/// one day means nothing else here.
+const KNOWN: [&str; 15] = [
     "bearer",
     "oauth2",
     "oauth2clientcredentials",
@@ -69,6 +70,11 @@ const KNOWN: [&str; 10] = [
     "sentinel",
     "uppercase",
     "wasm",
+    "rs.bodylimit",
+    "rs.claims",
+    "rs.cors",
+    "rs.headers",
+    "rs.ipfilter",
 ];
 
 impl Spec {
@@ -89,7 +95,7 @@ impl Spec {
         self.judged(checked)
     }
 
-    /// Which of Dapr's components it is.
+    /// Which component it is.
     fn known(&self) -> Result<&'static str, LoadError> {
         let lower = self.kind.to_lowercase();
         let known = lower.strip_prefix(PREFIX);
@@ -111,7 +117,7 @@ impl Spec {
     }
 }
 
-/// The types that Dapr has.
+/// The types of Dapr, and those that only this program has.
 pub fn known_types() -> impl Iterator<Item = String> {
     KNOWN.into_iter().map(|name| format!("{PREFIX}{name}"))
 }
@@ -140,7 +146,7 @@ impl Middleware {
     }
 }
 
-/// Makes one of Dapr's components; `None` for one that is not part of this program.
+/// Makes a component; `None` for one that is not part of this program.
 #[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
 async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
     match known {
@@ -185,6 +191,30 @@ fn silent(known: &str, properties: &Properties, web: &Web) -> Option<Result<Hand
         #[cfg(feature = "routerchecker")]
         "routerchecker" => crate::routerchecker::RouterChecker::new(properties)
             .map(Handler::RouterChecker)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "sentinel")]
+        "sentinel" => crate::sentinel::Sentinel::new(properties)
+            .map(Handler::Sentinel)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "bodylimit")]
+        "rs.bodylimit" => crate::body_limit::BodyLimit::new(properties)
+            .map(Handler::BodyLimit)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "claims")]
+        "rs.claims" => crate::claims::Claims::new(properties)
+            .map(Handler::Claims)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "cors")]
+        "rs.cors" => crate::cors::Cors::new(properties)
+            .map(Handler::Cors)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "headers")]
+        "rs.headers" => crate::headers::Headers::new(properties)
+            .map(Handler::Headers)
+            .map_err(|error| error.to_string()),
+        #[cfg(feature = "ipfilter")]
+        "rs.ipfilter" => crate::ip_filter::IpFilter::new(properties)
+            .map(Handler::IpFilter)
             .map_err(|error| error.to_string()),
         _ => return None,
     })
@@ -237,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_built_in_is_refused_by_name() {
-        for kind in ["middleware.http.wasm", "middleware.http.sentinel"] {
+        for kind in ["middleware.http.wasm"] {
             let said = load(kind, "v1").await.unwrap();
             assert!(
                 said.contains(&format!("{kind}/v1 is not part of this build")),

@@ -14,6 +14,18 @@ pub struct Properties(Vec<(String, String)>);
 #[error("failed to resolve aliases: key {0} is duplicate in the metadata")]
 pub(crate) struct Duplicate(String);
 
+/// A name that a component does not know.
+#[cfg(any(
+    feature = "bodylimit",
+    feature = "claims",
+    feature = "cors",
+    feature = "headers",
+    feature = "ipfilter"
+))]
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0} is no metadata of this component")]
+pub(crate) struct Unknown(String);
+
 impl Properties {
     /// Of names and values. Of two equal names the later counts.
     pub fn new(items: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -46,6 +58,23 @@ impl Properties {
             .map(|(_, value)| value)
     }
 
+    /// Whether there are no other names than these. Dapr's components pass over what they do not know; those that Dapr
+    /// does not have need not.
+    #[cfg(any(
+        feature = "bodylimit",
+        feature = "claims",
+        feature = "cors",
+        feature = "headers",
+        feature = "ipfilter"
+    ))]
+    pub(crate) fn only(&self, names: &[&str]) -> Result<(), Unknown> {
+        let is_known = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        match self.iter().find(|(name, _)| !is_known(name)) {
+            Some((name, _)) => Err(Unknown(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// Whether no name is given twice.
     pub(crate) fn check(&self) -> Result<(), Duplicate> {
         for (at, (name, _)) in self.0.iter().enumerate() {
@@ -58,8 +87,14 @@ impl Properties {
     }
 }
 
+/// The items of a list with commas between them.
+#[cfg(any(feature = "headers", feature = "cors", feature = "ipfilter"))]
+pub(crate) fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
 /// Whether a value says yes, as Dapr reads it.
-#[cfg(any(feature = "oauth2", feature = "opa"))]
+#[cfg(any(feature = "oauth2", feature = "opa", feature = "cors", feature = "claims"))]
 pub(crate) fn is_truthy(text: &str) -> bool {
     let text = text.trim();
     ["y", "yes", "true", "t", "on", "1"]
@@ -100,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(any(feature = "oauth2", feature = "opa"))]
+    #[cfg(any(feature = "oauth2", feature = "opa", feature = "cors", feature = "claims"))]
     fn what_says_yes() {
         for (text, wanted) in [
             ("true", true),

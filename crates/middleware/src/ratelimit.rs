@@ -4,7 +4,7 @@ mod buckets;
 mod client;
 
 use go_text::{NumberError, parse_float};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -21,6 +21,9 @@ const REMOTE: HeaderName = HeaderName::from_static("x-rate-limit-request-remote-
 const BUCKET: HeaderName = HeaderName::from_static("ratelimit-limit");
 const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+
+/// Who calls if nobody says it.
+const NOBODY: &str = "0.0.0.0";
 
 /// The rate without one of its own, in requests a second.
 const DEFAULT: f64 = 100.0;
@@ -65,14 +68,19 @@ impl RateLimit {
     }
 
     pub(crate) fn handle(&self, call: &mut Call) -> Verdict {
-        if client::of(call.request.headers(), call.peer).is_empty() {
-            let nobody = HeaderValue::from_static("0.0.0.0");
+        let mut room = client::Room::default();
+        if client::of(call.request.headers(), call.peer, &mut room).is_empty() {
+            let nobody = HeaderValue::from_static(NOBODY);
             call.request.headers_mut().insert(client::FORWARDED_FOR, nobody);
+            return self.judge(call, NOBODY);
         }
-        let client = client::of(call.request.headers(), call.peer);
-        let taken = self
-            .buckets
-            .take((&*client, &*request::path(&call.request)), Instant::now());
+        let client = client::of(call.request.headers(), call.peer, &mut room);
+        self.judge(call, client)
+    }
+
+    fn judge(&self, call: &Call, client: &str) -> Verdict {
+        let key = (client, &*request::path(&call.request));
+        let taken = self.buckets.take(key, Instant::now());
         let headers = self.headers(call, taken);
         if let Taken::Left(_) = taken {
             return Ok(After::Add(headers));
@@ -84,23 +92,26 @@ impl RateLimit {
         Err(Box::new(After::Add(headers).apply(answer)))
     }
 
-    fn headers(&self, call: &Call, taken: Taken) -> HeaderMap {
+    fn headers(&self, call: &Call, taken: Taken) -> Vec<(HeaderName, HeaderValue)> {
         let left = match taken {
             Taken::Left(left) => left,
             Taken::Nothing => 0,
         };
-        let mut headers = HeaderMap::with_capacity(7);
-        headers.insert(LIMIT, self.limit.clone());
-        headers.insert(DURATION, HeaderValue::from_static("1"));
+        let mut room = client::Room::default();
+        let peer = call.peer.map(|peer| value(room.write(peer)));
+        let mut headers = Vec::with_capacity(7);
+        headers.extend([
+            (LIMIT, self.limit.clone()),
+            (DURATION, HeaderValue::from_static("1")),
+            (REMOTE, peer.unwrap_or(HeaderValue::from_static(""))),
+            (BUCKET, self.rounded.clone()),
+            (RESET, HeaderValue::from_static("1")),
+            (REMAINING, left.into()),
+        ]);
         let forwarded = call.request.headers().get(client::FORWARDED_FOR);
         if let Some(forwarded) = forwarded.filter(|value| !value.as_bytes().trim_ascii().is_empty()) {
-            headers.insert(FORWARDED_FOR, forwarded.clone());
+            headers.push((FORWARDED_FOR, forwarded.clone()));
         }
-        let peer = call.peer.map(|peer| value(&peer.to_string()));
-        headers.insert(REMOTE, peer.unwrap_or(HeaderValue::from_static("")));
-        headers.insert(BUCKET, self.rounded.clone());
-        headers.insert(RESET, HeaderValue::from_static("1"));
-        headers.insert(REMAINING, left.into());
         headers
     }
 }
@@ -169,8 +180,8 @@ mod tests {
         for (left, passes) in [("1", true), ("0", true), ("0", false)] {
             let verdict = limit.handle(&mut call("/a", &[]));
             assert_eq!(verdict.is_ok(), passes);
-            let headers = match verdict {
-                Ok(After::Add(headers)) => headers,
+            let headers: http::HeaderMap = match verdict {
+                Ok(After::Add(headers)) => headers.into_iter().collect(),
                 Ok(other) => panic!("{other:?}"),
                 Err(answer) => {
                     assert_eq!(answer.status(), 429);

@@ -1,9 +1,12 @@
 //! Middleware, in front of the API and in front of the app.
 
+mod edge;
 mod login;
 mod pipelines;
 mod recorded;
 mod refused;
+mod sentinel;
+mod tokens;
 
 use std::fmt::Write as _;
 

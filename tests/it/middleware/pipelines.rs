@@ -245,7 +245,7 @@ async fn a_grpc_app_has_no_pipeline() {
 }
 
 /// The blocks of YAML on the page of the documentation.
-fn blocks_of_the_page() -> Vec<&'static str> {
+pub(super) fn blocks_of_the_page() -> Vec<&'static str> {
     let page = include_str!("../../../docs/src/middleware.md");
     let blocks = page.split("```yaml\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap()).collect()
@@ -257,7 +257,7 @@ async fn the_example_of_the_documentation_does_what_it_says() {
     let (configurations, components): (Vec<_>, Vec<_>) = blocks_of_the_page()
         .into_iter()
         .partition(|block| block.contains("kind: Configuration"));
-    assert_eq!((configurations.len(), components.len()), (1, 8));
+    assert_eq!((configurations.len(), components.len()), (1, 14));
     let spec = configurations[0].split_once("spec:\n").unwrap().1;
     let stage = Stage {
         mesh: Mesh::with_configuration(spec),

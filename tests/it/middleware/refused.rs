@@ -13,7 +13,7 @@ async fn refused(stage: &Stage) -> String {
 
 #[tokio::test]
 async fn what_is_not_part_of_this_build_is_refused_by_name() {
-    for kind in ["sentinel", "wasm"] {
+    for kind in ["wasm"] {
         let stage = Stage::new(&[("guard", kind)], &[]);
         stage.middleware("guard", kind, &[]);
         let said = refused(&stage).await;

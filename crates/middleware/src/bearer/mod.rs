@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use hashlink::LruCache;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use ring::digest;
 use serde::Deserialize;
 use thiserror::Error;
@@ -165,7 +165,10 @@ impl Bearer {
     async fn with(properties: &Properties, web: &Web, ages: Ages) -> Result<Self, BearerError> {
         let wanted = wanted(properties)?;
         let url = match properties.get("jwksURL").filter(|url| !url.is_empty()) {
-            Some(url) => url.to_owned(),
+            Some(url) => {
+                tracing::debug!(target: "dapr.contrib", "Using JWKS URL from metadata: {url}");
+                url.to_owned()
+            }
             None => discover(web, &wanted.issuer).await?,
         };
         let keys = match fetch(web, &url).await {
@@ -185,13 +188,13 @@ impl Bearer {
         Ok(Self { wanted, issuer })
     }
 
-    pub(crate) fn handle(&self, call: &Call) -> Verdict {
-        let token = call.request.headers().get(header::AUTHORIZATION);
-        let token = token.and_then(|value| token_of(value.as_bytes()));
-        match token {
-            Some(token) if self.is_good(token) => Ok(After::Nothing),
-            _ => Err(Box::new(refused(StatusCode::UNAUTHORIZED, "Unauthorized"))),
+    pub(crate) fn handle(&self, call: &mut Call) -> Verdict {
+        if !token_in(call.request.headers()).is_some_and(|token| self.is_good(token)) {
+            return Err(Box::new(refused(StatusCode::UNAUTHORIZED, "Unauthorized")));
         }
+        #[cfg(feature = "claims")]
+        call.request.extensions_mut().insert(crate::claims::Verified);
+        Ok(After::Nothing)
     }
 
     fn is_good(&self, token: &str) -> bool {
@@ -256,6 +259,17 @@ impl Issuer {
     }
 }
 
+/// The token of a request.
+fn token_in(headers: &HeaderMap) -> Option<&str> {
+    token_of(headers.get(header::AUTHORIZATION)?.as_bytes())
+}
+
+/// What a token claims. Whether somebody verified it is not looked at.
+#[cfg(feature = "claims")]
+pub(crate) fn claims(headers: &HeaderMap) -> Option<serde_json::Map<String, serde_json::Value>> {
+    token::claims(token_in(headers)?)
+}
+
 /// The token of an `Authorization`.
 fn token_of(value: &[u8]) -> Option<&str> {
     const SCHEME: &[u8] = b"bearer ";
@@ -271,6 +285,7 @@ async fn discover(web: &Web, issuer: &str) -> Result<String, DiscoveryError> {
     if !url.contains("://") {
         return Err(DiscoveryError::NoScheme(url));
     }
+    tracing::debug!(target: "dapr.contrib", "Fetching OpenID Configuration: {url}");
     let answer = web.get(&url).await?;
     if answer.status != StatusCode::OK {
         return Err(DiscoveryError::Status(answer.status.as_u16()));
@@ -285,6 +300,7 @@ async fn discover(web: &Web, issuer: &str) -> Result<String, DiscoveryError> {
             wanted: issuer.to_owned(),
         });
     }
+    tracing::debug!(target: "dapr.contrib", "Found JWKS URL: {}", document.jwks_uri);
     Ok(document.jwks_uri)
 }
 

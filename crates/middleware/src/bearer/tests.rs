@@ -87,11 +87,11 @@ async fn bearer(server: &Server, ages: Ages) -> Bearer {
 
 fn admits(bearer: &Bearer, token: &str) -> bool {
     let request = Request::builder().header("authorization", format!("Bearer {token}"));
-    let call = Call {
+    let mut call = Call {
         request: request.body(Body::empty()).unwrap(),
         peer: None,
     };
-    bearer.handle(&call).is_ok()
+    bearer.handle(&mut call).is_ok()
 }
 
 async fn eventually(condition: impl Fn() -> bool) {

@@ -110,6 +110,12 @@ impl<'a> Token<'a> {
     }
 }
 
+/// The claims of a token.
+#[cfg(feature = "claims")]
+pub(super) fn claims(token: &str) -> Option<Map<String, Value>> {
+    object(token.split('.').nth(1)?)
+}
+
 fn object(text: &str) -> Option<Map<String, Value>> {
     match serde_json::from_slice(&BASE64.decode(text).ok()?).ok()? {
         Value::Object(object) => Some(object),

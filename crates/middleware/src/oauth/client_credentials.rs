@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::endpoint::{AuthStyle, Endpoint, Form, set};
-use super::{PathFilter, scope};
+use super::scope;
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
+use crate::paths::PathFilter;
 use crate::properties::{Duplicate, Properties};
 use crate::request;
 use crate::web::Web;

@@ -7,10 +7,11 @@ use invoke_core::Body;
 use thiserror::Error;
 
 use super::endpoint::{AuthStyle, Endpoint, Form, set};
+use super::scope;
 use super::sessions::{self, Login, NoLogin};
-use super::{PathFilter, scope};
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
+use crate::paths::PathFilter;
 use crate::properties::{Duplicate, Properties, is_truthy};
 use crate::request;
 use crate::web::Web;

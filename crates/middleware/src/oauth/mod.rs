@@ -12,31 +12,8 @@ mod endpoint;
 #[cfg(feature = "oauth2")]
 mod sessions;
 
-use http::Request;
-use regex::bytes::Regex;
-
-use crate::request;
 #[cfg(feature = "oauth2")]
 pub(crate) use sessions::Sessions;
-
-/// The paths that a component is for: all of them without a filter.
-#[derive(Debug)]
-struct PathFilter(Option<Regex>);
-
-impl PathFilter {
-    fn new(pattern: &str) -> Result<Self, String> {
-        if pattern.is_empty() {
-            return Ok(Self(None));
-        }
-        crate::regexp::compile(pattern).map(|regex| Self(Some(regex)))
-    }
-
-    fn takes<B>(&self, request: &Request<B>) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|regex| regex.is_match(&request::path(request)))
-    }
-}
 
 /// A list with commas as the list with blanks that servers want (RFC 6749, section 3.3).
 fn scope(list: &str) -> String {

@@ -1,6 +1,6 @@
 //! Who calls.
 
-use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
@@ -8,9 +8,45 @@ use http::{HeaderMap, HeaderName};
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
+/// Room for an address with a port, so that none is allocated for each call.
+#[derive(Debug)]
+pub(super) struct Room {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 64],
+            length: 0,
+        }
+    }
+}
+
+impl Room {
+    /// An address in words.
+    pub(super) fn write(&mut self, address: impl fmt::Display) -> &str {
+        self.length = 0;
+        // The longest address of IPv6 with a scope and a port has 58 characters.
+        let _ = write!(self, "{address}");
+        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Room {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
 /// The client of a request: the last address of `X-Forwarded-For`, else `X-Real-IP`, else the other end of the
 /// connection. Addresses of IPv6 count by their first half, which is what one subscriber has.
-pub(super) fn of(headers: &HeaderMap, peer: Option<SocketAddr>) -> Cow<'_, str> {
+pub(super) fn of<'a>(headers: &'a HeaderMap, peer: Option<SocketAddr>, room: &'a mut Room) -> &'a str {
     let text = |name| {
         headers
             .get(name)
@@ -23,15 +59,15 @@ pub(super) fn of(headers: &HeaderMap, peer: Option<SocketAddr>) -> Cow<'_, str> 
     };
     match client {
         Some(client) => match client.parse() {
-            Ok(IpAddr::V6(address)) if !client.contains('.') => subscriber(address).to_string().into(),
-            _ => client.into(),
+            Ok(IpAddr::V6(address)) if !client.contains('.') => room.write(subscriber(address)),
+            _ => client,
         },
         None => match peer.map(|peer| peer.ip()) {
             Some(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
-                subscriber(address).to_string().into()
+                room.write(subscriber(address))
             }
-            Some(address) => address.to_canonical().to_string().into(),
-            None => "".into(),
+            Some(address) => room.write(address.to_canonical()),
+            None => "",
         },
     }
 }
@@ -64,7 +100,12 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(FORWARDED_FOR, forwarded.parse().unwrap());
             headers.insert(REAL_IP, real.parse().unwrap());
-            assert_eq!(of(&headers, peer), wanted, "{forwarded:?} {real:?} {peer:?}");
+            let mut room = Room::default();
+            assert_eq!(
+                of(&headers, peer, &mut room),
+                wanted,
+                "{forwarded:?} {real:?} {peer:?}"
+            );
         }
     }
 }
