@@ -71,6 +71,7 @@ impl Stage {
             token: None,
             max_header_bytes: 4096,
             deadline_header: None,
+            reuse: transport::client::Reuse::default(),
         };
         let channel = HttpChannel::new(settings, lifecycle::Tasks::new()).unwrap();
         let identity = Arc::new(Identity::new("app".into(), "default".into(), "", ""));
