@@ -332,7 +332,7 @@ impl<B> Pool<B> {
 
 impl<B> Lease<B> {
     /// One more request goes out. An app that is told that it is the last one closes the connection by itself, and its
-    /// end of it is the one that the system remembers for a while (TIME_WAIT).
+    /// end of it is the one that the system remembers for a while (`TIME_WAIT`).
     fn begin(&mut self, headers: &mut HeaderMap) {
         self.connection.calls = self.connection.calls.saturating_add(1);
         if self.is_last_call() {
