@@ -10,7 +10,7 @@ use api_core::{Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Health};
 use app_channel::{
     App, GrpcCall, GrpcChannel, GrpcSettings, HttpCall, HttpChannel, HttpProtocol, HttpSettings, Observer,
-    Watched,
+    Reuse, Watched,
 };
 use bytes::Bytes;
 use http::{Method, Request};
