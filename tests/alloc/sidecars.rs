@@ -10,7 +10,7 @@ use api_core::{Metadata, MetadataSettings};
 use api_http::{Api, ApiSettings, Health};
 use app_channel::{
     App, GrpcCall, GrpcChannel, GrpcSettings, HttpCall, HttpChannel, HttpProtocol, HttpSettings, Observer,
-    Watched,
+    Reuse, Watched,
 };
 use bytes::Bytes;
 use http::{Method, Request};
@@ -166,6 +166,7 @@ fn callee(app: u16, is_measured: bool, is_traced: bool) -> Sidecar {
             tls: None,
             token: None,
             max_message: 1 << 20,
+            reuse: Reuse::default(),
         };
         let http = HttpSettings {
             protocol: HttpProtocol::Http,
@@ -175,6 +176,7 @@ fn callee(app: u16, is_measured: bool, is_traced: bool) -> Sidecar {
             token: None,
             max_header_bytes: 64 * 1024,
             deadline_header: None,
+            reuse: Reuse::default(),
         };
         let http = HttpChannel::new(http, tasks.clone()).unwrap();
         let (calls, watched) = measuring("callee");

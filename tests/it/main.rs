@@ -12,6 +12,7 @@
 mod access_control;
 mod access_log;
 mod api;
+mod app_connections;
 mod app_faults;
 mod check;
 mod command_line;

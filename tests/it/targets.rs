@@ -92,7 +92,7 @@ async fn what_cannot_be_called_is_told() {
         (
             "GET /v1.0/invoke/nobody/method/x",
             500,
-            "failed to invoke, id: nobody, err: no host found with the given ID: nobody",
+            "failed to invoke, id: nobody, err: no host found with the given ID",
         ),
         (
             "GET /v1.0/invoke/a.b.c/method/x",

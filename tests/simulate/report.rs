@@ -171,8 +171,8 @@ calm  conns     sets  look-ups(most/s)";
             );
         }
         if self.scene == Scene::StartAsking {
-            // Each looks up once in five seconds.
-            let most = self.scale.callers as f64 * 0.5 + 3.0;
+            // Each looks up once in five seconds, and those that missed instances together do not go on together.
+            let most = self.scale.callers as f64 * 0.4 + 3.0;
             wants(
                 f64::from(self.most_lookups) <= most,
                 format!("{} look-ups in one second", self.most_lookups),

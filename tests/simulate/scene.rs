@@ -140,11 +140,7 @@ impl Scene {
                 callers,
                 rate: total.min(MOST_CALLS) / callers as f64,
                 burst: if is_start { 5 } else { 0 },
-                // A tenth, and enough for each instance to have fifty callers: their number varies by its square root.
-                part: (self == Self::Part).then(|| {
-                    let part = (instances / 10).max(50 * instances / callers);
-                    part.min(instances / 2)
-                }),
+                part: (self == Self::Part).then(|| part(callers, instances)),
                 finding: if self == Self::StartAsking {
                     Finding::Asking
                 } else {
@@ -264,6 +260,14 @@ pub(crate) struct Played {
     pub(crate) well_since: Vec<Option<u64>>,
 }
 
+/// How many instances a sidecar calls that calls a part of them: a tenth, and enough for each instance to have fifty
+/// callers, whose number varies by its square root. Half of them is enough as long as that makes twenty.
+fn part(callers: usize, instances: usize) -> usize {
+    let of_callers = |wanted: usize| wanted * instances / callers;
+    let part = (instances / 10).max(of_callers(50));
+    part.min((instances / 2).max(of_callers(20))).min(instances)
+}
+
 /// Plays a scene. All that happens depends on the seed alone.
 pub(crate) fn play(scene: Scene, scale: Scale, seed: u64) -> std::io::Result<Played> {
     let plan = scene.plan(scale);
@@ -296,4 +300,23 @@ pub(crate) fn play(scene: Scene, scale: Scale, seed: u64) -> std::io::Result<Pla
 /// What all instances can do in a second, when each of them works at one call.
 pub(crate) fn capacity(instances: usize) -> f64 {
     instances as f64 * 1000.0 / (SERVICE + 1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn each_instance_of_a_part_has_callers() {
+        for (callers, instances, wanted) in [
+            (1000, 1000, 100),
+            (100, 100, 50),
+            (100, 10_000, 5000),
+            (40, 20, 10),
+            (10, 1000, 1000),
+            (1, 3, 3),
+        ] {
+            assert_eq!(part(callers, instances), wanted, "{callers}x{instances}");
+        }
+    }
 }

@@ -24,6 +24,22 @@ pub(crate) fn unit(args: &[String]) -> Outcome {
     step("unit tests", command.args(args))
 }
 
+/// The resolver that is not in the usual build, in a step of its own: the SDK that it needs is to be in no other test.
+pub(crate) fn cloud_map() -> Outcome {
+    let feature = [
+        "--package",
+        "name-resolution",
+        "--features",
+        "aws-cloudmap",
+        "--locked",
+    ];
+    let mut clippy = cargo(&["clippy", "--all-targets", "--quiet"]);
+    clippy.args(feature).args(["--", "-D", "warnings"]);
+    step("clippy, aws-cloudmap", &mut clippy)?;
+    let mut test = cargo(&["test", "--lib"]);
+    step("unit tests, aws-cloudmap", test.args(feature).arg("cloudmap"))
+}
+
 /// The models, crate by crate: the feature `model` exchanges what a crate is built on, so nothing else of it can be tested
 /// at the same time.
 pub(crate) fn models(args: &[String]) -> Outcome {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use access_control::{AppKind, Policy};
-use app_channel::{HttpChannel, HttpProtocol, HttpSettings};
+use app_channel::{HttpChannel, HttpProtocol, HttpSettings, Reuse};
 use common::{CALLER, caller, compile, operation, policy, spec};
 use invoke_core::headers::Identity;
 use invoke_core::ports::Receive;
@@ -71,6 +71,7 @@ impl Stage {
             token: None,
             max_header_bytes: 4096,
             deadline_header: None,
+            reuse: Reuse::default(),
         };
         let channel = HttpChannel::new(settings, lifecycle::Tasks::new()).unwrap();
         let identity = Arc::new(Identity::new("app".into(), "default".into(), "", ""));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::Response;
 use invoke_core::{AppChannel, Body, Cause, Fault, Head, InvokeError, Pipeline, ProxiedHead, Reply};
+use transport::client::Reuse;
 
 use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
@@ -77,6 +78,11 @@ impl App {
     /// What limits how many invocations it gets at once.
     pub fn limit(&self) -> Option<&Limit> {
         self.limit.as_ref()
+    }
+
+    /// For how long connections to it are used again, which may be changed at any time.
+    pub fn reuse(&self) -> &Reuse {
+        self.grpc.reuse()
     }
 
     /// Whoever is told of calls.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lifecycle::Tasks;
 use thiserror::Error;
 use tokio::time::Instant;
-use transport::client::{Proxies, Proxy, ProxyError};
+use transport::client::{Proxies, Proxy, ProxyError, Reuse};
 use transport::tls::{OriginTls, OriginTlsError, Trust};
 
 use crate::channel::{ChannelError, HttpChannel, HttpProtocol, HttpSettings};
@@ -77,6 +77,7 @@ impl Channels {
             token: None,
             max_header_bytes: self.max_header_bytes,
             deadline_header: None,
+            reuse: Reuse::default(),
         };
         Ok(HttpChannel::new(settings, self.tasks.clone())?)
     }

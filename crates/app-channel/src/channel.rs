@@ -15,7 +15,7 @@ use invoke_core::{
 };
 use lifecycle::Tasks;
 use thiserror::Error;
-use transport::client::{H1Config, H1Pool, H2Origin, Proxy, RawTarget};
+use transport::client::{H1Config, H1Pool, H2Origin, Proxy, RawTarget, Reuse};
 use transport::tls::OriginTls;
 
 use crate::length::Declared;
@@ -48,6 +48,8 @@ pub struct HttpSettings {
     pub max_header_bytes: usize,
     /// In which header the app is told how many milliseconds are left of the time of a call, if any.
     pub deadline_header: Option<HeaderName>,
+    /// For how long connections are used again.
+    pub reuse: Reuse,
 }
 
 impl fmt::Debug for HttpSettings {
@@ -127,11 +129,14 @@ impl HttpChannel {
                     max_header_bytes: settings.max_header_bytes,
                     tls: settings.tls.clone(),
                     proxy: settings.proxy.clone(),
+                    reuse: settings.reuse.clone(),
                     ..H1Config::default()
                 };
                 Client::Http(H1Pool::new(address, config, tasks))
             }
-            HttpProtocol::H2c => Client::H2c(H2Origin::new(&address, tasks)),
+            HttpProtocol::H2c => {
+                Client::H2c(H2Origin::reusing(&address, None, settings.reuse.clone(), tasks))
+            }
         };
         let inner = Inner {
             settings,

@@ -25,7 +25,7 @@ use invoke_core::{
     error::code, headers,
 };
 use lifecycle::Tasks;
-use transport::client::{ClientError, ErrorKind, H2Origin};
+use transport::client::{ClientError, ErrorKind, H2Origin, Reuse};
 use transport::tls::OriginTls;
 
 use self::outgoing::{Message, Outgoing};
@@ -49,6 +49,8 @@ pub struct GrpcSettings {
     pub token: Option<HeaderValue>,
     /// The longest message in either direction, in bytes.
     pub max_message: usize,
+    /// For how long connections are used again.
+    pub reuse: Reuse,
 }
 
 impl fmt::Debug for GrpcSettings {
@@ -82,10 +84,8 @@ impl fmt::Debug for GrpcChannel {
 impl GrpcChannel {
     /// A channel without connections; calls make them. `tasks` owns the connections.
     pub fn new(settings: GrpcSettings, tasks: Tasks) -> Self {
-        let origin = match &settings.tls {
-            None => H2Origin::new(&settings.address, tasks),
-            Some(tls) => H2Origin::with_tls(&settings.address, tls, tasks),
-        };
+        let reuse = settings.reuse.clone();
+        let origin = H2Origin::reusing(&settings.address, settings.tls.as_ref(), reuse, tasks);
         let inner = Inner {
             settings,
             origin,
@@ -98,6 +98,11 @@ impl GrpcChannel {
     #[must_use]
     pub fn watched(self, watched: Watched) -> Self {
         Self(self.0, watched)
+    }
+
+    /// For how long connections are used again.
+    pub(crate) fn reuse(&self) -> &Reuse {
+        &self.0.settings.reuse
     }
 
     /// Calls a method with an empty message, and tells how that ended.

@@ -39,6 +39,9 @@ pub struct Environment {
     /// `DAPRD_DEADLINE_HEADER`: by which header HTTP apps say and are told how much time is left. Dapr's daprd does not
     /// know it.
     pub deadline_header: Option<HeaderName>,
+    /// `DAPRD_APP_MOST_CALLS` and `DAPRD_APP_MAX_AGE`: how many calls a connection to the app serves, and until which
+    /// age, as it is written. Dapr's daprd does not know them.
+    pub app_connections: (Option<String>, Option<String>),
 }
 
 /// What the environment says about identity. Unset and empty are not the same everywhere.
@@ -94,6 +97,7 @@ impl Environment {
                 interval: duration("DAPR_GRPC_CONN_COLLECTOR_INTERVAL", defaults.interval),
             },
             deadline_header: text("DAPRD_DEADLINE_HEADER").and_then(|name| header_name(&name)),
+            app_connections: (text("DAPRD_APP_MOST_CALLS"), text("DAPRD_APP_MAX_AGE")),
         }
     }
 }

@@ -14,7 +14,7 @@ use telemetry::traces::TraceError;
 use thiserror::Error;
 use transport::listen::BindError;
 
-use crate::sidecar::NamesError;
+use crate::sidecar::{NamesError, ReuseError};
 
 /// What keeps a sidecar from running, printed after `Fatal error from runtime: `.
 #[derive(Debug, Error)]
@@ -52,6 +52,9 @@ pub enum Fatal {
     /// Calls cannot be shared out as the configuration has it.
     #[error("error loading configuration: {0}")]
     Routing(#[from] RoutingError),
+    /// Connections to the app cannot be used again as the configuration has it.
+    #[error("error loading configuration: {0}")]
+    Reuse(#[from] ReuseError),
     /// Others cannot be found as the configuration, which changed, has it.
     #[error(transparent)]
     Names(#[from] NamesError),

@@ -15,7 +15,12 @@ pub(crate) fn ordered(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
 
 /// The same of an answer that came from elsewhere: not more of them than are known at once.
 #[cfg_attr(
-    not(any(feature = "consul", feature = "dns", feature = "kubernetes")),
+    not(any(
+        feature = "aws-cloudmap",
+        feature = "consul",
+        feature = "dns",
+        feature = "kubernetes"
+    )),
     allow(dead_code, reason = "nobody else asks")
 )]
 pub(crate) fn bounded(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {

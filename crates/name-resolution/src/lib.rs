@@ -8,6 +8,8 @@
 //! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
 
 mod balancing;
+#[cfg(feature = "aws-cloudmap")]
+mod cloudmap;
 #[cfg(feature = "consul")]
 mod consul;
 #[cfg(feature = "dns")]
@@ -20,6 +22,7 @@ mod fixed;
 pub mod fuzz;
 pub mod host;
 #[cfg(any(
+    feature = "aws-cloudmap",
     feature = "consul",
     feature = "dns",
     feature = "kubernetes",
@@ -36,10 +39,13 @@ mod nameformat;
 mod nullable;
 #[cfg(any(feature = "consul", feature = "kubernetes"))]
 mod origin;
-#[cfg(any(feature = "dns", feature = "kubernetes"))]
+#[cfg(any(feature = "aws-cloudmap", feature = "dns", feature = "kubernetes"))]
 mod refresh;
 mod registry;
-#[cfg(all(test, any(feature = "consul", feature = "kubernetes")))]
+#[cfg(all(
+    test,
+    any(feature = "aws-cloudmap", feature = "consul", feature = "kubernetes")
+))]
 mod scripted;
 mod settings;
 #[cfg(feature = "simulate")]

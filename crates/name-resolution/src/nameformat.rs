@@ -8,6 +8,9 @@ use crate::registry::InitError;
 use crate::settings::Settings;
 
 const PLACEHOLDER: &str = "{appid}";
+/// Schemes of gRPC's names by which an address is looked up as it is here in any case
+/// ([Name resolution](https://github.com/grpc/grpc/blob/master/doc/naming.md)). In Dapr they reach gRPC.
+const SCHEMES: [&str; 4] = ["dns:///", "dns:", "passthrough:///", "passthrough:"];
 
 /// Puts app ids into a format.
 #[derive(Debug)]
@@ -24,9 +27,12 @@ impl NameFormat {
             Some(format) if !format.contains(PLACEHOLDER) => Err(InitError::Init(format!(
                 "format must contain {PLACEHOLDER} placeholder"
             ))),
-            Some(format) => Ok(Self {
-                format: format.to_owned(),
-            }),
+            Some(format) => {
+                let bare = SCHEMES.iter().find_map(|scheme| format.strip_prefix(scheme));
+                Ok(Self {
+                    format: bare.unwrap_or(format).to_owned(),
+                })
+            }
         }
     }
 }
@@ -71,16 +77,22 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let resolver = NameFormat::new(&json!({"Format": "{appid}.internal:50002"})).unwrap();
-        let watch = resolver.watch(&AppRef::new("a", "ns"));
-        match watch.now() {
-            Resolution::Endpoints(endpoints) => {
-                let found: Vec<_> = endpoints.iter().map(|endpoint| &**endpoint.address()).collect();
-                assert_eq!(found, ["a.internal:50002"]);
+        let schemes = ["", "dns:///", "dns:", "passthrough:///"];
+        for resolver in schemes.map(|scheme| {
+            let format = format!("{scheme}{{appid}}.internal:50002");
+            NameFormat::new(&json!({ "Format": format })).unwrap()
+        }) {
+            let watch = resolver.watch(&AppRef::new("a", "ns"));
+            match watch.now() {
+                Resolution::Endpoints(endpoints) => {
+                    let found: Vec<_> = endpoints.iter().map(|endpoint| &**endpoint.address()).collect();
+                    assert_eq!(found, ["a.internal:50002"]);
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
+            assert!(watch.is_alive(), "the answer is final");
         }
-        assert!(watch.is_alive(), "the answer is final");
+        let resolver = NameFormat::new(&json!({"format": "{appid}:1"})).unwrap();
         let watch = resolver.watch(&AppRef::new("", "ns"));
         assert!(matches!(watch.now(), Resolution::Failed(_)));
     }

@@ -93,8 +93,9 @@ pub enum InitError {
 
 impl InitError {
     fn unknown(name: &str, version: &str) -> Self {
-        let hint = if name.eq_ignore_ascii_case("aws.cloudmap") {
-            ": AWS Cloud Map is not part of this sidecar; namespaces of it that have DNS are found with the resolver dns"
+        let hint = if cfg!(not(feature = "aws-cloudmap")) && name.eq_ignore_ascii_case("aws.cloudmap") {
+            ": it is in builds with the feature aws-cloudmap alone; namespaces of AWS Cloud Map that have DNS are found with \
+             the resolver dns"
         } else {
             ""
         };
@@ -195,6 +196,8 @@ impl std::fmt::Debug for Built {
 
 /// The resolvers of this program.
 pub const RESOLVERS: &[&str] = &[
+    #[cfg(feature = "aws-cloudmap")]
+    "aws.cloudmap",
     #[cfg(feature = "consul")]
     "consul",
     #[cfg(feature = "consul")]
@@ -246,6 +249,8 @@ pub fn check(
         "consul" | "hashicorp.consul" => crate::consul::check(configuration, &with_literal(instance), &means),
         #[cfg(feature = "dns")]
         "dns" => crate::dns::check(configuration),
+        #[cfg(feature = "aws-cloudmap")]
+        "aws.cloudmap" => crate::cloudmap::check(configuration),
         #[cfg(feature = "static")]
         "static" => crate::fixed::Fixed::new(configuration).map(|_| ()),
         #[cfg(feature = "nameformat")]
@@ -294,6 +299,14 @@ pub async fn build(
         "dns" => {
             let resolver = crate::dns::Dns::new(configuration, &means.tasks)?;
             Ok(Built::unregistered(resolver))
+        }
+        #[cfg(feature = "aws-cloudmap")]
+        "aws.cloudmap" => {
+            let (resolver, complaint) = crate::cloudmap::CloudMap::start(configuration, means).await?;
+            Ok(Built {
+                complaint,
+                ..Built::unregistered(resolver)
+            })
         }
         #[cfg(feature = "static")]
         "static" => Ok(Built::unregistered(crate::fixed::Fixed::new(configuration)?)),

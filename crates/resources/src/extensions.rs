@@ -2,8 +2,12 @@
 //!
 //! Fields that are not known are mistakes here, because nobody else can have meant them.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::lenient;
 use crate::template::{self, Template};
@@ -19,6 +23,45 @@ pub struct Extensions {
     /// A line of the log for each call.
     #[serde(deserialize_with = "lenient::section")]
     pub access_log: AccessLogging,
+    /// How the app is called.
+    #[serde(deserialize_with = "lenient::section")]
+    pub app: AppExtensions,
+}
+
+/// How the app is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppExtensions {
+    /// For how long connections to it are used again.
+    #[serde(deserialize_with = "lenient::section")]
+    pub connections: AppConnections,
+}
+
+/// For how long connections to the app are used again; unless it is said, for as long as they are of use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppConnections {
+    /// How many calls a connection serves; 1 for a connection of its own for each call.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(deserialize_with = "most_calls")]
+    pub most_calls: Option<NonZeroU32>,
+    /// The age after which a connection takes no more calls, as it is written.
+    #[serde(deserialize_with = "lenient::text")]
+    pub max_age: String,
+}
+
+/// So many calls at most may be asked for.
+const MOST_CALLS: u64 = 1_000_000;
+
+fn most_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU32>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let count = value.as_u64().filter(|count| (1..=MOST_CALLS).contains(count));
+    let count = count.and_then(|count| NonZeroU32::new(u32::try_from(count).ok()?));
+    if count.is_none() && !value.is_null() {
+        let text = format!("expected a whole number from 1 to {MOST_CALLS}, found {value}");
+        return Err(D::Error::custom(text));
+    }
+    Ok(count)
 }
 
 /// A line of the log for each call.
@@ -104,6 +147,26 @@ mod tests {
             };
             assert_eq!(load(&[text]).unwrap().daprd.metrics, wanted, "{text:?}");
         }
+        for (text, calls, age) in [
+            ("spec: {daprd: {app: }}\n", None, ""),
+            (
+                "spec: {daprd: {app: {connections: {mostCalls: , maxAge: 30s}}}}\n",
+                None,
+                "30s",
+            ),
+            (
+                "spec: {daprd: {app: {connections: {mostCalls: 1}}}}\n",
+                NonZeroU32::new(1),
+                "",
+            ),
+        ] {
+            let connections = load(&[text]).unwrap().daprd.app.connections;
+            let wanted = AppConnections {
+                most_calls: calls,
+                max_age: age.to_owned(),
+            };
+            assert_eq!(connections, wanted, "{text:?}");
+        }
         let layers = [
             "spec: {daprd: {metrics: {enabled: false, endpoints: true}}}\n",
             "spec: {daprd: {metrics: {enabled: true}}}\n",
@@ -140,6 +203,22 @@ mod tests {
                 "spec.daprd.accessLog.template",
             ),
             ("spec: {daprd: {accessLog: {template: []}}}\n", "template"),
+            (
+                "spec: {daprd: {app: {connections: never}}}\n",
+                "spec.daprd.app.connections",
+            ),
+            (
+                "spec: {daprd: {app: {connections: {reuse: never}}}}\n",
+                "mostCalls",
+            ),
+            (
+                "spec: {daprd: {app: {connections: {mostCalls: 0}}}}\n",
+                "from 1 to 1000000, found 0 for key \"spec.daprd.app.connections.mostCalls\"",
+            ),
+            (
+                "spec: {daprd: {app: {connections: {mostCalls: '1'}}}}\n",
+                "found \"1\"",
+            ),
         ] {
             let error = load(&[text]).unwrap_err();
             assert!(

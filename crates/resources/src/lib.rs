@@ -45,7 +45,7 @@ pub use configuration::{
     load_configuration,
 };
 pub use expand::expand_environment;
-pub use extensions::{AccessLogging, Extensions, OtlpMetrics, OwnMetrics};
+pub use extensions::{AccessLogging, AppConnections, AppExtensions, Extensions, OtlpMetrics, OwnMetrics};
 pub use folders::{Folders, is_yaml_name};
 pub use http_endpoint::{EndpointTls, HttpEndpoint};
 pub use inspect::{

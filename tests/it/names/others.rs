@@ -105,7 +105,7 @@ async fn what_begins_at_least() {
     }
 }
 
-/// What Dapr has and this sidecar has not is refused by its name, and lived with.
+/// What Dapr has and this build has not is refused by its name, and lived with.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resolver_that_is_not_here() {
     let sidecar = Configured::by("component: aws.cloudmap")
@@ -113,6 +113,6 @@ async fn a_resolver_that_is_not_here() {
         .start()
         .await;
     let told = "[CREATE_COMPONENT_FAILURE]: initialization error occurred for nr (aws.cloudmap/v1): couldn't find name \
-                resolver aws.cloudmap/v1: AWS Cloud Map is not part of this sidecar";
+                resolver aws.cloudmap/v1: it is in builds with the feature aws-cloudmap alone";
     sidecar.await_log(told).await;
 }

@@ -221,7 +221,7 @@ async fn nobody_pauses_for_longer_than_the_caller_waits() {
     let http = reqwest::Client::new();
     for (target, method, status, text) in [
         ("R-b", "status/503/http", 503, "body 503"),
-        ("R-gone", "m", 500, "no host found with the given ID: R-gone"),
+        ("R-gone", "m", 500, "no host found with the given ID"),
     ] {
         let call = http
             .get(caller.invoke_url(target, method))

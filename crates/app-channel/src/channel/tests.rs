@@ -19,6 +19,7 @@ async fn listen() -> (TcpListener, HttpChannel, String) {
         token: Some(HeaderValue::from_static("secret")),
         max_header_bytes: 4096,
         deadline_header: None,
+        reuse: transport::client::Reuse::default(),
     };
     (listener, HttpChannel::new(settings, Tasks::new()).unwrap(), base)
 }

@@ -176,6 +176,7 @@ fn settings(address: String) -> GrpcSettings {
         tls: None,
         token: Some(HeaderValue::from_static("secret")),
         max_message: 2000,
+        reuse: Reuse::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use app_channel::{
     Watched,
 };
 use http::HeaderValue;
+use transport::client::Reuse;
 use transport::tls::{OriginTls, Trust};
 
 use super::parts::Parts;
@@ -30,11 +31,14 @@ pub(super) fn app_channel(
         .ok()
         .filter(|token| !token.is_empty());
     let address = format!("{}:{port}", bracketed(&app.address));
+    // What the configuration says of it comes with each generation.
+    let reuse = Reuse::default();
     let grpc = GrpcSettings {
         address: address.clone(),
         tls: app_tls(app.protocol)?,
         token: token.clone(),
         max_message: max_message(options),
+        reuse: reuse.clone(),
     };
     let grpc = GrpcChannel::new(grpc, parts.connections.clone());
     let limit = app.max_concurrency.map(|places| Limit::new(places as usize));
@@ -53,6 +57,7 @@ pub(super) fn app_channel(
         token,
         max_header_bytes: app_header_limit(options),
         deadline_header: environment.deadline_header.clone(),
+        reuse,
     };
     let http = HttpChannel::new(settings, parts.connections.clone())?;
     Ok(Some(
@@ -157,6 +162,7 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
                 tls: app_tls(app.protocol)?,
                 token: None,
                 max_message: max_message(options),
+                reuse: Reuse::default(),
             };
             return Ok(Probe::grpc(GrpcChannel::new(settings, parts.connections.clone())));
         }
@@ -169,6 +175,7 @@ fn probe(settings: &Settings, options: &Options, path: &str, parts: &Parts) -> R
         token: None,
         max_header_bytes: app_header_limit(options),
         deadline_header: None,
+        reuse: Reuse::default(),
     };
     let channel = HttpChannel::new(settings, parts.connections.clone())?;
     Ok(Probe::http(channel, path))

@@ -33,6 +33,7 @@ use super::middleware::Pipelines;
 use super::names::Directory;
 use super::policies::policies;
 use super::pushed::Pushed;
+use super::reuse::ReuseBounds;
 use crate::access_log::{AccessLog, Accesses};
 use crate::environment::Environment;
 use crate::fatal::Fatal;
@@ -90,6 +91,7 @@ pub(super) struct Rules {
     /// What the access log says of a call, if there is one.
     accesses: Option<Template>,
     routes: Routes,
+    reuse: ReuseBounds,
 }
 
 impl Rules {
@@ -110,6 +112,8 @@ impl Rules {
             },
             traces: super::traces::plan(&given.settings.app_id, configuration)?,
             routes: routes(configuration)?,
+            reuse: ReuseBounds::of(&configuration.daprd.app.connections)?
+                .or(ReuseBounds::of_variables(&environment.app_connections)?),
         })
     }
 
@@ -207,6 +211,7 @@ impl Generation {
                     push,
                     accesses,
                     routes,
+                    reuse,
                 },
             components,
             middleware,
@@ -216,6 +221,9 @@ impl Generation {
         } = read;
         let pipelines = Pipelines::of(&configuration, &middleware);
         let app = lasting.app.as_ref().map(|app| app.piped(pipelines.app.as_ref()));
+        if let Some(app) = &app {
+            reuse.put_into(app.reuse());
+        }
         let environment = &lasting.environment;
         let shown = Shown {
             components: &components,

@@ -173,7 +173,7 @@ impl Worker {
                 self.is_unreadable = false;
                 watchers.retain(|app_id, watchers| {
                     let Some(addresses) = found.get(app_id) else {
-                        let failure = ResolveError::new(format!("no host found with the given ID: {app_id}"));
+                        let failure = ResolveError::new("no host found with the given ID");
                         fail(watchers, &failure);
                         return false;
                     };

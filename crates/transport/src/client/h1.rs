@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -41,6 +42,7 @@ pub use self::target::RawTarget;
 use super::connect::{connect_origin, connect_unix};
 use super::error::{ClientError, ErrorKind};
 use super::proxy::Proxy;
+use super::reuse::Reuse;
 use crate::BoxError;
 use crate::descriptors::Descriptors;
 use crate::tls::OriginTls;
@@ -71,6 +73,8 @@ pub struct H1Config {
     pub tls: Option<OriginTls>,
     /// What connections go through; `None` for straight ones.
     pub proxy: Option<Proxy>,
+    /// For how long connections are used again. The last request on one says so (`Connection: close`).
+    pub reuse: Reuse,
 }
 
 impl Default for H1Config {
@@ -87,13 +91,14 @@ impl Default for H1Config {
             unix: None,
             tls: None,
             proxy: None,
+            reuse: Reuse::default(),
         }
     }
 }
 
 /// How many connections to one address a process may have that may open `descriptors` files. A caller that does not
 /// read holds its connection, so thousands of them should leave others one without a wait.
-fn most_connections(descriptors: u64) -> usize {
+pub(super) fn most_connections(descriptors: u64) -> usize {
     usize::try_from(descriptors / 4).map_or(4096, |share| share.clamp(1024, 4096))
 }
 
@@ -138,6 +143,9 @@ struct Connection<B> {
     sender: http1::SendRequest<Sending<B>>,
     task: AbortHandle,
     watch: Watch,
+    made: Instant,
+    /// How many requests it got.
+    calls: u32,
     /// What was wrong with an answer that could not be read.
     wrong: oneshot::Receiver<String>,
 }
@@ -180,6 +188,7 @@ where
             let again = (is_repeatable && lease.idle.is_some()).then(|| copy(&request));
             let target = target.as_ref().and_then(|target| target.start_of(&request));
             lease.connection.watch.begin(target);
+            lease.begin(request.headers_mut());
             let (watched, sent) = Sending::watch(request);
             let mut error = match lease.connection.sender.try_send_request(watched).await {
                 Ok(answer) => return lease.accept(answer, sent),
@@ -239,11 +248,13 @@ where
             let mut look = pin!(sleep(soon));
             let ended = poll_fn(|cx| {
                 while look.as_mut().poll(cx).is_ready() {
-                    look.as_mut().reset(Instant::now() + pause);
+                    let mut pause = pause;
                     if let Some(pool) = pool.upgrade() {
                         pool.drop_unused(&idle);
                         pool.sweep();
+                        pause = pool.config.reuse.max_age().map_or(pause, |age| pause.min(age));
                     }
+                    look.as_mut().reset(Instant::now() + pause);
                 }
                 connection.poll_without_shutdown(cx)
             })
@@ -267,6 +278,8 @@ where
             sender,
             task,
             watch,
+            made: Instant::now(),
+            calls: 0,
             wrong,
         })
     }
@@ -318,6 +331,22 @@ impl<B> Pool<B> {
 }
 
 impl<B> Lease<B> {
+    /// One more request goes out. An app that is told that it is the last one closes the connection by itself, and its
+    /// end of it is the one that the system remembers for a while (`TIME_WAIT`).
+    fn begin(&mut self, headers: &mut HeaderMap) {
+        self.connection.calls = self.connection.calls.saturating_add(1);
+        if self.is_last_call() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        } else if self.pool.config.reuse.is_bounded() {
+            // The request may have been meant for another connection before.
+            headers.remove(header::CONNECTION);
+        }
+    }
+
+    fn is_last_call(&self) -> bool {
+        self.pool.is_over(&self.connection)
+    }
+
     /// Takes an answer, unless its framing is not what it says.
     fn accept(self, answer: Response<Incoming>, sent: Sent) -> Result<Response<PooledBody<B>>, ClientError> {
         if let Some(what) = framing::refused(&answer) {
@@ -344,6 +373,7 @@ impl<B> Lease<B> {
     }
 
     fn give_back(self, sent: &Sent, is_last: bool) {
+        let is_last = is_last || self.is_last_call();
         let _place = self.place.end();
         if !sent.is_over() {
             // Whoever came next would wait until the rest of the request is gone.

@@ -25,7 +25,10 @@ use self::dial::Dialler;
 use self::peer::{Connection, MOST_CONNECTIONS, Peer, User};
 use self::peers::Peers;
 use super::error::{ClientError, ErrorKind};
+use super::h1::most_connections;
+use super::reuse::Reuse;
 use crate::BoxError;
+use crate::descriptors::Descriptors;
 use crate::tls::ClientTls;
 
 /// What the streams to all peers of a pool may hold together, in bytes.
@@ -89,6 +92,10 @@ pub struct H2PoolConfig {
     pub max_header_list: u32,
     /// How connections to peers that must prove an identity are secured.
     pub tls: Option<ClientTls>,
+    /// For how long connections are used again.
+    pub reuse: Reuse,
+    /// How many connections there may be that are not used again for ever; further calls wait until one ends.
+    pub max_bounded: usize,
 }
 
 impl Default for H2PoolConfig {
@@ -107,6 +114,8 @@ impl Default for H2PoolConfig {
             budget: Budget::new(STREAMS),
             max_header_list: 4 * 1024 * 1024,
             tls: None,
+            reuse: Reuse::default(),
+            max_bounded: most_connections(Descriptors::of_process().limit()),
         }
     }
 }
@@ -141,7 +150,7 @@ impl H2Pool {
     pub fn new(config: H2PoolConfig, tasks: Tasks) -> Self {
         Self {
             peers: Arc::new(Peers::new(config.max_peers)),
-            dialler: Arc::new(Dialler { config, tasks }),
+            dialler: Arc::new(Dialler::new(config, tasks)),
         }
     }
 
@@ -268,6 +277,10 @@ impl H2Pool {
         is_stuck: bool,
     ) -> Result<(Arc<Connection>, User), ClientError> {
         if let Some(found) = self.existing(peer, is_stuck) {
+            if found.0.is_over() {
+                // It ends with its calls.
+                peer.forget(&found.0);
+            }
             if self.config().max_spread > 1 && peer.is_crowded(&found.0, self.config().max_spread) {
                 self.spread(peer);
             }
@@ -296,7 +309,10 @@ impl H2Pool {
         };
         let dialler = Arc::clone(&self.dialler);
         self.dialler.tasks.spawn(async move {
-            match dialler.dial(&turn.peer()).await {
+            let Ok(place) = dialler.place().await else {
+                return;
+            };
+            match dialler.dial(&turn.peer(), place).await {
                 Ok(connection) => turn.keep(connection),
                 // It is not tried again at once.
                 Err(_) => tokio::time::sleep(dialler.config.patience).await,
@@ -313,6 +329,12 @@ impl H2Pool {
         // Counted before the lock: a failure that came while this call waited for the lock is its failure, too. Otherwise
         // a thousand calls to a dead host would wait for its time-out one after the other.
         let failures = peer.failures();
+        let place = self.dialler.place().await.map_err(ClientError::busy)?;
+        if self.config().reuse.most_calls() == 1 {
+            // Nobody else can use it, so nobody is to wait for it.
+            let dialled = self.dialler.dial(peer, place).await;
+            return dialled.map(Connection::first_user).map_err(ClientError::connect);
+        }
         let mut last_failure = peer.dialling.lock().await;
         if let Some(found) = self.existing(peer, is_stuck) {
             return Ok(found);
@@ -320,17 +342,17 @@ impl H2Pool {
         if let Some(error) = last_failure.as_ref().and_then(|failure| failure.after(failures)) {
             return Err(ClientError::connect(error));
         }
-        let connection = match self.dialler.dial(peer).await {
-            Ok(connection) => Arc::new(connection),
+        match self.dialler.dial(peer, place).await {
+            Ok(connection) => {
+                let found = connection.first_user();
+                peer.keep(&found.0);
+                Ok(found)
+            }
             Err(error) => {
                 peer.failed(&mut last_failure, &error);
-                return Err(ClientError::connect(error));
+                Err(ClientError::connect(error))
             }
-        };
-        peer.keep(&connection);
-        let user = User::enter(&connection.usage, usize::MAX);
-        #[expect(clippy::expect_used, reason = "there is no limit to reach")]
-        Ok((connection, user.expect("no limit")))
+        }
     }
 }
 
@@ -348,6 +370,8 @@ enum Wait {
     TooManyPeers(usize),
     #[error("the peer took no further stream for {} s", .0.as_secs())]
     TooLong(Duration),
+    #[error("no connection was free for {} s", .0.as_secs())]
+    NoConnection(Duration),
 }
 
 /// Opens a call on a connection, when the peer takes one more; `None` when that may never be and there may be another

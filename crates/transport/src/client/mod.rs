@@ -10,6 +10,7 @@ mod h2;
 mod origin;
 mod proxy;
 mod race;
+mod reuse;
 
 #[cfg(feature = "fuzz")]
 pub(crate) use h1::fuzz;
@@ -22,3 +23,4 @@ pub use h1::{AnswerError, H1Config, H1Pool, PooledBody, RawTarget};
 pub use h2::{CountedBody, Destination, H2Pool, H2PoolConfig, PeerKey, Purged};
 pub use origin::H2Origin;
 pub use proxy::{Proxies, Proxy, ProxyError};
+pub use reuse::Reuse;

@@ -10,6 +10,7 @@ use lifecycle::Tasks;
 
 use super::error::ClientError;
 use super::h2::{CountedBody, Destination, H2Pool, H2PoolConfig, PeerKey};
+use super::reuse::Reuse;
 use crate::BoxError;
 use crate::tls::{ClientTls, OriginTls};
 
@@ -26,23 +27,26 @@ pub struct H2Origin {
 impl H2Origin {
     /// A client without a connection; the first call makes one. `tasks` owns it.
     pub fn new(address: &str, tasks: Tasks) -> Self {
+        Self::reusing(address, None, Reuse::default(), tasks)
+    }
+
+    /// The same with connections that are used again for as long as `reuse` says, and over TLS if it is said how. The
+    /// origin must agree to HTTP/2.
+    pub fn reusing(address: &str, tls: Option<&OriginTls>, reuse: Reuse, tasks: Tasks) -> Self {
         // No pings: an app need not answer them.
         let config = H2PoolConfig {
             keep_alive: None,
             idle_timeout: Some(IDLE),
+            reuse,
             ..H2PoolConfig::default()
         };
-        Self::of(config, PeerKey::new(address), tasks)
-    }
-
-    /// The same over TLS; the origin must agree to HTTP/2.
-    pub fn with_tls(address: &str, tls: &OriginTls, tasks: Tasks) -> Self {
-        let config = Arc::clone(tls.config());
+        let Some(tls) = tls else {
+            return Self::of(config, PeerKey::new(address), tasks);
+        };
+        let of_tls = Arc::clone(tls.config());
         let config = H2PoolConfig {
-            keep_alive: None,
-            idle_timeout: Some(IDLE),
-            tls: Some(ClientTls::new(move |_| Arc::clone(&config))),
-            ..H2PoolConfig::default()
+            tls: Some(ClientTls::new(move |_| Arc::clone(&of_tls))),
+            ..config
         };
         let key = PeerKey {
             identity: Some(Arc::from(address)),

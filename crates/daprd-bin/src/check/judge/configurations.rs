@@ -12,7 +12,7 @@ use telemetry::metrics::{PathLabels, Rules};
 use telemetry::traces::TraceError;
 
 use super::{Found, Layers, World};
-use crate::sidecar::{api_lists_of, metric_rules, push_plan, trace_plan};
+use crate::sidecar::{ReuseBounds, api_lists_of, metric_rules, push_plan, trace_plan};
 
 /// The features that Dapr 1.18 has.
 const FEATURES: [&str; 6] = [
@@ -84,6 +84,7 @@ pub(super) fn judge(world: &mut World<'_>) {
         tracing(world, &layered);
         metrics(world, &layered);
         routing(world, &layered);
+        app(world, &layered);
         names(world, &layered);
         secrets(world, &layered);
         features(world, &layered);
@@ -307,6 +308,15 @@ fn metrics(world: &mut World<'_>, layered: &Layered<'_>) {
     for (section, text) in told {
         let path = layered.metrics(section);
         layered.tell(world, &path, Finding::new(Severity::Warning, "metrics", text));
+    }
+}
+
+/// How the app is called.
+fn app(world: &mut World<'_>, layered: &Layered<'_>) {
+    if let Err(error) = ReuseBounds::of(&layered.configuration.daprd.app.connections) {
+        let finding = Finding::new(Severity::Error, "app", error.to_string());
+        let path = ["spec", "daprd", "app", "connections", "maxAge"];
+        layered.tell(world, &path, finding);
     }
 }
 

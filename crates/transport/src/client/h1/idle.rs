@@ -53,6 +53,7 @@ impl<B> Pool<B> {
             }
             if let Some(Idle { connection, .. }) = idle.pop_back()
                 && !connection.sender.is_closed()
+                && !self.is_over(&connection)
             {
                 return Some((connection, age));
             }
@@ -93,6 +94,11 @@ impl<B> Pool<B> {
         }
     }
 
+    /// Whether a connection takes no more requests, although it is well.
+    pub(super) fn is_over(&self, connection: &Connection<B>) -> bool {
+        self.config.reuse.is_over(connection.made, connection.calls)
+    }
+
     pub(super) fn put_idle(&self, connection: Connection<B>) {
         let mut idle = self.idle();
         idle.push_back(Idle {
@@ -110,6 +116,9 @@ impl<B> Pool<B> {
         let limit = self.config.idle_timeout;
         while idle.front().is_some_and(|oldest| oldest.since.elapsed() >= limit) {
             idle.pop_front();
+        }
+        if self.config.reuse.is_bounded() {
+            idle.retain(|idle| !self.is_over(&idle.connection));
         }
         self.drop_surplus(&mut idle);
     }

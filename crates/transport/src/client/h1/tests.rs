@@ -1,6 +1,7 @@
 //! The pool against apps that are scripted byte by byte.
 
 mod answers;
+mod bounds;
 mod cancel;
 mod failures;
 mod forms;

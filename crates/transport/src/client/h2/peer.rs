@@ -1,6 +1,6 @@
 //! The connections to one peer, and the calls on them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::PeerKey;
 use crate::client::connect::ConnectError;
+use crate::client::reuse::Reuse;
 use crate::tls::Withdrawals;
 
 /// How many connections there are to one peer on account of calls that wait.
@@ -67,12 +68,15 @@ pub(super) struct Connection {
     pub(super) usage: Arc<Usage>,
     /// How often trust had been withdrawn when it was made, and whoever counts that.
     trust: Option<(u64, Withdrawals)>,
+    reuse: Reuse,
 }
 
 #[derive(Debug)]
 pub(super) struct Usage {
     epoch: Instant,
     users: AtomicUsize,
+    /// How many users there were so far.
+    entered: AtomicU32,
     /// Milliseconds after `epoch` at which the last user left.
     idle_since: AtomicU64,
 }
@@ -91,6 +95,14 @@ impl User {
             });
         entered.is_ok().then(|| Self(Arc::clone(usage)))
     }
+
+    /// Counts as one of the calls that the connection may get in all, if it has one left.
+    fn counted(self, most: u32) -> Option<Self> {
+        let next = |entered: u32| (entered < most).then(|| entered.saturating_add(1));
+        let entered = &self.0.entered;
+        let counted = entered.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+        counted.is_ok().then_some(self)
+    }
 }
 
 impl Failure {
@@ -101,22 +113,46 @@ impl Failure {
 }
 
 impl Connection {
-    pub(super) fn new(sender: Sender, trust: Option<(u64, Withdrawals)>) -> Self {
+    pub(super) fn new(sender: Sender, trust: Option<(u64, Withdrawals)>, reuse: Reuse) -> Self {
         let usage = Usage {
             epoch: Instant::now(),
             users: AtomicUsize::new(0),
+            entered: AtomicU32::new(0),
             idle_since: AtomicU64::new(0),
         };
         Self {
             sender,
             usage: Arc::new(usage),
             trust,
+            reuse,
         }
     }
 
-    /// Whether it takes no more calls: it is over, or the other side must prove anew who it is.
+    /// A place for one more call.
+    pub(super) fn enter(&self, limit: usize) -> Option<User> {
+        User::enter(&self.usage, limit)?.counted(self.reuse.most_calls())
+    }
+
+    /// The call that it was made for.
+    pub(super) fn first_user(self) -> (Arc<Self>, User) {
+        let usage = &self.usage;
+        usage.users.fetch_add(1, Ordering::AcqRel);
+        usage.entered.fetch_add(1, Ordering::AcqRel);
+        let user = User(Arc::clone(usage));
+        (Arc::new(self), user)
+    }
+
+    /// Whether it had all the calls that it is to have.
+    pub(super) fn is_over(&self) -> bool {
+        self.reuse
+            .is_over(self.usage.epoch, self.usage.entered.load(Ordering::Relaxed))
+    }
+
+    /// Whether it takes no more calls: it is over, it had all that it is to have, or the other side must prove anew who
+    /// it is.
     fn is_closed(&self) -> bool {
         self.sender.is_closed()
+            || self.is_over()
             || self
                 .trust
                 .as_ref()
@@ -218,10 +254,8 @@ impl Peer {
                 .iter()
                 .filter(|connection| !connection.is_closed() && !connection.sender.is_clogged(BLOCKED))
         };
-        let enter = |connection: &Arc<Connection>, limit| {
-            let user = User::enter(&connection.usage, limit)?;
-            Some((Arc::clone(connection), user))
-        };
+        let enter =
+            |connection: &Arc<Connection>, limit| Some((Arc::clone(connection), connection.enter(limit)?));
         let few = usable().find_map(|connection| enter(connection, connection.limit(max_users.min(CROWD))));
         few.or_else(|| {
             let users = |connection: &&Arc<Connection>| connection.usage.users.load(Ordering::Relaxed);
@@ -268,8 +302,7 @@ impl Peer {
             .filter(|connection| !connection.is_closed() && users(connection) < max_users)
             .filter(|connection| !may_have_more || !connection.sender.is_clogged(BLOCKED))
             .min_by_key(|connection| users(connection))?;
-        let user = User::enter(&least.usage, max_users)?;
-        Some((Arc::clone(least), user))
+        Some((Arc::clone(least), least.enter(max_users)?))
     }
 
     /// Whether there may be one more connection on account of calls that wait.
@@ -335,6 +368,7 @@ mod tests {
         let usage = Usage {
             epoch: Instant::now(),
             users: AtomicUsize::new(0),
+            entered: AtomicU32::new(0),
             idle_since: AtomicU64::new(1_000_000),
         };
         assert_eq!(usage.idle_for(), Duration::ZERO);

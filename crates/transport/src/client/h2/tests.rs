@@ -1,5 +1,6 @@
 //! The pool against peers that are scripted frame by frame.
 
+mod bounds;
 mod cancel;
 mod connections;
 mod failures;
