@@ -36,6 +36,19 @@ pub(crate) fn run() -> Outcome {
             &mut cargo(&["deny", "--offline", "check", "licenses", "bans"]),
         )?;
     }
+    // What the small binary leaves out is missed nowhere.
+    let lean = [
+        "check",
+        "--package",
+        "daprd-bin",
+        "--no-default-features",
+        "--features",
+        "lean",
+    ];
+    step(
+        "daprd with few components",
+        cargo(&lean).args(["--locked", "--quiet"]),
+    )?;
     test::unit(&[])?;
     test::models(&[])?;
     fuzz::run(&[])?;

@@ -24,9 +24,25 @@ pub(crate) enum After {
     /// It writes the body in capitals.
     #[cfg(feature = "uppercase")]
     Upper,
+    /// It shows the answer to a guest.
+    #[cfg(feature = "wasm")]
+    Guest(Box<crate::wasm::Waiting>),
 }
 
 impl After {
+    /// Whether it takes more than a moment.
+    #[cfg_attr(
+        not(feature = "wasm"),
+        allow(clippy::unused_self, reason = "nobody else waits")
+    )]
+    pub(crate) fn waits(&self) -> bool {
+        #[cfg(feature = "wasm")]
+        if matches!(self, Self::Guest(_)) {
+            return true;
+        }
+        false
+    }
+
     pub(crate) fn apply(self, mut answer: Response<Body>) -> Response<Body> {
         match self {
             Self::Nothing => answer,
@@ -43,6 +59,9 @@ impl After {
             }
             #[cfg(feature = "uppercase")]
             Self::Upper => answer.map(crate::uppercase::upper),
+            // Who waits is not asked here.
+            #[cfg(feature = "wasm")]
+            Self::Guest(_) => answer,
         }
     }
 }
@@ -69,6 +88,8 @@ pub(crate) enum Handler {
     RouterAlias(crate::routeralias::RouterAlias),
     #[cfg(feature = "routerchecker")]
     RouterChecker(crate::routerchecker::RouterChecker),
+    #[cfg(feature = "wasm")]
+    Wasm(crate::wasm::Wasm),
 }
 
 impl Handler {
@@ -94,6 +115,8 @@ impl Handler {
             }
             #[cfg(feature = "routerchecker")]
             Self::RouterChecker(checker) => checker.handle(call),
+            #[cfg(feature = "wasm")]
+            Self::Wasm(wasm) => wasm.handle(call).await,
         }
     }
 }

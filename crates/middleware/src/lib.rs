@@ -37,7 +37,8 @@ mod regexp;
     feature = "opa",
     feature = "ratelimit",
     feature = "routeralias",
-    feature = "routerchecker"
+    feature = "routerchecker",
+    feature = "wasm"
 ))]
 mod request;
 #[cfg(feature = "routeralias")]
@@ -47,10 +48,12 @@ mod routerchecker;
 mod stack;
 #[cfg(feature = "uppercase")]
 mod uppercase;
+#[cfg(feature = "wasm")]
+mod wasm;
 mod web;
 mod whole;
 
-pub use load::{LoadError, Middleware, Spec, known_types};
+pub use load::{LoadError, Middleware, Spec, built_types, known_types};
 pub use properties::Properties;
 pub use stack::{Mismatch, Store, Wanted};
 pub use web::Web;

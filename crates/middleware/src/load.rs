@@ -34,7 +34,8 @@ pub enum LoadError {
     },
     /// Dapr has it, this program does not. Serving without it would let through what it is there to stop.
     #[error(
-        "HTTP middleware {kind}/{version} is not part of this build of daprd-rs, and serving without it is not safe"
+        "HTTP middleware {kind}/{version} is not part of this build of daprd-rs, and serving without it is not safe: \
+         the binary daprd-full has all that there are"
     )]
     Missing {
         /// Its type.
@@ -81,6 +82,8 @@ impl Spec {
         let checked = match self.known()? {
             #[cfg(feature = "bearer")]
             "bearer" => Some(crate::bearer::check(properties).map_err(|error| error.to_string())),
+            #[cfg(feature = "wasm")]
+            "wasm" => Some(crate::wasm::check(properties).map_err(|error| error.to_string())),
             known => {
                 let web = Web::new(transport::client::Proxies::default(), lifecycle::Tasks::new());
                 silent(known, properties, &web).map(|handler| handler.map(|_| ()))
@@ -116,6 +119,24 @@ pub fn known_types() -> impl Iterator<Item = String> {
     KNOWN.into_iter().map(|name| format!("{PREFIX}{name}"))
 }
 
+/// The types that are part of this program.
+pub fn built_types() -> impl Iterator<Item = String> {
+    let is_built = |name: &str| match name {
+        "bearer" => cfg!(feature = "bearer"),
+        "oauth2" => cfg!(feature = "oauth2"),
+        "oauth2clientcredentials" => cfg!(feature = "oauth2clientcredentials"),
+        "opa" => cfg!(feature = "opa"),
+        "ratelimit" => cfg!(feature = "ratelimit"),
+        "routeralias" => cfg!(feature = "routeralias"),
+        "routerchecker" => cfg!(feature = "routerchecker"),
+        "uppercase" => cfg!(feature = "uppercase"),
+        "wasm" => cfg!(feature = "wasm"),
+        _ => false,
+    };
+    let built = KNOWN.into_iter().filter(move |name| is_built(name));
+    built.map(|name| format!("{PREFIX}{name}"))
+}
+
 /// A component that is set up. Cloning shares it, with what it remembers.
 #[derive(Clone, Debug)]
 pub struct Middleware {
@@ -148,6 +169,11 @@ async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Resu
         "bearer" => {
             let bearer = crate::bearer::Bearer::new(properties, web).await;
             Some(bearer.map(Handler::Bearer).map_err(|error| error.to_string()))
+        }
+        #[cfg(feature = "wasm")]
+        "wasm" => {
+            let wasm = crate::wasm::Wasm::new(properties, web).await;
+            Some(wasm.map(Handler::Wasm).map_err(|error| error.to_string()))
         }
         _ => silent(known, properties, web),
     }
@@ -237,12 +263,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_built_in_is_refused_by_name() {
-        for kind in ["middleware.http.wasm", "middleware.http.sentinel"] {
-            let said = load(kind, "v1").await.unwrap();
-            assert!(
-                said.contains(&format!("{kind}/v1 is not part of this build")),
-                "{said}"
+        let built: Vec<String> = built_types().collect();
+        for kind in known_types() {
+            let said = load(&kind, "v1").await.unwrap_or_default();
+            let refusal = format!(
+                "HTTP middleware {kind}/v1 is not part of this build of daprd-rs, and serving without it is not safe: \
+                 the binary daprd-full has all that there are"
             );
+            assert_eq!(said == refusal, !built.contains(&kind), "{said}");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Properties {
 }
 
 /// Whether a value says yes, as Dapr reads it.
-#[cfg(any(feature = "oauth2", feature = "opa"))]
+#[cfg(any(feature = "oauth2", feature = "opa", feature = "wasm"))]
 pub(crate) fn is_truthy(text: &str) -> bool {
     let text = text.trim();
     ["y", "yes", "true", "t", "on", "1"]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(any(feature = "oauth2", feature = "opa"))]
+    #[cfg(any(feature = "oauth2", feature = "opa", feature = "wasm"))]
     fn what_says_yes() {
         for (text, wanted) in [
             ("true", true),

@@ -4,6 +4,7 @@ mod login;
 mod pipelines;
 mod recorded;
 mod refused;
+mod wasm;
 
 use std::fmt::Write as _;
 
