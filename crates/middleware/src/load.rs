@@ -147,7 +147,7 @@ pub struct Middleware {
 impl Middleware {
     /// Sets a component up, which may take asking somebody else.
     pub async fn load(spec: Spec, web: &Web) -> Result<Self, LoadError> {
-        let handler = handler(spec.known()?, &spec.properties, web).await;
+        let handler = handler(spec.known()?, &spec, web).await;
         let handler = spec.judged(handler)?;
         Ok(Self {
             spec: Arc::new(spec),
@@ -163,7 +163,8 @@ impl Middleware {
 
 /// Makes one of Dapr's components; `None` for one that is not part of this program.
 #[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
-async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
+async fn handler(known: &str, spec: &Spec, web: &Web) -> Option<Result<Handler, String>> {
+    let properties = &spec.properties;
     match known {
         #[cfg(feature = "bearer")]
         "bearer" => {
@@ -172,7 +173,7 @@ async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Resu
         }
         #[cfg(feature = "wasm")]
         "wasm" => {
-            let wasm = crate::wasm::Wasm::new(properties, web).await;
+            let wasm = crate::wasm::Wasm::new(spec, web).await;
             Some(wasm.map(Handler::Wasm).map_err(|error| error.to_string()))
         }
         _ => silent(known, properties, web),

@@ -35,7 +35,8 @@ fn text(request: &str, response: &str) -> String {
 async fn the_guest_of_the_documentation_does_what_it_says() {
     let page = include_str!("../../../docs/src/middleware.md");
     let block = |kind: &str, mark: &str| {
-        let mut blocks = page.split(&format!("```{kind}\n")[..]).skip(1);
+        let begin = format!("```{kind}\n");
+        let mut blocks = page.split(begin.as_str()).skip(1);
         let block = blocks.find(|block| block.contains(mark)).unwrap();
         block.split("```").next().unwrap().to_owned()
     };
@@ -75,7 +76,14 @@ async fn a_guest_in_front_of_the_app_changes_both_ways() {
     );
     stage.middleware("guest", "wasm", &[("url", &url)]);
     let callee = stage.sidecar("callee").app_port(app.port).start().await;
-    let caller = integration_tests::DaprdBuilder::new("caller").start().await;
+    // Another configuration with the same names.
+    let plain = stage.mesh.folder().join("plain.yaml");
+    let text = std::fs::read_to_string(stage.mesh.folder().join("config.yaml")).unwrap();
+    std::fs::write(&plain, text.split("  appHttpPipeline").next().unwrap()).unwrap();
+    let caller = integration_tests::DaprdBuilder::new("caller")
+        .arg(format!("--config={}", plain.display()))
+        .start()
+        .await;
     for sidecar in [&caller, &callee] {
         let request = Client::new()
             .post(sidecar.invoke_url("callee", "old"))

@@ -21,7 +21,7 @@ const TRAILERS: u32 = 4;
 pub(super) struct Exchange {
     pub(super) request: GuestRequest,
     pub(super) response: GuestResponse,
-    /// Dapr's engine has one set of trailers for both.
+    /// What the guest switched on.
     pub(super) features: u32,
 }
 
@@ -49,17 +49,12 @@ impl Kind {
 }
 
 impl Exchange {
-    pub(super) fn new(request: Request<Body>, peer: Option<SocketAddr>) -> Self {
-        Self {
+    pub(super) fn new(request: Request<Body>, peer: Option<SocketAddr>) -> Box<Self> {
+        Box::new(Self {
             request: GuestRequest::new(request, peer),
             response: GuestResponse::default(),
             features: 0,
-        }
-    }
-
-    pub(super) fn with_features(mut self, features: u32) -> Self {
-        self.enable(features);
-        self
+        })
     }
 
     pub(super) fn enable(&mut self, features: u32) {
@@ -68,7 +63,7 @@ impl Exchange {
         self.response.is_buffered |= features & BUFFER_RESPONSE != 0;
     }
 
-    /// What a guest reads.
+    /// What a guest reads. As in Dapr there is one set of trailers, that of the answer.
     pub(super) fn headers(&self, kind: Kind) -> &HeaderMap {
         match kind {
             Kind::Request => &self.request.parts.headers,

@@ -70,9 +70,9 @@ fn link_host(linker: &mut Linker<State>) -> Result<()> {
         "log",
         |mut caller: Caller<'_, State>, level: u32, at: u32, length: u32| -> Result<()> {
             if is_logged(level) {
-                let (memory, _) = view(&mut caller)?;
+                let (memory, state) = view(&mut caller)?;
                 let message = read(memory, "message", at, length)?;
-                log(level, &String::from_utf8_lossy(message));
+                log(level, &state.shared.component, &String::from_utf8_lossy(message));
             }
             Ok(())
         },
@@ -82,20 +82,20 @@ fn link_host(linker: &mut Linker<State>) -> Result<()> {
 
 fn is_logged(level: u32) -> bool {
     match level.cast_signed() {
-        -1 => tracing::enabled!(target: "dapr.contrib", tracing::Level::DEBUG),
-        0 => tracing::enabled!(target: "dapr.contrib", tracing::Level::INFO),
-        1 => tracing::enabled!(target: "dapr.contrib", tracing::Level::WARN),
-        2 => tracing::enabled!(target: "dapr.contrib", tracing::Level::ERROR),
+        -1 => tracing::enabled!(target: "dapr.runtime", tracing::Level::DEBUG),
+        0 => tracing::enabled!(target: "dapr.runtime", tracing::Level::INFO),
+        1 => tracing::enabled!(target: "dapr.runtime", tracing::Level::WARN),
+        2 => tracing::enabled!(target: "dapr.runtime", tracing::Level::ERROR),
         _ => false,
     }
 }
 
-fn log(level: u32, message: &str) {
+fn log(level: u32, component: &str, message: &str) {
     match level.cast_signed() {
-        -1 => tracing::debug!(target: "dapr.contrib", "{message}"),
-        0 => tracing::info!(target: "dapr.contrib", "{message}"),
-        1 => tracing::warn!(target: "dapr.contrib", "{message}"),
-        _ => tracing::error!(target: "dapr.contrib", "{message}"),
+        -1 => tracing::debug!(target: "dapr.runtime", component, "{message}"),
+        0 => tracing::info!(target: "dapr.runtime", component, "{message}"),
+        1 => tracing::warn!(target: "dapr.runtime", component, "{message}"),
+        _ => tracing::error!(target: "dapr.runtime", component, "{message}"),
     }
 }
 

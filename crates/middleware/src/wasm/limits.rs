@@ -1,5 +1,7 @@
 //! What a guest may take.
 
+use std::time::Duration;
+
 /// Bounds of a component. They do not depend on what the guest says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -35,6 +37,8 @@ impl Default for Limits {
 
 /// The longest module, in bytes.
 pub(super) const MODULE: usize = 16 << 20;
+/// How long a module is compiled.
+pub(super) const COMPILE: Duration = Duration::from_secs(60);
 /// Elements of all tables of an instance.
 pub(super) const TABLE: usize = 1 << 17;
 /// Bytes of what a guest prints for one call; more is left out.

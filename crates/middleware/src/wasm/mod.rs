@@ -32,11 +32,12 @@ use thiserror::Error;
 
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
+use crate::load::Spec;
 use crate::properties::{Duplicate, Properties, is_truthy};
 use crate::web::Web;
 use exchange::Exchange;
 use guest::Fault;
-use limits::Limits;
+use limits::{COMPILE, Limits};
 use pool::{Lease, NoGuest, Pool};
 use source::{Source, SourceError};
 
@@ -94,14 +95,23 @@ pub(crate) fn check(properties: &Properties) -> Result<(), WasmError> {
 
 impl Wasm {
     /// Reads, compiles and tries the guest.
-    pub(crate) async fn new(properties: &Properties, web: &Web) -> Result<Self, WasmError> {
-        let settings = Settings::new(properties)?;
-        let name = settings.source.name();
+    pub(crate) async fn new(spec: &Spec, web: &Web) -> Result<Self, WasmError> {
+        let settings = Settings::new(&spec.properties)?;
+        let component = format!("{} ({}/{})", spec.name, spec.kind, spec.version);
         let module = settings.source.load(web).await?;
-        // A large module is compiled for seconds.
-        let compiled = tokio::task::spawn_blocking(move || guest::compile(&module)).await;
-        let compiled = compiled.map_err(|error| WasmError::Engine(error.to_string()))??;
-        let shared = state::Shared::new(name, settings.config, settings.is_strict, Limits::default());
+        // A large module is compiled for seconds, and one that means harm for longer.
+        let compiling = tokio::task::spawn_blocking(move || guest::compile(&module));
+        let compiled = match tokio::time::timeout(COMPILE, compiling).await {
+            Ok(Ok(compiled)) => compiled?,
+            Ok(Err(error)) => return Err(WasmError::Engine(error.to_string())),
+            Err(_) => {
+                return Err(WasmError::Compile(format!(
+                    "it took longer than {} s",
+                    COMPILE.as_secs()
+                )));
+            }
+        };
+        let shared = state::Shared::new(component, settings.config, settings.is_strict, Limits::default());
         Self::of(compiled, shared).await
     }
 
@@ -157,7 +167,7 @@ impl Wasm {
 
 impl fmt::Debug for Wasm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Wasm").field(&self.pool.name()).finish()
+        f.debug_tuple("Wasm").field(&self.pool.component()).finish()
     }
 }
 
@@ -206,6 +216,7 @@ fn faulty(pool: &Pool, fault: &Fault) -> Response<Body> {
 }
 
 fn failed(pool: &Pool, why: &str) -> Response<Body> {
-    tracing::error!(target: "dapr.contrib", "wasm: guest {}: {why}", pool.name());
+    let component = pool.component();
+    tracing::error!(target: "dapr.runtime", component, "the guest failed: {why}");
     refused(StatusCode::INTERNAL_SERVER_ERROR, why.to_owned())
 }

@@ -40,8 +40,9 @@ impl Pool {
         }
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.shared.name
+    /// What the log calls the guest.
+    pub(super) fn component(&self) -> &str {
+        &self.shared.component
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -58,7 +59,8 @@ impl Pool {
         let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let guest = match kept {
             Some(guest) => guest,
-            None => match self.compiled.instantiate(&self.shared).await {
+            // In a box: most calls need no room for it.
+            None => match Box::pin(self.compiled.instantiate(&self.shared)).await {
                 Some(Ok(guest)) => guest,
                 Some(Err(fault)) => return Err(NoGuest::Failed(fault.to_string())),
                 None => return Err(NoGuest::AllLent(self.limits().instances)),
@@ -71,9 +73,10 @@ impl Pool {
 
 impl Lease {
     /// Gives the guest a call.
-    pub(super) fn begin(&mut self, exchange: Exchange) {
+    pub(super) fn begin(&mut self, mut exchange: Box<Exchange>) {
         let state = self.guest.state();
-        state.exchange = Some(Box::new(exchange.with_features(state.features)));
+        exchange.enable(state.features);
+        state.exchange = Some(exchange);
     }
 
     pub(super) async fn handle_request(&mut self) -> Result<u64, Fault> {
@@ -96,11 +99,10 @@ impl Lease {
     }
 
     /// Takes the call back.
-    pub(super) fn end(&mut self) -> Option<Exchange> {
-        let name = self.pool.name();
+    pub(super) fn end(&mut self) -> Option<Box<Exchange>> {
         let state = self.guest.state();
-        state.wasi.tell(name);
-        state.exchange.take().map(|exchange| *exchange)
+        state.wasi.tell(&state.shared.component);
+        state.exchange.take()
     }
 
     /// Gives the instance back.

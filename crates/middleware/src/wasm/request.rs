@@ -1,5 +1,6 @@
 //! The request of a call as the guest sees it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use transport::server::RawQuery;
 
 use super::body::{Incoming, Rest, Written};
 use super::state::Halt;
-use crate::request::path_and_query;
+use crate::request::with_query;
 
 /// A request.
 #[derive(Debug)]
@@ -43,13 +44,13 @@ impl GuestRequest {
     }
 
     /// Path and query, escaped.
-    pub(super) fn uri(&self) -> Vec<u8> {
-        let mut request = Request::new(());
-        *request.uri_mut() = self.parts.uri.clone();
-        if let Some(raw) = self.parts.extensions.get::<RawQuery>() {
-            request.extensions_mut().insert(raw.clone());
-        }
-        path_and_query(&request).into_owned()
+    pub(super) fn uri(&self) -> Cow<'_, [u8]> {
+        let uri = &self.parts.uri;
+        let query = match self.parts.extensions.get::<RawQuery>() {
+            Some(RawQuery(raw)) => Some(&raw[..]),
+            None => uri.query().map(str::as_bytes),
+        };
+        with_query(uri, query)
     }
 
     /// Another path and query. Scheme and host stay, as in Dapr.

@@ -88,6 +88,15 @@ impl GuestResponse {
 
     /// Takes the answer of others in.
     pub(super) async fn take_in(&mut self, answer: Response<Body>, longest: usize) -> Result<(), NotTaken> {
+        match self.begin(answer) {
+            // In a box: most guests need no room for it.
+            Some(body) => Box::pin(self.collect(body, longest)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the head in; the answer is the body if it is to be collected.
+    fn begin(&mut self, answer: Response<Body>) -> Option<Body> {
         let (mut parts, body) = answer.into_parts();
         if !self.is_sent {
             self.status = Some(parts.status);
@@ -99,15 +108,19 @@ impl GuestResponse {
             add(&mut parts.headers, own);
             self.headers = parts.headers;
         }
-        if !self.is_buffered {
-            if let Some(written) = self.written.take() {
-                self.headers.remove(header::CONTENT_LENGTH);
-                self.body = after(written, body);
-            } else {
-                self.body = body;
-            }
-            return Ok(());
+        if self.is_buffered {
+            return Some(body);
         }
+        if let Some(written) = self.written.take() {
+            self.headers.remove(header::CONTENT_LENGTH);
+            self.body = after(written, body);
+        } else {
+            self.body = body;
+        }
+        None
+    }
+
+    async fn collect(&mut self, body: Body, longest: usize) -> Result<(), NotTaken> {
         let body = match whole(body, longest).await {
             Ok(body) => body,
             Err(NotWhole::TooLong(longest)) => return Err(NotTaken::TooLong(longest)),

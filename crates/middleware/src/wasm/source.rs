@@ -58,16 +58,6 @@ impl Source {
         }
     }
 
-    /// The name of the module: the last part of its path.
-    pub(super) fn name(&self) -> String {
-        let path = match self {
-            Self::File(path) => path.as_str(),
-            Self::Web(url) => url.split(['?', '#']).next().unwrap_or_default(),
-        };
-        let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        last.strip_suffix(".wasm").unwrap_or(last).to_owned()
-    }
-
     /// The module, if it is in a file.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, SourceError> {
         let Self::File(path) = self else {
@@ -140,13 +130,13 @@ mod tests {
     #[test]
     fn urls() {
         for (url, wanted) in [
-            ("file:///a/b.wasm", Ok((Source::File("/a/b.wasm".into()), "b"))),
-            ("file://b", Ok((Source::File("b".into()), "b"))),
+            ("file:///a/b.wasm", Ok(Source::File("/a/b.wasm".into()))),
+            ("file://b", Ok(Source::File("b".into()))),
             (
                 "http://h/x/r.wasm?v=1",
-                Ok((Source::Web("http://h/x/r.wasm?v=1".into()), "r")),
+                Ok(Source::Web("http://h/x/r.wasm?v=1".into())),
             ),
-            ("https://h/x.y", Ok((Source::Web("https://h/x.y".into()), "x.y"))),
+            ("https://h/x.y", Ok(Source::Web("https://h/x.y".into()))),
             ("", Err("missing url")),
             ("nothing", Err("invalid URL: nothing")),
             ("file:", Err("invalid URL: file:")),
@@ -156,10 +146,7 @@ mod tests {
             ("C:\\x", Err("unsupported URL scheme: C")),
         ] {
             match (Source::new(url), wanted) {
-                (Ok(source), Ok((wanted, name))) => {
-                    assert_eq!(source, wanted, "{url}");
-                    assert_eq!(source.name(), name, "{url}");
-                }
+                (Ok(source), Ok(wanted)) => assert_eq!(source, wanted, "{url}"),
                 (Err(error), Err(wanted)) => assert_eq!(error.to_string(), wanted, "{url}"),
                 (source, wanted) => panic!("{url}: {source:?} {wanted:?}"),
             }

@@ -14,7 +14,8 @@ use super::wasi::Wasi;
 /// What all instances of a guest share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) name: String,
+    /// What the log calls it.
+    pub(super) component: String,
     /// `guestConfig`.
     pub(super) config: Box<[u8]>,
     /// `strictSandbox`.
@@ -64,10 +65,10 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(name: String, config: Box<[u8]>, is_strict: bool, limits: Limits) -> Self {
+    pub(super) fn new(component: String, config: Box<[u8]>, is_strict: bool, limits: Limits) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            name,
+            component,
             config,
             is_strict,
             limits,

@@ -78,7 +78,7 @@ const PRESENT: [&str; 14] = [
     "sched_yield",
 ];
 
-/// Not among them: `proc_raise`, which no program of today imports.
+/// Whether a program may import it.
 pub(super) fn is_known(name: &str) -> bool {
     PRESENT.contains(&name) || name == "proc_raise" || ABSENT.iter().any(|(absent, _)| *absent == name)
 }
@@ -110,11 +110,11 @@ impl Default for Wasi {
 
 impl Wasi {
     /// Tells the log what was printed.
-    pub(super) fn tell(&mut self, guest: &str) {
+    pub(super) fn tell(&mut self, component: &str) {
         for (name, printed) in [("stdout", &mut self.stdout), ("stderr", &mut self.stderr)] {
             if !printed.is_empty() {
                 let text = String::from_utf8_lossy(printed);
-                tracing::debug!(target: "dapr.contrib", guest, "wasm {name}: {text}");
+                tracing::debug!(target: "dapr.runtime", component, "wasm {name}: {text}");
                 printed.clear();
             }
         }

@@ -1,6 +1,7 @@
 //! Modules that are none, or that ask for what there is not.
 
 use super::*;
+use crate::load::Spec;
 use crate::properties::Properties;
 use crate::wasm::check;
 use crate::web::Web;
@@ -102,6 +103,15 @@ fn properties(items: &[(&str, &str)]) -> Properties {
     Properties::new(items.iter().map(owned))
 }
 
+fn spec(properties: Properties) -> Spec {
+    Spec {
+        name: "guest".to_owned(),
+        kind: "middleware.http.wasm".to_owned(),
+        version: "v1".to_owned(),
+        properties,
+    }
+}
+
 #[tokio::test]
 async fn from_files_and_servers() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,10 +134,10 @@ async fn from_files_and_servers() {
     for url in [format!("file://{}", path.display()), server.clone()] {
         let properties = properties(&[("URL", &url), ("guestConfig", "x")]);
         assert!(check(&properties).is_ok(), "{url}");
-        let wasm = Wasm::new(&properties, &web).await.unwrap();
+        let wasm = Wasm::new(&spec(properties), &web).await.unwrap();
         assert_eq!(answered(&wasm, get("/")).await.text(), "hello", "{url}");
     }
-    let said = Wasm::new(&properties(&[("url", &server)]), &web)
+    let said = Wasm::new(&spec(properties(&[("url", &server)])), &web)
         .await
         .unwrap_err();
     assert_eq!(
