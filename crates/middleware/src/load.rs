@@ -72,6 +72,22 @@ const KNOWN: [&str; 10] = [
     "wasm",
 ];
 
+/// Whether they are part of this program.
+const BUILT: [(&str, bool); 9] = [
+    ("bearer", cfg!(feature = "bearer")),
+    ("oauth2", cfg!(feature = "oauth2")),
+    (
+        "oauth2clientcredentials",
+        cfg!(feature = "oauth2clientcredentials"),
+    ),
+    ("opa", cfg!(feature = "opa")),
+    ("ratelimit", cfg!(feature = "ratelimit")),
+    ("routeralias", cfg!(feature = "routeralias")),
+    ("routerchecker", cfg!(feature = "routerchecker")),
+    ("uppercase", cfg!(feature = "uppercase")),
+    ("wasm", cfg!(feature = "wasm")),
+];
+
 impl Spec {
     /// Whether the component can be set up, as far as that is known without asking somebody else.
     ///
@@ -121,19 +137,7 @@ pub fn known_types() -> impl Iterator<Item = String> {
 
 /// The types that are part of this program.
 pub fn built_types() -> impl Iterator<Item = String> {
-    let is_built = |name: &str| match name {
-        "bearer" => cfg!(feature = "bearer"),
-        "oauth2" => cfg!(feature = "oauth2"),
-        "oauth2clientcredentials" => cfg!(feature = "oauth2clientcredentials"),
-        "opa" => cfg!(feature = "opa"),
-        "ratelimit" => cfg!(feature = "ratelimit"),
-        "routeralias" => cfg!(feature = "routeralias"),
-        "routerchecker" => cfg!(feature = "routerchecker"),
-        "uppercase" => cfg!(feature = "uppercase"),
-        "wasm" => cfg!(feature = "wasm"),
-        _ => false,
-    };
-    let built = KNOWN.into_iter().filter(move |name| is_built(name));
+    let built = KNOWN.into_iter().filter(|name| BUILT.contains(&(*name, true)));
     built.map(|name| format!("{PREFIX}{name}"))
 }
 

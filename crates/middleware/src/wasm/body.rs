@@ -12,7 +12,7 @@ use super::state::Halt;
 #[derive(Debug)]
 pub(super) enum NotTaken {
     /// This is the answer, and its body breaks.
-    Broken(Response<Body>),
+    Broken(Box<Response<Body>>),
     TooLong(usize),
 }
 

@@ -227,10 +227,11 @@ fn header_values(
     let exchange = state.exchange()?;
     let asked = read(memory, "name", at, named(length)?)?;
     let kind = Kind::new(kind)?;
-    if kind == Kind::Request && asked.eq_ignore_ascii_case(b"host") {
-        if let Some(host) = exchange.request.host() {
-            return Ok(put_all(memory, to, limit, || [host.as_bytes()].into_iter())?);
-        }
+    if kind == Kind::Request
+        && asked.eq_ignore_ascii_case(b"host")
+        && let Some(host) = exchange.request.host()
+    {
+        return Ok(put_all(memory, to, limit, || [host.as_bytes()].into_iter())?);
     }
     // What is no name is the name of no header.
     let Ok(asked) = name(asked) else {

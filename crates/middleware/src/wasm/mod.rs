@@ -186,7 +186,7 @@ impl Waiting {
         if let Some(exchange) = self.lease.exchange() {
             match exchange.response.take_in(answer, longest).await {
                 Ok(()) => {}
-                Err(body::NotTaken::Broken(broken)) => return broken,
+                Err(body::NotTaken::Broken(broken)) => return *broken,
                 Err(body::NotTaken::TooLong(longest)) => {
                     return failed(
                         &self.pool,

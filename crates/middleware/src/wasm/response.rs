@@ -128,7 +128,7 @@ impl GuestResponse {
                 let mut answer = Response::new(broken(error));
                 *answer.status_mut() = self.status.unwrap_or_default();
                 *answer.headers_mut() = std::mem::take(&mut self.headers);
-                return Err(NotTaken::Broken(answer));
+                return Err(NotTaken::Broken(Box::new(answer)));
             }
         };
         if self.written.is_begun() {
