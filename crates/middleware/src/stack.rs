@@ -129,6 +129,7 @@ fn unwind(then: Vec<After>, answer: Response<Body>) -> Response<Body> {
 }
 
 /// The same where somebody waits for something.
+#[allow(clippy::unused_async, reason = "some sets of features have nobody who waits")]
 async fn unwind_later(then: Vec<After>, mut answer: Response<Body>) -> Response<Body> {
     for after in then.into_iter().rev() {
         answer = match after {
