@@ -58,6 +58,11 @@ async fn versions_are_told() {
         "{}",
         exit.stdout
     );
+    assert!(
+        exit.stdout.contains("\nMiddleware: middleware.http.bearer, "),
+        "{}",
+        exit.stdout
+    );
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ pub(crate) fn run() -> Outcome {
         )?;
     }
     test::unit(&[])?;
+    test::lean()?;
     test::cloud_map()?;
     test::models(&[])?;
     fuzz::run(&[])?;

@@ -1,4 +1,4 @@
-//! `dist`: the release binary, static where the toolchain can; with `--pgo` laid out after a run of calls.
+//! `dist`: the release binaries, static where the toolchain can; with `--pgo` laid out after a run of calls.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,10 @@ use std::process::Command;
 use crate::pgo;
 use crate::run::{Outcome, cargo, output, root, step};
 
-/// A build of the binary as it is released.
+/// The binaries: their names, and the features of `daprd-bin` that they have.
+const BINARIES: [(&str, &str); 2] = [("daprd", "lean"), ("daprd-full", "full")];
+
+/// A build of the binaries as they are released.
 pub(crate) struct Build {
     /// The target triple, when it is not the toolchain's own.
     target: Option<String>,
@@ -42,16 +45,19 @@ pub(crate) fn run(args: &[String]) -> Outcome {
             musl()
         );
     }
-    let built = if is_guided {
-        pgo::guided(sysroot, build)?
+    let (build, how) = if is_guided {
+        (pgo::guided(sysroot, build)?, "optimised after the counts")
     } else {
-        build.run("daprd, optimised")?
+        (build, "optimised")
     };
     let dist = root().join("dist");
     fs::create_dir_all(&dist).map_err(|error| format!("{}: {error}", dist.display()))?;
-    let to = dist.join("daprd");
-    let bytes = fs::copy(&built, &to).map_err(|error| format!("{}: {error}", built.display()))?;
-    println!("{} ({:.1} MB)", to.display(), bytes as f64 / 1e6);
+    for (name, features) in BINARIES {
+        let built = build.run(&format!("{name}, {how}"), features)?;
+        let to = dist.join(name);
+        let bytes = fs::copy(&built, &to).map_err(|error| format!("{}: {error}", built.display()))?;
+        println!("{} ({:.1} MB)", to.display(), bytes as f64 / 1e6);
+    }
     Ok(())
 }
 
@@ -74,11 +80,12 @@ impl Build {
         &self.folder
     }
 
-    /// Builds; returns the binary.
-    pub(crate) fn run(&self, what: &str) -> Result<PathBuf, String> {
+    /// Builds with features of `daprd-bin`; returns the binary.
+    pub(crate) fn run(&self, what: &str, features: &str) -> Result<PathBuf, String> {
         let mut command = cargo(&["build", "--release", "--locked"]);
         command.args(["--package", "daprd-bin", "--bin", "daprd", "--target-dir"]);
         command.arg(&self.folder);
+        command.args(["--no-default-features", "--features", features]);
         if let Some(flag) = &self.flag {
             let given = std::env::var("RUSTFLAGS").unwrap_or_default();
             let flags: Vec<&str> = given.split_whitespace().chain([flag.as_str()]).collect();

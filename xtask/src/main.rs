@@ -52,7 +52,7 @@ cargo xtask COMMAND
   chaos --plot FILE.json        pictures of what they saw, which --json FILE has written
   simulate [OPTIONS]            what becomes of thousands of sidecars; `simulate --help` tells the options
   docs [--open]                 the API documentation and, with mdbook at hand, the book
-  dist [--pgo]                  a release binary in ./dist; --pgo lays it out after calls that it counts before
+  dist [--pgo]                  the release binaries in ./dist; --pgo lays them out after calls that it counts before
 ";
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@
 //! and without.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::dist::{Build, host};
@@ -21,8 +21,8 @@ const CALLS: [&str; 7] = [
     "start",
 ];
 
-/// Builds twice; returns the second binary.
-pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<PathBuf, String> {
+/// Builds twice and makes calls in between; returns how to build what is optimised after the counts.
+pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<Build, String> {
     let merge = sysroot
         .join("lib/rustlib")
         .join(host()?)
@@ -41,7 +41,7 @@ pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<PathBuf, String> {
         }
     }
     let counting = plain.apart("pgo/counting", format!("-Cprofile-generate={}", counts.display()))?;
-    let binary = counting.run("daprd that counts")?;
+    let binary = counting.run("daprd that counts", "full")?;
     step("calls to count", &mut calls(&binary))?;
 
     let profile = plain.folder().join("pgo/daprd.profdata");
@@ -49,8 +49,7 @@ pub(crate) fn guided(sysroot: &Path, plain: Build) -> Result<PathBuf, String> {
     merging.arg("merge").arg("--output").arg(&profile).arg(&counts);
     step("counts, merged", &mut merging)?;
 
-    let guided = plain.apart("pgo/guided", format!("-Cprofile-use={}", profile.display()))?;
-    guided.run("daprd, optimised after the counts")
+    plain.apart("pgo/guided", format!("-Cprofile-use={}", profile.display()))
 }
 
 fn calls(daprd: &Path) -> Command {

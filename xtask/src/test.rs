@@ -24,6 +24,26 @@ pub(crate) fn unit(args: &[String]) -> Outcome {
     step("unit tests", command.args(args))
 }
 
+/// The small binary: what it leaves out is missed nowhere, and refused by its name.
+pub(crate) fn lean() -> Outcome {
+    let lean = [
+        "test",
+        "--package",
+        "daprd-bin",
+        "--package",
+        "middleware",
+        "--no-default-features",
+        "--features",
+        "daprd-bin/lean",
+        "--locked",
+    ];
+    let mut test = cargo(&lean);
+    step(
+        "unit tests, few components",
+        test.args(["--bins", "--lib", "--", "load", "components"]),
+    )
+}
+
 /// The resolver that is not in the usual build, in a step of its own: the SDK that it needs is to be in no other test.
 pub(crate) fn cloud_map() -> Outcome {
     let feature = [

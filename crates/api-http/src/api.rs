@@ -23,6 +23,7 @@ use crate::errors::{self, ApiError};
 use crate::health::Health;
 use crate::invocation::{self, Seen};
 use crate::limit::Limited;
+use crate::respond;
 use crate::routes::{self, Route};
 use crate::target::query_unescape;
 
@@ -158,10 +159,10 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         open: &mut OpenExchange<O::Ticket>,
     ) -> (Response<Body>, Option<Gate>) {
         match pipeline.enter(request.map(Body::stream), peer).await {
-            Entered::Answered(answer) => (answer, Some(Gate::Inner)),
+            Entered::Answered(answer) => (respond::named(answer), Some(Gate::Inner)),
             Entered::Passed(request, leave) => {
                 let answer = self.dispatch(route, request, trace, open).await;
-                (leave.apply(self.told(answer)), None)
+                (leave.apply(self.told(answer)).await, None)
             }
         }
     }

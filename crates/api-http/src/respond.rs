@@ -171,6 +171,22 @@ fn http_of_grpc(code: i32) -> StatusCode {
     }
 }
 
+/// An answer of middleware. One that does not say what it is has a content type by its first bytes, as in Dapr.
+pub(crate) fn named(mut answer: Response<Body>) -> Response<Body> {
+    let headers = answer.headers();
+    let is_named =
+        headers.contains_key(header::CONTENT_TYPE) || headers.contains_key(header::CONTENT_ENCODING);
+    let data = answer
+        .body()
+        .as_full()
+        .filter(|data| !is_named && !data.is_empty());
+    if let Some(kind) = data.map(sniff::content_type) {
+        let kind = HeaderValue::from_static(kind);
+        answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    answer
+}
+
 /// The content type by the first bytes, for an app that named none. The head waits for them, as it does in Dapr.
 async fn sniffed(body: &mut Body, answer: &HeaderMap) -> Option<HeaderValue> {
     if answer.contains_key(header::CONTENT_ENCODING) || body.is_end_stream() {
@@ -317,6 +333,25 @@ mod tests {
             assert_eq!(response.status(), wanted, "{route:?} {code}");
             let is_marked = response.headers().get(header::CACHE_CONTROL).is_some();
             assert_eq!(is_marked, route == Route::Remote);
+        }
+    }
+
+    #[test]
+    fn answers_of_middleware_are_named() {
+        for (body, header, wanted) in [
+            ("<html>", None, Some("text/html; charset=utf-8")),
+            ("no", None, Some("text/plain; charset=utf-8")),
+            ("", None, None),
+            ("no", Some(("content-type", "text/x")), Some("text/x")),
+            ("no", Some(("content-encoding", "gzip")), None),
+        ] {
+            let mut answer = Response::new(Body::full(body));
+            if let Some((name, value)) = header {
+                answer.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            let answer = named(answer);
+            let kind = answer.headers().get(header::CONTENT_TYPE);
+            assert_eq!(kind.map(|kind| kind.to_str().unwrap()), wanted, "{body}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::future::Future;
 
 use http::header;
 use http::{Request, Response, StatusCode, Uri};
-use invoke_core::pipeline::{Entered, Pipeline};
+use invoke_core::pipeline::{Entered, Leave, Pipeline};
 use invoke_core::{InvokeError, Reply, Route, WireStatus, headers};
 
 use crate::channel::Prepared;
@@ -53,16 +53,13 @@ where
             if leave.is_nothing() {
                 return Ok(reply);
             }
-            Ok(left(reply, |answer| leave.apply(answer)))
+            Ok(left(reply, leave).await)
         }
     }
 }
 
 /// The reply, with its status, headers and body as the middleware leaves them.
-fn left(
-    mut reply: Reply,
-    leave: impl FnOnce(Response<invoke_core::Body>) -> Response<invoke_core::Body>,
-) -> Reply {
+async fn left(mut reply: Reply, leave: Leave) -> Reply {
     let status = u16::try_from(reply.status.code).ok();
     let Some(status) = status.and_then(|code| StatusCode::from_u16(code).ok()) else {
         return reply;
@@ -70,7 +67,7 @@ fn left(
     let mut answer = Response::new(std::mem::take(&mut reply.body));
     *answer.status_mut() = status;
     *answer.headers_mut() = std::mem::take(&mut reply.headers);
-    reply_of(leave(answer), Some(reply))
+    reply_of(leave.apply(answer).await, Some(reply))
 }
 
 /// An answer as a reply.

@@ -62,8 +62,10 @@ fn main() -> ExitCode {
         (SpecialMode::Version, _) => return print(&format!("{}\n", flags::VERSION)),
         (SpecialMode::BuildInfo, _) => {
             let (version, commit) = (flags::VERSION, flags::COMMIT);
+            let middleware: Vec<String> = middleware::built_types().collect();
             return print(&format!(
-                "Version: {version}\nGit Commit: {commit}\nGit Version: {commit}\n"
+                "Version: {version}\nGit Commit: {commit}\nGit Version: {commit}\nMiddleware: {}\n",
+                middleware.join(", ")
             ));
         }
         (SpecialMode::Wait, _) => {

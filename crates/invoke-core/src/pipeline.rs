@@ -34,26 +34,43 @@ pub enum Entered {
 
 /// What a chain still has to do when the answer is there.
 #[derive(Default)]
-pub struct Leave(Option<Changes>);
+pub struct Leave(Then);
 
-type Changes = Box<dyn FnOnce(Response<Body>) -> Response<Body> + Send>;
+#[derive(Default)]
+enum Then {
+    #[default]
+    Nothing,
+    Now(Box<dyn FnOnce(Response<Body>) -> Response<Body> + Send>),
+    Later(Box<dyn FnOnce(Response<Body>) -> Changing + Send>),
+}
+
+type Changing = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 impl Leave {
     /// The answer goes through this function.
     pub fn with(change: impl FnOnce(Response<Body>) -> Response<Body> + Send + 'static) -> Self {
-        Self(Some(Box::new(change)))
+        Self(Then::Now(Box::new(change)))
+    }
+
+    /// The same of a function that waits: for the rest of the answer, or for somebody else.
+    pub fn later<F>(change: impl FnOnce(Response<Body>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self(Then::Later(Box::new(|answer| Box::pin(change(answer)))))
     }
 
     /// Whether the answer stays as it is.
     pub fn is_nothing(&self) -> bool {
-        self.0.is_none()
+        matches!(self.0, Then::Nothing)
     }
 
     /// The answer as the chain leaves it.
-    pub fn apply(self, answer: Response<Body>) -> Response<Body> {
+    pub async fn apply(self, answer: Response<Body>) -> Response<Body> {
         match self.0 {
-            None => answer,
-            Some(change) => change(answer),
+            Then::Nothing => answer,
+            Then::Now(change) => change(answer),
+            Then::Later(change) => change(answer).await,
         }
     }
 }

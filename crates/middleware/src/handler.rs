@@ -33,15 +33,30 @@ pub(crate) enum After {
     /// It is told when the call is over.
     #[cfg(feature = "sentinel")]
     Complete(crate::sentinel::Passage),
+    /// It shows the answer to a guest.
+    #[cfg(feature = "wasm")]
+    Guest(Box<crate::wasm::Waiting>),
 }
 
 impl After {
-    pub(crate) fn apply(self, answer: Response<Body>) -> Response<Body> {
+    /// Whether it takes more than a moment.
+    #[cfg_attr(
+        not(feature = "wasm"),
+        allow(clippy::unused_self, reason = "nobody else waits")
+    )]
+    pub(crate) fn waits(&self) -> bool {
+        #[cfg(feature = "wasm")]
+        if matches!(self, Self::Guest(_)) {
+            return true;
+        }
+        false
+    }
+
+    pub(crate) fn apply(self, mut answer: Response<Body>) -> Response<Body> {
         match self {
             Self::Nothing => answer,
             #[cfg(feature = "ratelimit")]
             Self::Add(headers) => {
-                let mut answer = answer;
                 answer.headers_mut().reserve(headers.len());
                 for (name, value) in headers {
                     answer.headers_mut().append(name, value);
@@ -52,18 +67,19 @@ impl After {
             Self::Upper => answer.map(crate::uppercase::upper),
             #[cfg(feature = "headers")]
             Self::Change(changes) => {
-                let mut answer = answer;
                 changes.apply(answer.headers_mut());
                 answer
             }
             #[cfg(feature = "cors")]
             Self::Cors(told) => {
-                let mut answer = answer;
                 crate::cors::apply(*told, answer.headers_mut());
                 answer
             }
             #[cfg(feature = "sentinel")]
             Self::Complete(passage) => passage.answered(answer),
+            // Who waits is not asked here.
+            #[cfg(feature = "wasm")]
+            Self::Guest(_) => answer,
         }
     }
 }
@@ -102,6 +118,8 @@ pub(crate) enum Handler {
     Headers(crate::headers::Headers),
     #[cfg(feature = "ipfilter")]
     IpFilter(crate::ip_filter::IpFilter),
+    #[cfg(feature = "wasm")]
+    Wasm(crate::wasm::Wasm),
 }
 
 impl Handler {
@@ -139,6 +157,8 @@ impl Handler {
             Self::Headers(headers) => Ok(headers.handle(call)),
             #[cfg(feature = "ipfilter")]
             Self::IpFilter(filter) => filter.handle(call),
+            #[cfg(feature = "wasm")]
+            Self::Wasm(wasm) => wasm.handle(call).await,
         }
     }
 }

@@ -65,7 +65,8 @@ mod regexp;
     feature = "ratelimit",
     feature = "routeralias",
     feature = "routerchecker",
-    feature = "sentinel"
+    feature = "sentinel",
+    feature = "wasm"
 ))]
 #[cfg_attr(
     not(all(
@@ -85,10 +86,12 @@ mod sentinel;
 mod stack;
 #[cfg(feature = "uppercase")]
 mod uppercase;
+#[cfg(feature = "wasm")]
+mod wasm;
 mod web;
 mod whole;
 
-pub use load::{LoadError, Middleware, Spec, known_types};
+pub use load::{LoadError, Middleware, Spec, built_types, known_types};
 pub use properties::Properties;
 pub use stack::{Mismatch, Store, Wanted};
 pub use web::Web;

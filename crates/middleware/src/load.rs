@@ -34,7 +34,8 @@ pub enum LoadError {
     },
     /// Dapr has it, this program does not. Serving without it would let through what it is there to stop.
     #[error(
-        "HTTP middleware {kind}/{version} is not part of this build of daprd-rs, and serving without it is not safe"
+        "HTTP middleware {kind}/{version} is not part of this build of daprd-rs, and serving without it is not safe: \
+         the binary daprd-full has all that there are"
     )]
     Missing {
         /// Its type.
@@ -57,24 +58,27 @@ pub enum LoadError {
 /// What all types begin with.
 const PREFIX: &str = "middleware.http.";
 
-/// What Dapr has, and behind it what it does not have. Those have a prefix of their own, so that a component that Dapr gets
-/// one day means nothing else here.
-const KNOWN: [&str; 15] = [
-    "bearer",
-    "oauth2",
-    "oauth2clientcredentials",
-    "opa",
-    "ratelimit",
-    "routeralias",
-    "routerchecker",
-    "sentinel",
-    "uppercase",
-    "wasm",
-    "rs.bodylimit",
-    "rs.claims",
-    "rs.cors",
-    "rs.headers",
-    "rs.ipfilter",
+/// What Dapr has, and behind it what it does not have; and whether it is part of this program. What Dapr does not have has a
+/// prefix of its own, so that a component that Dapr gets one day means nothing else here.
+const KNOWN: [(&str, bool); 15] = [
+    ("bearer", cfg!(feature = "bearer")),
+    ("oauth2", cfg!(feature = "oauth2")),
+    (
+        "oauth2clientcredentials",
+        cfg!(feature = "oauth2clientcredentials"),
+    ),
+    ("opa", cfg!(feature = "opa")),
+    ("ratelimit", cfg!(feature = "ratelimit")),
+    ("routeralias", cfg!(feature = "routeralias")),
+    ("routerchecker", cfg!(feature = "routerchecker")),
+    ("sentinel", cfg!(feature = "sentinel")),
+    ("uppercase", cfg!(feature = "uppercase")),
+    ("wasm", cfg!(feature = "wasm")),
+    ("rs.bodylimit", cfg!(feature = "bodylimit")),
+    ("rs.claims", cfg!(feature = "claims")),
+    ("rs.cors", cfg!(feature = "cors")),
+    ("rs.headers", cfg!(feature = "headers")),
+    ("rs.ipfilter", cfg!(feature = "ipfilter")),
 ];
 
 impl Spec {
@@ -87,6 +91,8 @@ impl Spec {
         let checked = match self.known()? {
             #[cfg(feature = "bearer")]
             "bearer" => Some(crate::bearer::check(properties).map_err(|error| error.to_string())),
+            #[cfg(feature = "wasm")]
+            "wasm" => Some(crate::wasm::check(properties).map_err(|error| error.to_string())),
             known => {
                 let web = Web::new(transport::client::Proxies::default(), lifecycle::Tasks::new());
                 silent(known, properties, &web).map(|handler| handler.map(|_| ()))
@@ -99,7 +105,12 @@ impl Spec {
     fn known(&self) -> Result<&'static str, LoadError> {
         let lower = self.kind.to_lowercase();
         let known = lower.strip_prefix(PREFIX);
-        let known = known.and_then(|name| KNOWN.into_iter().find(|known| *known == name));
+        let known = known.and_then(|name| {
+            KNOWN
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(known, _)| *known)
+        });
         let is_first = matches!(self.version.to_lowercase().as_str(), "" | "v0" | "v1");
         known.filter(|_| is_first).ok_or_else(|| LoadError::Unknown {
             kind: self.kind.clone(),
@@ -119,7 +130,13 @@ impl Spec {
 
 /// The types of Dapr, and those that only this program has.
 pub fn known_types() -> impl Iterator<Item = String> {
-    KNOWN.into_iter().map(|name| format!("{PREFIX}{name}"))
+    KNOWN.into_iter().map(|(name, _)| format!("{PREFIX}{name}"))
+}
+
+/// The types that are part of this program.
+pub fn built_types() -> impl Iterator<Item = String> {
+    let built = KNOWN.into_iter().filter(|(_, is_built)| *is_built);
+    built.map(|(name, _)| format!("{PREFIX}{name}"))
 }
 
 /// A component that is set up. Cloning shares it, with what it remembers.
@@ -132,7 +149,7 @@ pub struct Middleware {
 impl Middleware {
     /// Sets a component up, which may take asking somebody else.
     pub async fn load(spec: Spec, web: &Web) -> Result<Self, LoadError> {
-        let handler = handler(spec.known()?, &spec.properties, web).await;
+        let handler = handler(spec.known()?, &spec, web).await;
         let handler = spec.judged(handler)?;
         Ok(Self {
             spec: Arc::new(spec),
@@ -148,12 +165,18 @@ impl Middleware {
 
 /// Makes a component; `None` for one that is not part of this program.
 #[allow(clippy::unused_async, reason = "some sets of features have nobody to ask")]
-async fn handler(known: &str, properties: &Properties, web: &Web) -> Option<Result<Handler, String>> {
+async fn handler(known: &str, spec: &Spec, web: &Web) -> Option<Result<Handler, String>> {
+    let properties = &spec.properties;
     match known {
         #[cfg(feature = "bearer")]
         "bearer" => {
             let bearer = crate::bearer::Bearer::new(properties, web).await;
             Some(bearer.map(Handler::Bearer).map_err(|error| error.to_string()))
+        }
+        #[cfg(feature = "wasm")]
+        "wasm" => {
+            let wasm = crate::wasm::Wasm::new(spec, web).await;
+            Some(wasm.map(Handler::Wasm).map_err(|error| error.to_string()))
         }
         _ => silent(known, properties, web),
     }
@@ -267,12 +290,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_built_in_is_refused_by_name() {
-        for kind in ["middleware.http.wasm"] {
-            let said = load(kind, "v1").await.unwrap();
-            assert!(
-                said.contains(&format!("{kind}/v1 is not part of this build")),
-                "{said}"
+        let built: Vec<String> = built_types().collect();
+        for kind in known_types() {
+            let said = load(&kind, "v1").await.unwrap_or_default();
+            let refusal = format!(
+                "HTTP middleware {kind}/v1 is not part of this build of daprd-rs, and serving without it is not safe: \
+                 the binary daprd-full has all that there are"
             );
+            assert_eq!(said == refusal, !built.contains(&kind), "{said}");
         }
     }
 }

@@ -94,7 +94,13 @@ pub(crate) fn list(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a value says yes, as Dapr reads it.
-#[cfg(any(feature = "oauth2", feature = "opa", feature = "cors", feature = "claims"))]
+#[cfg(any(
+    feature = "oauth2",
+    feature = "opa",
+    feature = "wasm",
+    feature = "cors",
+    feature = "claims"
+))]
 pub(crate) fn is_truthy(text: &str) -> bool {
     let text = text.trim();
     ["y", "yes", "true", "t", "on", "1"]
@@ -135,7 +141,13 @@ mod tests {
     }
 
     #[test]
-    #[cfg(any(feature = "oauth2", feature = "opa", feature = "cors", feature = "claims"))]
+    #[cfg(any(
+        feature = "oauth2",
+        feature = "opa",
+        feature = "wasm",
+        feature = "cors",
+        feature = "claims"
+    ))]
     fn what_says_yes() {
         for (text, wanted) in [
             ("true", true),

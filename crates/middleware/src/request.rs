@@ -37,9 +37,8 @@ pub(crate) fn query<B>(request: &Request<B>) -> Option<&[u8]> {
 }
 
 /// The escaped path: as the caller wrote it, unless there is something in it that must be escaped.
-pub(crate) fn escaped_path<B>(request: &Request<B>) -> Cow<'_, [u8]> {
-    let path = request.uri().path();
-    match path {
+fn escaped_path(uri: &Uri) -> Cow<'_, [u8]> {
+    match uri.path() {
         "" => Cow::Borrowed(b"/"),
         path if path.bytes().all(|byte| byte == b'%' || may_stand(byte)) => Cow::Borrowed(path.as_bytes()),
         path => {
@@ -51,8 +50,13 @@ pub(crate) fn escaped_path<B>(request: &Request<B>) -> Cow<'_, [u8]> {
 
 /// The escaped path with the query.
 pub(crate) fn path_and_query<B>(request: &Request<B>) -> Cow<'_, [u8]> {
-    let path = escaped_path(request);
-    let Some(query) = query(request) else {
+    with_query(request.uri(), query(request))
+}
+
+/// The same of a URI with what the caller wrote as the query.
+pub(crate) fn with_query<'a>(uri: &'a Uri, query: Option<&[u8]>) -> Cow<'a, [u8]> {
+    let path = escaped_path(uri);
+    let Some(query) = query else {
         return path;
     };
     let mut target = path.into_owned();

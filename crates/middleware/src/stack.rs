@@ -106,11 +106,13 @@ impl Pipeline for Stack {
                 match handler.handle(&mut call).await {
                     Ok(After::Nothing) => {}
                     Ok(after) => then.push(after),
-                    Err(answer) => return Entered::Answered(unwind(then, *answer)),
+                    Err(answer) => return Entered::Answered(unwind_later(then, *answer).await),
                 }
             }
             let after = if then.is_empty() {
                 Leave::default()
+            } else if then.iter().any(After::waits) {
+                Leave::later(|answer| unwind_later(then, answer))
             } else {
                 Leave::with(|answer| unwind(then, answer))
             };
@@ -124,4 +126,17 @@ fn unwind(then: Vec<After>, answer: Response<Body>) -> Response<Body> {
     then.into_iter()
         .rev()
         .fold(answer, |answer, after| after.apply(answer))
+}
+
+/// The same where somebody waits for something.
+#[allow(clippy::unused_async, reason = "some sets of features have nobody who waits")]
+async fn unwind_later(then: Vec<After>, mut answer: Response<Body>) -> Response<Body> {
+    for after in then.into_iter().rev() {
+        answer = match after {
+            #[cfg(feature = "wasm")]
+            After::Guest(waiting) => waiting.leave(answer).await,
+            after => after.apply(answer),
+        };
+    }
+    answer
 }

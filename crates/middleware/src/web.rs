@@ -86,6 +86,11 @@ impl Web {
 
     /// Gets what is at a URL; redirects are followed.
     pub(crate) async fn get(&self, url: &str) -> Result<Answer, WebError> {
+        self.get_within(url, LONGEST).await
+    }
+
+    /// The same of an answer that may be so long, in bytes.
+    pub(crate) async fn get_within(&self, url: &str, longest: usize) -> Result<Answer, WebError> {
         let failed = |why: String| WebError {
             verb: "Get",
             url: url.to_owned(),
@@ -95,7 +100,7 @@ impl Web {
             let mut at = parse(url)?;
             for _ in 0..=REDIRECTS {
                 let answer = self
-                    .send(&at, Method::GET, HeaderMap::new(), Bytes::new())
+                    .send(&at, Method::GET, HeaderMap::new(), Bytes::new(), longest)
                     .await?;
                 let location = answer.headers.get(header::LOCATION);
                 let location = location.filter(|_| is_redirect(answer.status));
@@ -121,7 +126,7 @@ impl Web {
         };
         let send = async {
             let at = parse(url)?;
-            self.send(&at, Method::POST, headers, form.into()).await
+            self.send(&at, Method::POST, headers, form.into(), LONGEST).await
         };
         match timeout(LIMIT, send).await {
             Ok(answer) => answer.map_err(failed),
@@ -135,6 +140,7 @@ impl Web {
         method: Method,
         headers: HeaderMap,
         body: Bytes,
+        longest: usize,
     ) -> Result<Answer, String> {
         let authority = at.authority().ok_or("no Host in request URL")?;
         let is_https = at.scheme() == Some(&http::uri::Scheme::HTTPS);
@@ -163,7 +169,7 @@ impl Web {
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,
-            body: whole(Body::stream(body), LONGEST)
+            body: whole(Body::stream(body), longest)
                 .await
                 .map_err(|error| error.to_string())?,
         })

@@ -7,6 +7,7 @@ mod recorded;
 mod refused;
 mod sentinel;
 mod tokens;
+mod wasm;
 
 use std::fmt::Write as _;
 

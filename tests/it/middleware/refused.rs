@@ -1,38 +1,12 @@
 //! What must not be served with.
 
-use serde_json::json;
-
 use super::Stage;
 
 /// Starts a sidecar that is to refuse its component, and gives what it said.
-async fn refused(stage: &Stage) -> String {
+pub(super) async fn refused(stage: &Stage) -> String {
     let exit = stage.sidecar("me").without_waiting().start().await.exit().await;
     assert_eq!(exit.code, Some(1), "{}", exit.stdout);
     exit.stdout
-}
-
-#[tokio::test]
-async fn what_is_not_part_of_this_build_is_refused_by_name() {
-    for kind in ["wasm"] {
-        let stage = Stage::new(&[("guard", kind)], &[]);
-        stage.middleware("guard", kind, &[]);
-        let said = refused(&stage).await;
-        let wanted = format!(
-            "HTTP middleware middleware.http.{kind}/v1 is not part of this build of daprd-rs, and serving without it \
-             is not safe"
-        );
-        assert!(said.contains(&wanted), "{said}");
-    }
-}
-
-#[tokio::test]
-async fn it_is_refused_although_its_errors_are_to_be_ignored() {
-    let stage = Stage::new(&[("guard", "wasm")], &[]);
-    stage.component(&json!({
-        "name": "guard", "type": "middleware.http.wasm", "version": "v1", "metadata": [], "ignoreErrors": true,
-    }));
-    let said = refused(&stage).await;
-    assert!(said.contains("is not part of this build of daprd-rs"), "{said}");
 }
 
 #[tokio::test]

@@ -328,6 +328,22 @@ pub(super) fn sample((name, kind): (&str, &str)) -> Arc<Component> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn errors_that_are_to_be_ignored() {
+        let mut component = Component::clone(&sample(("guard", "middleware.http.opa")));
+        for (ignores, is_survived) in [(false, false), (true, true)] {
+            component.ignore_errors = ignores;
+            let error = failed(&component, "why");
+            assert_eq!(survive(&component, error).is_ok(), is_survived);
+            // Serving without it would let through what it is there to stop.
+            let missing = ComponentsError::NotBuilt {
+                name: "guard".to_owned(),
+                cause: "why".to_owned(),
+            };
+            assert!(survive(&component, missing).is_err());
+        }
+    }
+
     /// Somebody who lists may know a resource as it was, and as it is.
     #[test]
     fn of_several_of_one_name_the_last_counts() {
