@@ -23,6 +23,7 @@ use super::*;
 use crate::metrics::Sample;
 use crate::otlp::Protocol;
 
+mod collectors;
 mod plans;
 
 const ADDRESS: &str = "server.address=127.0.0.1 server.port=40000";
