@@ -227,7 +227,11 @@ fn readers(files: usize) -> usize {
 
 /// The same on a host with so many processors.
 fn readers_of(files: usize, processors: usize) -> usize {
-    if files < MANY { 1 } else { processors.min(MOST_READERS) }
+    if files < MANY {
+        1
+    } else {
+        processors.min(MOST_READERS)
+    }
 }
 
 /// What is read of these names, in their order. Each of several readers is a thread and reads a part of them.

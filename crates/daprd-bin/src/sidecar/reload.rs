@@ -27,6 +27,7 @@ use super::generation::{Generation, Lasting, Read, Rules};
 use super::given::Owned;
 use super::metrics::{self, Measuring};
 use super::middleware;
+use super::sent::LIST_LIMIT;
 use super::source::Source;
 use super::watch::{Watch, is_enabled};
 use crate::environment;
@@ -35,8 +36,6 @@ use crate::fatal::Fatal;
 pub(super) const SCOPE: &str = "dapr.runtime.hotreload";
 /// After so long what would end the sidecar is looked at once more.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
-/// How long the operator may take to list resources.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// The ends by which the reloader and its owner reach each other.
 pub(super) struct Ends {
@@ -239,12 +238,7 @@ impl Reloader {
             Why::Begun | Why::Changed | Why::Schedule | Why::HangUp => Kind::ALL.to_vec(),
         };
         for kind in kinds {
-            if timeout(LIST_LIMIT, kubernetes.list_again(kind, filter))
-                .await
-                .is_err()
-            {
-                tracing::error!(target: SCOPE, "Error listing {}: no answer in time", kind.name());
-            }
+            kubernetes.list_again(kind, filter).await;
         }
     }
 

@@ -225,7 +225,9 @@ fn a_large_folder_is_read_by_a_few_threads() {
         (256, 64, 8),
         (1000, 64, 8),
     ] {
-        let names: Vec<OsString> = (0..files).map(|number| format!("{number:04}.txt").into()).collect();
+        let names: Vec<OsString> = (0..files)
+            .map(|number| format!("{number:04}.txt").into())
+            .collect();
         let threads = Mutex::new(HashSet::new());
         let read = |name: &OsString| {
             threads.lock().unwrap().insert(thread::current().id());
@@ -236,8 +238,15 @@ fn a_large_folder_is_read_by_a_few_threads() {
             })
         };
         let places = all(&names, readers_of(files, processors), read);
-        let read: Vec<_> = places.iter().map(|place| place.file.path.clone().into_os_string()).collect();
+        let read: Vec<_> = places
+            .iter()
+            .map(|place| place.file.path.clone().into_os_string())
+            .collect();
         assert_eq!(read, names);
-        assert_eq!(threads.into_inner().unwrap().len(), wanted, "{files} files, {processors} processors");
+        assert_eq!(
+            threads.into_inner().unwrap().len(),
+            wanted,
+            "{files} files, {processors} processors"
+        );
     }
 }

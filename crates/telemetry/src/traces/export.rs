@@ -376,7 +376,10 @@ mod tests {
             assert!(!is_silent || elapsed >= Duration::from_secs(30), "{elapsed:?}");
             let asked = asked.load(Ordering::Relaxed);
             assert!(often.contains(&asked), "asked {asked} times");
-            assert_eq!(exporters.families()[0].samples[0].value, crate::metrics::Value::Number(2.0));
+            assert_eq!(
+                exporters.families()[0].samples[0].value,
+                crate::metrics::Value::Number(2.0)
+            );
         }
     }
 }

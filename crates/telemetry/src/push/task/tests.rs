@@ -72,7 +72,12 @@ async fn an_export_of_many_messages_has_a_time_limit() {
     let times = [60, 30].map(Duration::from_secs);
     let pushing = worker.begin(&metrics(10_000), Resource::new(&[]), times, &exporters());
     sleep(Duration::from_secs(125)).await;
-    let at: Vec<u64> = got.lock().unwrap().iter().map(|got| (*got - begun).as_secs()).collect();
+    let at: Vec<u64> = got
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|got| (*got - begun).as_secs())
+        .collect();
     assert_eq!(at, [60, 69, 78, 87, 120]);
     drop(pushing);
 }

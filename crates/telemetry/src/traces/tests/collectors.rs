@@ -39,7 +39,10 @@ async fn an_answer_without_an_end_is_not_read() {
     let chunk = b"10\r\n0123456789abcdef\r\n";
     let http = collector(Protocol::Http(String::new()), head, chunk).await;
     let post = HttpPost::to_collector(&http, "/", &exporters).unwrap();
-    is_for_good(post.send(Bytes::new()).await, "the answer of the collector is too long");
+    is_for_good(
+        post.send(Bytes::new()).await,
+        "the answer of the collector is too long",
+    );
 
     // SETTINGS; the head of an answer: 200, and application/grpc as its content type; the head of a message of 65,537 bytes.
     let frames = b"\0\0\0\x04\0\0\0\0\0\
