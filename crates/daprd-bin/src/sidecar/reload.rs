@@ -24,7 +24,7 @@ use super::changes::{Named, changes};
 use super::components::Accepted;
 use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
-use super::given::Owned;
+use super::given::OwnedCommandLine;
 use super::metrics::{self, Measuring};
 use super::middleware;
 use super::sent::LIST_LIMIT;
@@ -91,7 +91,7 @@ impl Owner {
 }
 
 /// What was read, before anything was made of it.
-pub(super) struct Found {
+pub(super) struct ReadResources {
     pub(super) configuration: Configuration,
     pub(super) components: Vec<Arc<Component>>,
     pub(super) endpoints: Vec<Arc<HttpEndpoint>>,
@@ -108,12 +108,12 @@ pub(super) struct Variables {
 
 /// Reads again, and puts in place what changed.
 pub(super) struct Reloader {
-    pub(super) owned: Owned,
+    pub(super) owned: OwnedCommandLine,
     pub(super) source: Arc<Source>,
     pub(super) variables: Variables,
     pub(super) lasting: Arc<Lasting>,
     pub(super) current: Current<Generation>,
-    pub(super) found: Found,
+    pub(super) found: ReadResources,
     pub(super) rules: Rules,
     pub(super) accepted: Accepted,
     /// Those of the components that are middleware, set up.
@@ -320,7 +320,7 @@ impl Reloader {
     }
 
     /// What there is now. Of what cannot be had, what was there before.
-    fn find(&self, configuration: Option<Configuration>, tells_all: bool) -> Result<Found, Fatal> {
+    fn find(&self, configuration: Option<Configuration>, tells_all: bool) -> Result<ReadResources, Fatal> {
         let (source, settings) = (&self.source, &self.owned.settings);
         let was = &self.found;
         let components = source.held_components(settings).map_err(|error| match error {
@@ -331,7 +331,7 @@ impl Reloader {
             tracing::error!(target: SCOPE, "HTTP endpoints stay as they were: {error}");
             was.endpoints.clone()
         });
-        Ok(Found {
+        Ok(ReadResources {
             configuration: configuration.unwrap_or_else(|| was.configuration.clone()),
             components,
             endpoints,
@@ -342,7 +342,7 @@ impl Reloader {
 
     fn put_in_place(
         &mut self,
-        mut found: Found,
+        mut found: ReadResources,
         is_new: New,
         is_forced: bool,
         is_last_word: bool,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifecycle::Waiting;
+use lifecycle::StartupWait;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
 use resources::{
     Component, Configuration, DecodeError, Filter, Folders, HttpEndpoint, Inert, LoadError, LoadedResiliency,
@@ -94,7 +94,7 @@ impl Source {
         flags: &Flags,
         security: &Security,
         namespace: &str,
-        waiting: &Waiting,
+        waiting: &StartupWait,
     ) -> Result<Self, Fatal> {
         if security.is_kubernetes() {
             tracing::info!(target: SCOPE, "Initializing the operator client");

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use identity::{AnchorSource, ControlPlane, Identity, Mode, TokenSource, TrustDomain};
-use integration_tests::operator::{Asked, Operator as Fake, OperatorAnswer};
+use integration_tests::operator::{Operator as Fake, OperatorAnswer, OperatorRequest};
 use integration_tests::sentry::Sentry;
-use lifecycle::Waiting;
+use lifecycle::StartupWait;
 use operator::{Operator, Settings};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use super::*;
 /// An operator, and a sidecar that is connected to it.
 pub(in crate::sidecar) async fn kubernetes(
     sentry: &Sentry,
-    behaviour: impl Fn(&Asked) -> OperatorAnswer + Send + Sync + 'static,
+    behaviour: impl Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync + 'static,
 ) -> (Fake, Kubernetes) {
     let settings = identity::Settings {
         app_id: "app".to_owned(),
@@ -32,7 +32,7 @@ pub(in crate::sidecar) async fn kubernetes(
         token: TokenSource::new(Mode::Standalone, None),
         jwt_audiences: Vec::new(),
     };
-    let identity = Identity::obtain(settings, Arc::default(), &Waiting::default())
+    let identity = Identity::obtain(settings, Arc::default(), &StartupWait::default())
         .await
         .unwrap();
     let fake = Fake::start(sentry.authority(), behaviour).await;
@@ -40,7 +40,9 @@ pub(in crate::sidecar) async fn kubernetes(
         address: fake.address.clone(),
         tls: identity.control_plane_tls("dapr-operator").unwrap(),
     };
-    let operator = Operator::connect(settings, &Waiting::default()).await.unwrap();
+    let operator = Operator::connect(settings, &StartupWait::default())
+        .await
+        .unwrap();
     (fake, Kubernetes::new(operator, "default", false))
 }
 
