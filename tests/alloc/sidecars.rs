@@ -20,7 +20,7 @@ use integration_tests::{HttpApp, Protocol, text};
 use internal_grpc::{Client, ClientConfig, Server, ServerConfig};
 use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
-use invoke_core::{AppRef, Inbound, NoExternalEndpoints, Open, Outbound, Resolver};
+use invoke_core::{AllowAll, AppRef, Inbound, NoExternalEndpoints, Outbound, Resolver};
 use lifecycle::{Readiness, Shutdown, Tasks, shutdown_requests};
 use reflection::Reflection;
 use resiliency::Policies;
@@ -184,7 +184,7 @@ fn callee(app: u16, is_measured: bool, is_traced: bool) -> Sidecar {
         let observer = Arc::new((is_measured.then_some(calls), traces));
         let watched = if is_measured { watched } else { Watched::default() };
         let channel = App::http(http, GrpcChannel::new(grpc, tasks)).watched(watched);
-        let inbound = Inbound::observed(identity("callee"), Some(channel), Open, Arc::clone(&observer));
+        let inbound = Inbound::observed(identity("callee"), Some(channel), AllowAll, Arc::clone(&observer));
         let reflection = Reflection::new(internal_grpc::SERVICES).unwrap();
         Server::observed(Arc::new(inbound), observer, ServerConfig::default(), reflection)
     };
@@ -198,7 +198,8 @@ fn caller(peer: u16, is_measured: bool, is_traced: bool) -> Sidecar {
         publisher.publish_final([endpoint]);
         let traces = is_traced.then(|| tracing("caller"));
         let observer = Arc::new((is_measured.then(|| measuring("caller").0), traces));
-        let inbound = Inbound::<App, _, _>::observed(identity("caller"), None, Open, Arc::clone(&observer));
+        let inbound =
+            Inbound::<App, _, _>::observed(identity("caller"), None, AllowAll, Arc::clone(&observer));
         let outbound = Outbound::with(
             identity("caller"),
             Arc::new(inbound),

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bolero::{TypeGenerator, check};
 use dapr_proto::sentry::SignCertificateResponse;
 use fuzz::{Edit, Near, apply, sentence};
-use identity::fuzz::{Asked, Trust};
+use identity::fuzz::{SigningRequest, Trust};
 use identity::{SpiffeId, TrustDomain};
 use integration_tests::pki::{Authority, Issued, now};
 use prost::Message;
@@ -182,7 +182,7 @@ fn answers_of_sentry() {
     let authority = AssertUnwindSafe(Authority::new());
     check!().with_type::<Answer>().for_each(|input| {
         let authority = &authority;
-        let (asked, stranger) = (Asked::new().unwrap(), Asked::new().unwrap());
+        let (asked, stranger) = (SigningRequest::new().unwrap(), SigningRequest::new().unwrap());
         assert!(asked.request().starts_with("-----BEGIN CERTIFICATE REQUEST-----"));
         let key = if input.is_for_us { &asked } else { &stranger };
         let mut pem = authority.certify(ID, &key.public(), |_| {}).into_bytes();
@@ -211,7 +211,7 @@ fn answers_of_sentry() {
 #[test]
 fn answers_of_junk() {
     check!().for_each(|bytes| {
-        let taken = Asked::new().unwrap().answered(bytes, 0);
+        let taken = SigningRequest::new().unwrap().answered(bytes, 0);
         assert!(taken.is_none());
     });
 }

@@ -34,8 +34,11 @@ pub(crate) async fn judge(tools: &Tools, judged: &Daprd) -> Findings {
 
 async fn port_is_good(h2spec: &Path, port: u16, attempts: usize) -> Result<String, String> {
     let all = run(h2spec, port, &[]).await?;
-    let summary = all.summary.clone();
+    let mut summary = all.summary;
     let mut left = all.failed;
+    if !left.is_empty() && attempts > 1 {
+        summary = format!("{summary}, tried again: {}", left.join(", "));
+    }
     for _ in 1..attempts {
         if left.is_empty() {
             break;

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use integration_tests::collector::{Collector, Spoken};
-use integration_tests::operator::{Asked, Operator, OperatorAnswer};
+use integration_tests::operator::{Operator, OperatorAnswer, OperatorRequest};
 use integration_tests::sentry::Sentry;
 use integration_tests::{DaprdBuilder, HttpApp, Mesh, Protocol, free_port};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn pod(app_id: &str, sentry: &Sentry, operator: &str) -> DaprdBuilder {
 fn operator_of(
     configuration: Value,
     endpoints: Vec<Value>,
-) -> impl Fn(&Asked) -> OperatorAnswer + Send + Sync {
+) -> impl Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync {
     move |asked| match asked.method.as_str() {
         "GetConfiguration" if asked.fields[&1] == "conf" => {
             OperatorAnswer::Resources(vec![configuration.to_string()])
@@ -168,7 +168,7 @@ async fn whoever_waits_for_the_operator_can_be_stopped() {
 async fn what_the_operator_does_not_give_ends_the_start() {
     let sentry = Sentry::start().await;
     let only = |method: &'static str, answer: OperatorAnswer| {
-        move |asked: &Asked| {
+        move |asked: &OperatorRequest| {
             if asked.method == method {
                 answer.clone()
             } else {

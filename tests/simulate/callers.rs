@@ -8,7 +8,7 @@ use invoke_core::balance::Preferences;
 use invoke_core::headers::Identity;
 use invoke_core::ports::NoChannel;
 use invoke_core::{
-    Body, Head, Inbound, Invocation, Invoke, MethodPath, NoExternalEndpoints, Open, Origin, Outbound,
+    AllowAll, Body, Head, Inbound, Invocation, Invoke, MethodPath, NoExternalEndpoints, Origin, Outbound,
     Resolver, Targets, Verb,
 };
 use lifecycle::Tasks;
@@ -28,7 +28,7 @@ pub(crate) const BUDGET: (u64, u64) = (20, 3);
 pub(crate) const WINDOW: u64 = 10;
 
 /// A sidecar as it is composed, with the simulated network in place of its connections.
-type Sidecar = Outbound<NoChannel, Open, Links, NoExternalEndpoints, Policies>;
+type Sidecar = Outbound<NoChannel, AllowAll, Links, NoExternalEndpoints, Policies>;
 
 /// What all of them hold their calls to.
 fn policy() -> Vec<Arc<Resiliency>> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use app_channel::Limit;
+use app_channel::ConcurrencyLimit;
 use invoke_core::balance::Endpoint;
 
 use crate::signal::Signal;
@@ -19,7 +19,7 @@ pub(crate) struct Instance {
     /// Where it is, as resolvers tell it.
     pub(crate) endpoint: Endpoint,
     /// The queue before the app, as a sidecar has it with `--app-max-concurrency`.
-    pub(crate) limit: Limit,
+    pub(crate) limit: ConcurrencyLimit,
     listens: AtomicBool,
     service: AtomicU64,
     /// Counts its deaths. Whoever waits for an answer sees that it changes.
@@ -33,7 +33,7 @@ impl Instance {
         Self {
             id,
             endpoint: Endpoint::new(format!("{id}:50002")),
-            limit: Limit::new(places),
+            limit: ConcurrencyLimit::new(places),
             listens: AtomicBool::new(true),
             service: AtomicU64::new(SERVICE),
             deaths: Signal::new(0),

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use invoke_core::balance::Endpoint;
 use invoke_core::error::code;
 use invoke_core::{
-    AppRef, Body, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, Route, RpcStatus, Seen, WireStatus,
+    AppRef, Body, Delivery, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, Route, RpcStatus, WireStatus,
 };
 use tokio::time::sleep;
 
@@ -26,7 +26,7 @@ pub(crate) struct Links {
     open: Mutex<HashMap<usize, (u64, u64)>>,
 }
 
-fn failed(seen: Seen, text: &'static str) -> InvokeError {
+fn failed(seen: Delivery, text: &'static str) -> InvokeError {
     InvokeError::new(Fault::Peer, seen, RpcStatus::new(code::UNAVAILABLE, text))
 }
 
@@ -54,11 +54,11 @@ impl Links {
             .reaches(self.caller, instance.id, Patience::OfDial)
             .await
         {
-            return Err(failed(Seen::No, "connecting took too long"));
+            return Err(failed(Delivery::No, "connecting took too long"));
         }
         sleep(ONE_WAY * 2).await;
         if !instance.listens() {
-            return Err(failed(Seen::No, "connection refused"));
+            return Err(failed(Delivery::No, "connection refused"));
         }
         let made = (instance.deaths().get(), self.world.now());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ impl Links {
             .limit
             .enter()
             .await
-            .map_err(|_| failed(Seen::No, "the app has enough to do").refused(true))?;
+            .map_err(|_| failed(Delivery::No, "the app has enough to do").refused(true))?;
         let is_across = World::are_parted(self.caller, instance.id);
         self.world.tally().serve(instance.id, is_across, self.world.now());
         sleep(instance.service()).await;
@@ -85,7 +85,7 @@ impl Links {
     async fn cross(&self, instance: &Instance) -> Result<(), InvokeError> {
         let patience = Patience::OfConnection;
         if !self.world.reaches(self.caller, instance.id, patience).await {
-            return Err(failed(Seen::Maybe, "the connection does not answer"));
+            return Err(failed(Delivery::Maybe, "the connection does not answer"));
         }
         sleep(ONE_WAY).await;
         Ok(())
@@ -103,7 +103,7 @@ impl Peers for Links {
     ) -> Result<Reply, InvokeError> {
         self.world.tally().tries += 1;
         let Some(instance) = self.world.addressed(endpoint) else {
-            return Err(failed(Seen::No, "no such address"));
+            return Err(failed(Delivery::No, "no such address"));
         };
         if !self.is_connected(&instance, instance.deaths().get()) {
             self.dial(&instance).await?;
@@ -114,7 +114,7 @@ impl Peers for Links {
             biased;
             () = deaths.changed() => {
                 sleep(ONE_WAY).await;
-                Err(failed(Seen::Maybe, "the connection broke"))
+                Err(failed(Delivery::Maybe, "the connection broke"))
             }
             made = self.exchange(&instance) => made,
         }
@@ -128,6 +128,6 @@ impl Peers for Links {
         _: Option<std::time::Instant>,
         _: Body,
     ) -> Result<Response<Body>, InvokeError> {
-        Err(failed(Seen::No, "nobody makes such calls here"))
+        Err(failed(Delivery::No, "nobody makes such calls here"))
     }
 }

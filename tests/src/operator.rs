@@ -22,7 +22,7 @@ use crate::rpc::{Body, field, respond, respond_with, varint};
 
 /// What a sidecar asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct OperatorRequest {
     /// The method, like `ListComponents`.
     pub method: String,
     /// The texts of the message by their numbers.
@@ -51,13 +51,13 @@ pub enum Pushed {
     End,
 }
 
-type Behaviour = dyn Fn(&Asked) -> OperatorAnswer + Send + Sync;
+type Behaviour = dyn Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync;
 
 /// The server; it stops when dropped.
 pub struct Operator {
     /// `127.0.0.1:port`.
     pub address: String,
-    seen: Arc<Mutex<Vec<Asked>>>,
+    seen: Arc<Mutex<Vec<OperatorRequest>>>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -66,7 +66,7 @@ impl Operator {
     /// authority.
     pub async fn start(
         authority: &Authority,
-        behaviour: impl Fn(&Asked) -> OperatorAnswer + Send + Sync + 'static,
+        behaviour: impl Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync + 'static,
     ) -> Self {
         let id = "spiffe://localhost/ns/default/dapr-operator";
         Self::start_as(authority, authority.issue(id).certified(), behaviour).await
@@ -79,7 +79,7 @@ impl Operator {
     pub async fn start_as(
         authority: &Authority,
         shown: Arc<CertifiedKey>,
-        behaviour: impl Fn(&Asked) -> OperatorAnswer + Send + Sync + 'static,
+        behaviour: impl Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self::start_on(listener, authority, shown, behaviour)
@@ -93,10 +93,10 @@ impl Operator {
         listener: TcpListener,
         authority: &Authority,
         shown: Arc<CertifiedKey>,
-        behaviour: impl Fn(&Asked) -> OperatorAnswer + Send + Sync + 'static,
+        behaviour: impl Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync + 'static,
     ) -> Self {
         let address = listener.local_addr().expect("an address").to_string();
-        let seen = Arc::<Mutex<Vec<Asked>>>::default();
+        let seen = Arc::<Mutex<Vec<OperatorRequest>>>::default();
         let acceptor = TlsAcceptor::from(Arc::new(config(authority, shown)));
         let server = serve(listener, acceptor, Arc::new(behaviour), Arc::clone(&seen));
         Self {
@@ -107,7 +107,7 @@ impl Operator {
     }
 
     /// What was asked for so far.
-    pub fn seen(&self) -> Vec<Asked> {
+    pub fn seen(&self) -> Vec<OperatorRequest> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -136,7 +136,7 @@ async fn serve(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     behaviour: Arc<Behaviour>,
-    seen: Arc<Mutex<Vec<Asked>>>,
+    seen: Arc<Mutex<Vec<OperatorRequest>>>,
 ) {
     // Dropped together with the server.
     let mut connections = JoinSet::new();
@@ -162,12 +162,12 @@ async fn serve(
     }
 }
 
-async fn asked(request: http::Request<Incoming>) -> Asked {
+async fn asked(request: http::Request<Incoming>) -> OperatorRequest {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes);
     let body = body.unwrap_or_default();
     let mut message = body.get(5..).unwrap_or_default();
-    let mut asked = Asked {
+    let mut asked = OperatorRequest {
         method: parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned(),
         fields: HashMap::new(),
     };

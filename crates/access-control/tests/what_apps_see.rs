@@ -97,7 +97,7 @@ impl Stage {
         let answered = self.runtime.block_on(self.inbound.receive(&caller, call));
         assert_eq!(
             answered.as_ref().err().map(|error| error.seen),
-            answered.as_ref().err().map(|_| invoke_core::Seen::No)
+            answered.as_ref().err().map(|_| invoke_core::Delivery::No)
         );
         let seen = self.seen.try_recv().ok();
         assert_eq!(seen.is_some(), answered.is_ok());

@@ -289,21 +289,21 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 };
                 // Pinned here: to hand such a large future on would be to copy it.
                 let call = pin!(async {
-                    let message = read(body, head, max, Seen { path, open }).await?;
+                    let message = read(body, head, max, ObservedCall { path, open }).await?;
                     invoke::handle(&*inner.invoke, &message, context, open).await
                 });
                 within(head.deadline, call).await
             }
             "GetMetadata" => {
-                read(body, head, max, Seen { path, open }).await?;
+                read(body, head, max, ObservedCall { path, open }).await?;
                 Ok(metadata::get(&inner.metadata))
             }
             "SetMetadata" => {
-                let message = read(body, head, max, Seen { path, open }).await?;
+                let message = read(body, head, max, ObservedCall { path, open }).await?;
                 Ok(metadata::set(&inner.metadata, &message)?)
             }
             "Shutdown" => {
-                read(body, head, max, Seen { path, open }).await?;
+                read(body, head, max, ObservedCall { path, open }).await?;
                 self.shut_down(&metadata);
                 Ok(Message::of(&[]))
             }
@@ -311,10 +311,10 @@ impl<I: Invoke, O: Observe> Api<I, O> {
                 let message = if out_of_scope::is_stream(method) {
                     one_message(body, head, max).await?
                 } else {
-                    read(body, head, max, Seen { path, open }).await?
+                    read(body, head, max, ObservedCall { path, open }).await?
                 };
                 let why_not = inner.metadata.why_not(&out_of_scope::name(&message));
-                let asked = out_of_scope::Asked {
+                let asked = out_of_scope::SidecarFacts {
                     app_id: inner.metadata.app_id(),
                     namespace: inner.metadata.namespace(),
                     why_not: why_not.as_deref().unwrap_or_default(),
@@ -355,7 +355,7 @@ async fn within<T>(
 }
 
 /// A unary call, for those who see calls.
-struct Seen<'a, T: Ticket> {
+struct ObservedCall<'a, T: Ticket> {
     path: &'a str,
     open: &'a mut OpenExchange<T>,
 }
@@ -365,7 +365,7 @@ async fn read<T: Ticket>(
     body: RequestBody,
     head: &CallHead,
     max: usize,
-    seen: Seen<'_, T>,
+    seen: ObservedCall<'_, T>,
 ) -> Result<Bytes, GrpcStatus> {
     let message = one_message(body, head, max).await?;
     seen.open.found(Rpc::Unary {

@@ -156,7 +156,7 @@ async fn collect(target: &str, mut body: Body, max: usize) -> Result<(Vec<Bytes>
     let (mut pieces, mut length) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            let error = InvokeError::new(invoke_core::Fault::App, invoke_core::Seen::Yes, error);
+            let error = InvokeError::new(invoke_core::Fault::App, invoke_core::Delivery::Yes, error);
             status::of_failure(target, &error)
         })?;
         let Ok(data) = frame.into_data() else { continue };

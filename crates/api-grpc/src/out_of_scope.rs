@@ -167,7 +167,7 @@ pub(crate) fn name(request: &Bytes) -> String {
 
 /// Whose sidecar answers; some details tell.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct SidecarFacts<'a> {
     pub(crate) app_id: &'a str,
     pub(crate) namespace: &'a str,
     /// Why the component does nothing, if it is there; empty when it is not.
@@ -175,7 +175,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// The answer to a call of such a method.
-pub(crate) fn answer(method: &str, request: &Bytes, asked: Asked<'_>) -> Result<Message, GrpcStatus> {
+pub(crate) fn answer(method: &str, request: &Bytes, asked: SidecarFacts<'_>) -> Result<Message, GrpcStatus> {
     let kind = METHODS
         .iter()
         .find_map(|(known, kind)| (*known == method).then_some(*kind))
@@ -312,7 +312,7 @@ fn field_text<'a>(message: impl Into<Part<'a>>, number: u32) -> String {
 mod tests {
     use super::*;
 
-    const ASKED: Asked<'_> = Asked {
+    const ASKED: SidecarFacts<'_> = SidecarFacts {
         app_id: "oos",
         namespace: "default",
         why_not: "",
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_component_that_is_listed_is_told_in_the_details_too() {
-        let asked = Asked {
+        let asked = SidecarFacts {
             why_not: "; it does nothing",
             ..ASKED
         };

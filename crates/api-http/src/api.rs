@@ -21,7 +21,7 @@ use crate::access::Access;
 use crate::cors::Cors;
 use crate::errors::{self, ApiError};
 use crate::health::Health;
-use crate::invocation::{self, Seen};
+use crate::invocation::{self, ObservedCall};
 use crate::limit::Limited;
 use crate::respond;
 use crate::routes::{self, Route};
@@ -189,7 +189,7 @@ impl<I: Invoke, O: Observe> Api<I, O> {
         let max_body = inner.settings.max_body.unwrap_or(u64::MAX);
         match route {
             Route::Invocation => {
-                let seen = Seen {
+                let seen = ObservedCall {
                     observer: &*inner.observer,
                     open,
                 };

@@ -133,7 +133,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use invoke_core::{Fault, RpcStatus, Seen};
+    use invoke_core::{Delivery, Fault, RpcStatus};
 
     use super::*;
 
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn texts() {
         let denied = RpcStatus::new(code::PERMISSION_DENIED, "no <a&b>");
-        let error = ApiError::of_invocation("x", &InvokeError::new(Fault::Peer, Seen::Yes, denied));
+        let error = ApiError::of_invocation("x", &InvokeError::new(Fault::Peer, Delivery::Yes, denied));
         assert_eq!(error.status, 403);
         assert_eq!(
             json(error),

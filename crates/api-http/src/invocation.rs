@@ -16,11 +16,11 @@ use transport::server::RawQuery;
 
 use crate::errors::{ApiError, DIRECT_INVOKE};
 use crate::limit::Limited;
-use crate::respond::{self, Asked};
-use crate::target::{self, Found};
+use crate::respond::{self, RequestTraits};
+use crate::target::{self, NamedTarget};
 
 /// Those who see the call.
-pub(crate) struct Seen<'a, O: Observe> {
+pub(crate) struct ObservedCall<'a, O: Observe> {
     pub(crate) observer: &'a O,
     pub(crate) open: &'a mut OpenExchange<O::Ticket>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Seen<'a, O: Observe> {
 /// Carries an invocation out.
 pub(crate) async fn handle<I, O, B>(
     invoke: &I,
-    seen: Seen<'_, O>,
+    seen: ObservedCall<'_, O>,
     max_body: u64,
     request: Request<B>,
     trace: Option<TraceContext>,
@@ -42,7 +42,7 @@ where
 {
     let (parts, body) = request.into_parts();
     let path = Cow::from(percent_decode_str(parts.uri.path()));
-    let Found {
+    let NamedTarget {
         target,
         method,
         by_header,
@@ -69,13 +69,13 @@ where
     // A caller that declares no length may be waiting for the first piece of the answer before it sends the next one.
     let is_streaming = body.size_hint().exact().is_none() && !body.is_end_stream();
     let is_connect = parts.method == Method::CONNECT;
-    let asked = Asked {
+    let asked = RequestTraits {
         is_streaming,
         wants_events: head.wants_events(),
         is_head: parts.method == Method::HEAD,
         version: parts.version,
     };
-    let broken = |error| failed(&InvokeError::new(Fault::Caller, invoke_core::Seen::No, error));
+    let broken = |error| failed(&InvokeError::new(Fault::Caller, invoke_core::Delivery::No, error));
     let body = Limited::new(body, max_body).map_err(broken)?;
     let body = Body::receive(body).await.map_err(broken)?;
     let call = Invocation { head, body };
@@ -87,7 +87,11 @@ where
             .await
             .unwrap_or_else(|_| {
                 let late = Cause::DeadlineExceeded;
-                Err(InvokeError::new(Fault::Caller, invoke_core::Seen::Maybe, late))
+                Err(InvokeError::new(
+                    Fault::Caller,
+                    invoke_core::Delivery::Maybe,
+                    late,
+                ))
             }),
     };
     let mut reply = reply.map_err(|error| failed(&error))?;
@@ -105,7 +109,7 @@ where
         // It would open a tunnel and have no body (RFC 9110, section 9.3.6), whatever the app answered.
         return Err(failed(&InvokeError::new(
             Fault::Caller,
-            invoke_core::Seen::Yes,
+            invoke_core::Delivery::Yes,
             Cause::InvalidVerb,
         )));
     }

@@ -14,7 +14,7 @@ use crate::sniff;
 
 /// What of the request decides how its answer looks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct RequestTraits {
     /// The body of the request was of unknown length.
     pub(crate) is_streaming: bool,
     /// The request asked for server-sent events.
@@ -24,7 +24,7 @@ pub(crate) struct Asked {
 }
 
 /// Makes the answer. An app's error status is an answer like any other.
-pub(crate) async fn answer(mut reply: Reply, asked: Asked) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn answer(mut reply: Reply, asked: RequestTraits) -> Result<Response<Body>, ApiError> {
     let mut answer_headers = std::mem::take(&mut reply.headers);
     let is_head_of_http = asked.is_head && reply.status.is_http();
     let length = length_for_head(&answer_headers).filter(|_| is_head_of_http);
@@ -101,7 +101,7 @@ fn is_event_stream(reply: &Reply) -> bool {
 }
 
 /// Events are always answered with 200.
-fn events(mut reply: Reply, mut answer: HeaderMap, asked: Asked) -> Response<Body> {
+fn events(mut reply: Reply, mut answer: HeaderMap, asked: RequestTraits) -> Response<Body> {
     if let Some(content_type) = reply.content_type.take() {
         answer.insert(header::CONTENT_TYPE, content_type);
     }
@@ -214,8 +214,8 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> Asked {
-        Asked {
+    fn asked() -> RequestTraits {
+        RequestTraits {
             is_streaming: false,
             wants_events: false,
             is_head: false,
@@ -315,7 +315,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_answered_with_200() {
-        let events = Asked {
+        let events = RequestTraits {
             wants_events: true,
             ..asked()
         };

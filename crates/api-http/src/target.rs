@@ -10,7 +10,7 @@ use invoke_core::{clean_path, headers::DAPR_APP_ID};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Found<'a> {
+pub(crate) struct NamedTarget<'a> {
     /// The target as the caller wrote it.
     pub(crate) target: Cow<'a, str>,
     /// The method path, cleaned but not yet judged.
@@ -24,17 +24,17 @@ pub(crate) struct Found<'a> {
 /// 1. The header `dapr-app-id` names the target, and the whole path is the method.
 /// 2. So does the user `dapr-app-id` of a basic authorization, whose password is the target.
 /// 3. `/v1.0/invoke/TARGET/method/METHOD`.
-pub(crate) fn find<'a>(headers: &HeaderMap, path: &'a [u8]) -> Option<Found<'a>> {
+pub(crate) fn find<'a>(headers: &HeaderMap, path: &'a [u8]) -> Option<NamedTarget<'a>> {
     if let Some(id) = headers.get(DAPR_APP_ID).filter(|id| !id.is_empty()) {
         let target = String::from_utf8_lossy(id.as_bytes()).into_owned();
-        return Some(Found {
+        return Some(NamedTarget {
             target: target.into(),
             method: whole(path),
             by_header: true,
         });
     }
     if let Some(target) = basic(headers).filter(|target| !target.is_empty()) {
-        return Some(Found {
+        return Some(NamedTarget {
             target: target.into(),
             method: whole(path),
             by_header: false,
@@ -49,7 +49,7 @@ pub(crate) fn find<'a>(headers: &HeaderMap, path: &'a [u8]) -> Option<Found<'a>>
         root if *root == *b"." => Bytes::new(),
         method => Bytes::copy_from_slice(&method),
     };
-    Some(Found {
+    Some(NamedTarget {
         target: unescape(&rest[..at]),
         method,
         by_header: false,

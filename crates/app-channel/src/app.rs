@@ -10,7 +10,7 @@ use transport::client::Reuse;
 use crate::channel::HttpChannel;
 use crate::grpc::GrpcChannel;
 use crate::health::AppHealth;
-use crate::limit::{Limit, Place};
+use crate::limit::{ConcurrencyLimit, Place};
 use crate::watched::Watched;
 
 /// The app of a sidecar. Cloning shares connections and limits.
@@ -23,7 +23,7 @@ pub struct App {
     /// `None` for an app that is invoked with gRPC.
     http: Option<HttpChannel>,
     grpc: GrpcChannel,
-    limit: Option<Limit>,
+    limit: Option<ConcurrencyLimit>,
     health: AppHealth,
     watched: Watched,
 }
@@ -53,7 +53,7 @@ impl App {
 
     /// Lets no more than so many invocations in at once.
     #[must_use]
-    pub fn limited(mut self, limit: Option<Limit>) -> Self {
+    pub fn limited(mut self, limit: Option<ConcurrencyLimit>) -> Self {
         self.limit = limit;
         self
     }
@@ -76,7 +76,7 @@ impl App {
     }
 
     /// What limits how many invocations it gets at once.
-    pub fn limit(&self) -> Option<&Limit> {
+    pub fn limit(&self) -> Option<&ConcurrencyLimit> {
         self.limit.as_ref()
     }
 
@@ -107,7 +107,7 @@ impl AppChannel for App {
             return Err(InvokeError::unsent(Fault::App, Cause::Unhealthy));
         }
         // The app is at work until its answer has ended.
-        let place = Limit::place(self.limit.as_ref(), &head).await?;
+        let place = ConcurrencyLimit::place(self.limit.as_ref(), &head).await?;
         let reply = match &self.http {
             Some(http) => {
                 let watch = self.watched.begin(&head, &body);

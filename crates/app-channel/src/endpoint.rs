@@ -17,7 +17,7 @@ use transport::tls::OriginTls;
 use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel, Prepared};
 use crate::failure;
-use crate::limit::{self, Limit};
+use crate::limit::{self, ConcurrencyLimit};
 use crate::piped;
 use crate::redirect::{Next, Place, next};
 use crate::watched::Watched;
@@ -49,7 +49,7 @@ struct Ready {
     channel: HttpChannel,
     origin: Place,
     headers: HeaderMap,
-    limit: Option<Limit>,
+    limit: Option<ConcurrencyLimit>,
     /// What the resource says; otherwise the authorities of the system are trusted.
     own_tls: Option<OriginTls>,
     system: SystemTls,
@@ -60,7 +60,7 @@ struct Ready {
 impl NamedEndpoint {
     pub(crate) fn new(
         settings: EndpointSettings,
-        limit: Option<Limit>,
+        limit: Option<ConcurrencyLimit>,
         system: &SystemTls,
         way: &Way,
         tasks: &Tasks,
@@ -136,7 +136,7 @@ impl NamedEndpoint {
     ) -> Result<Reply, InvokeError> {
         match &*self.ready {
             Ok(ready) => {
-                let place = Limit::place(ready.limit.as_ref(), &head).await?;
+                let place = ConcurrencyLimit::place(ready.limit.as_ref(), &head).await?;
                 let watch = watched.begin(&head, &body);
                 let reply = watch.end(ready.send(self.pipeline.as_deref(), head, body).await)?;
                 Ok(limit::Place::until_end_of(place, reply))
@@ -155,7 +155,7 @@ impl NamedEndpoint {
 impl Ready {
     fn new(
         settings: EndpointSettings,
-        limit: Option<Limit>,
+        limit: Option<ConcurrencyLimit>,
         system: &SystemTls,
         way: &Way,
         tasks: &Tasks,

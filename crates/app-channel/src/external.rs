@@ -14,7 +14,7 @@ use transport::client::Proxies;
 use crate::cache::{Channels, SystemTls, Way, WayError};
 use crate::channel::{ChannelError, HttpChannel};
 use crate::endpoint::{EndpointSettings, NamedEndpoint};
-use crate::limit::{Limit, Place};
+use crate::limit::{ConcurrencyLimit, Place};
 use crate::watched::Watched;
 
 /// How many URLs are known at once.
@@ -50,7 +50,7 @@ struct Inner {
 #[derive(Debug)]
 struct Shared {
     urls: Channels,
-    limit: Option<Limit>,
+    limit: Option<ConcurrencyLimit>,
     /// How many calls each endpoint gets at once.
     max_concurrency: Option<usize>,
     tls: SystemTls,
@@ -67,7 +67,7 @@ impl External {
         let urls = Channels::new(CAPACITY, settings.max_header_bytes, way.clone(), tasks.clone());
         let shared = Shared {
             urls,
-            limit: settings.max_concurrency.map(Limit::new),
+            limit: settings.max_concurrency.map(ConcurrencyLimit::new),
             max_concurrency: settings.max_concurrency,
             tls,
             way,
@@ -107,7 +107,7 @@ impl External {
             let endpoint = match known {
                 Some((_, endpoint)) => endpoint.clone(),
                 None => {
-                    let limit = shared.max_concurrency.map(Limit::new);
+                    let limit = shared.max_concurrency.map(ConcurrencyLimit::new);
                     let (tls, way) = (&shared.tls, &shared.way);
                     let endpoint = NamedEndpoint::new(settings.clone(), limit, tls, way, &shared.tasks);
                     new.push(endpoint.clone());
@@ -181,7 +181,7 @@ pub(crate) fn unusable(text: String) -> InvokeError {
 #[derive(Clone, Debug)]
 pub enum ExternalChannel {
     /// An address.
-    Url(HttpChannel, Option<Limit>, Watched),
+    Url(HttpChannel, Option<ConcurrencyLimit>, Watched),
     /// An endpoint that has a name.
     Named(NamedEndpoint, Watched),
 }
@@ -190,7 +190,7 @@ impl AppChannel for ExternalChannel {
     async fn invoke(&self, head: Cow<'_, Head>, body: Body) -> Result<Reply, InvokeError> {
         match self {
             Self::Url(channel, limit, watched) => {
-                let place = Limit::place(limit.as_ref(), &head).await?;
+                let place = ConcurrencyLimit::place(limit.as_ref(), &head).await?;
                 let watch = watched.begin(&head, &body);
                 let reply = watch.end(channel.invoke(head, body).await)?;
                 Ok(Place::until_end_of(place, reply))

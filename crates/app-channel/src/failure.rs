@@ -1,7 +1,7 @@
 //! Failures of a call to an app, in the words of Go's HTTP client.
 
 use grpc_wire::RelayFailure;
-use invoke_core::{BodyError, Cause, Fault, InvokeError, RpcStatus, Seen};
+use invoke_core::{BodyError, Cause, Delivery, Fault, InvokeError, RpcStatus};
 use transport::client::{ClientError, ErrorKind};
 
 use crate::url::UrlError;
@@ -69,7 +69,7 @@ pub(crate) fn of_call(
 /// A redirect that could not be followed: `Get "http://127.0.0.1:1/m": stopped after 10 redirects`.
 pub(crate) fn of_redirect(method: &http::Method, url: &str, what: &str) -> InvokeError {
     let text = format!("{} {url:?}: {what}", verb(method));
-    InvokeError::new(Fault::App, Seen::Yes, Cause::App { text, source: None })
+    InvokeError::new(Fault::App, Delivery::Yes, Cause::App { text, source: None })
 }
 
 /// A proxied call that no answer came to.
@@ -87,10 +87,10 @@ pub(crate) fn of_relay(failure: RelayFailure) -> InvokeError {
     )
 }
 
-fn seen(seen: transport::client::Seen) -> Seen {
+fn seen(seen: transport::client::Delivery) -> Delivery {
     match seen {
-        transport::client::Seen::No => Seen::No,
-        transport::client::Seen::Maybe => Seen::Maybe,
+        transport::client::Delivery::No => Delivery::No,
+        transport::client::Delivery::Maybe => Delivery::Maybe,
     }
 }
 

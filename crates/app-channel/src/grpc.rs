@@ -21,7 +21,7 @@ use invoke_codec::metadata;
 use invoke_core::body::Replay;
 use invoke_core::trace::TraceContext;
 use invoke_core::{
-    AppChannel, Body, BodyError, Cause, Fault, Head, InvokeError, Origin, ProxiedHead, Reply, Seen, Verb,
+    AppChannel, Body, BodyError, Cause, Delivery, Fault, Head, InvokeError, Origin, ProxiedHead, Reply, Verb,
     error::code, headers,
 };
 use lifecycle::Tasks;
@@ -191,7 +191,7 @@ impl AppChannel for GrpcChannel {
             }
             Err(error) => {
                 let mut reply = answer::of_status(&GrpcStatus::of_failure(&error));
-                reply.is_unseen = error.seen() == transport::client::Seen::No;
+                reply.is_unseen = error.seen() == transport::client::Delivery::No;
                 (reply, 0)
             }
         };
@@ -261,7 +261,7 @@ fn post(path: PathAndQuery, headers: HeaderMap, body: Outgoing) -> Request<Outgo
 /// Whether a connection that was there gave a call back: the app refused it, or went away without having taken it.
 fn was_given_back(error: &ClientError) -> bool {
     let is_given_back = !matches!(error.kind(), ErrorKind::Connect | ErrorKind::Busy);
-    error.seen() == transport::client::Seen::No && is_given_back
+    error.seen() == transport::client::Delivery::No && is_given_back
 }
 
 /// The body in the pieces in which it came; `None` for one of more than `max` bytes, which is not read to its end.
@@ -271,7 +271,7 @@ async fn collect(mut body: Body, max: usize) -> Result<Option<Vec<Bytes>>, Invok
     }
     let (mut pieces, mut length) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
-        let broken = |error: BodyError| InvokeError::new(Fault::Caller, Seen::No, error);
+        let broken = |error: BodyError| InvokeError::new(Fault::Caller, Delivery::No, error);
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
         };

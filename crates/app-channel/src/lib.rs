@@ -39,7 +39,7 @@ pub use endpoint::{EndpointError, EndpointSettings, NamedEndpoint};
 pub use external::{External, ExternalChannel, ExternalSettings};
 pub use grpc::{GrpcChannel, GrpcSettings};
 pub use health::{AppHealth, Probe, ProbeSettings};
-pub use limit::{Limit, LimitUsage, Place};
+pub use limit::{ConcurrencyLimit, LimitUsage, Place};
 pub use transport::client::Reuse;
 pub use wait::{load_app_configuration, load_subscriptions, wait_for_app};
 pub use watched::{GrpcCall, HttpCall, Observer, Watched};

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// leaves the queue. A call that is dropped later gives its place back. The queue has a bound: beyond it the call that
 /// has waited longest fails.
 #[derive(Clone, Debug)]
-pub struct Limit(Arc<Mutex<Queue>>);
+pub struct ConcurrencyLimit(Arc<Mutex<Queue>>);
 
 #[derive(Debug)]
 struct Queue {
@@ -107,7 +107,7 @@ pub struct LimitUsage {
 
 /// A place among the calls that an app has; dropping it lets the next one in.
 #[derive(Debug)]
-pub struct Place(Limit);
+pub struct Place(ConcurrencyLimit);
 
 impl Place {
     /// Keeps the place until the answer has ended.
@@ -119,7 +119,7 @@ impl Place {
     }
 }
 
-impl Limit {
+impl ConcurrencyLimit {
     /// A limit of `places` calls.
     pub fn new(places: usize) -> Self {
         Self(Arc::new(Mutex::new(Queue {
@@ -210,7 +210,7 @@ impl Drop for Place {
 }
 
 struct Entering {
-    limit: Limit,
+    limit: ConcurrencyLimit,
     ticket: Option<Arc<Ticket>>,
 }
 
@@ -291,7 +291,7 @@ mod model;
 
 #[cfg(test)]
 mod tests {
-    use invoke_core::{MethodPath, Origin, Seen};
+    use invoke_core::{Delivery, MethodPath, Origin};
     use tokio::task::{JoinHandle, yield_now};
 
     use super::*;
@@ -299,7 +299,7 @@ mod tests {
     type Order = Arc<Mutex<Vec<usize>>>;
 
     /// A call that notes when it is let in and leaves at once.
-    fn call(limit: &Limit, number: usize, order: &Order) -> JoinHandle<()> {
+    fn call(limit: &ConcurrencyLimit, number: usize, order: &Order) -> JoinHandle<()> {
         let (limit, order) = (limit.clone(), Arc::clone(order));
         tokio::spawn(async move {
             let _place = limit.enter().await.unwrap();
@@ -307,7 +307,7 @@ mod tests {
         })
     }
 
-    async fn calls(limit: &Limit, count: usize, order: &Order) -> Vec<JoinHandle<()>> {
+    async fn calls(limit: &ConcurrencyLimit, count: usize, order: &Order) -> Vec<JoinHandle<()>> {
         let mut calls = Vec::new();
         for number in 0..count {
             calls.push(call(limit, number, order));
@@ -318,7 +318,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn first_come_first_served() {
-        let (limit, order) = (Limit::new(1), Order::default());
+        let (limit, order) = (ConcurrencyLimit::new(1), Order::default());
         let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 4, &order).await;
         assert!(lock(&order).is_empty());
@@ -338,7 +338,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_first_when_the_queue_never_empties() {
-        let (limit, order) = (Limit::new(1), Order::default());
+        let (limit, order) = (ConcurrencyLimit::new(1), Order::default());
         let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 3, &order).await;
         tokio::time::advance(OVERLOADED * 2).await;
@@ -359,7 +359,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_gives_up_takes_no_place() {
-        let (limit, order) = (Limit::new(1), Order::default());
+        let (limit, order) = (ConcurrencyLimit::new(1), Order::default());
         let place = limit.enter().await.unwrap();
         let calls = calls(&limit, 3, &order).await;
         calls[0].abort();
@@ -376,7 +376,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_that_nobody_takes_goes_on() {
-        let limit = Limit::new(1);
+        let limit = ConcurrencyLimit::new(1);
         let place = limit.enter().await.unwrap();
         let mut first = Box::pin(limit.enter());
         let mut second = Box::pin(limit.enter());
@@ -392,28 +392,33 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_a_deadline_waits_no_longer() {
-        let (limit, second) = (Limit::new(1), Duration::from_secs(1));
+        let (limit, second) = (ConcurrencyLimit::new(1), Duration::from_secs(1));
         let mut head = Head::new(MethodPath::parse("m").unwrap(), Origin::Http);
         let place = limit.enter().await.unwrap();
         let begun = Instant::now();
         head.deadline = Some((begun + second).into_std());
-        let error = Limit::place(Some(&limit), &head).await.unwrap_err();
+        let error = ConcurrencyLimit::place(Some(&limit), &head).await.unwrap_err();
         assert_eq!(begun.elapsed(), second, "not for {PATIENCE:?}");
         assert!(matches!(error.cause, Cause::DeadlineExceeded), "{error:?}");
-        assert_eq!((error.fault, error.seen), (Fault::Caller, Seen::No));
+        assert_eq!((error.fault, error.seen), (Fault::Caller, Delivery::No));
         assert_eq!(limit.usage().waiting, 0, "it left the queue");
         drop(place);
         // There is a place, but nobody waits for the answer any more.
-        let error = Limit::place(Some(&limit), &head).await.unwrap_err();
+        let error = ConcurrencyLimit::place(Some(&limit), &head).await.unwrap_err();
         assert!(matches!(error.cause, Cause::DeadlineExceeded), "{error:?}");
         assert_eq!(limit.queue().free, 1, "the place is given back");
         head.deadline = Some((Instant::now() + second).into_std());
-        assert!(Limit::place(Some(&limit), &head).await.unwrap().is_some());
+        assert!(
+            ConcurrencyLimit::place(Some(&limit), &head)
+                .await
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_queue_has_an_end() {
-        let limit = Limit::new(1);
+        let limit = ConcurrencyLimit::new(1);
         limit.queue().most_waiting = 2;
         let place = limit.enter().await.unwrap();
         let waiting = (0..3).map(|_| {

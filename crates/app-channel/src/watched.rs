@@ -75,7 +75,7 @@ impl Watched {
         };
         // What has no verb is not sent.
         let Some(verb) = head.verb else { return Watch(None) };
-        let open = Open {
+        let open = OpenCall {
             observer: Arc::clone(observer),
             verb,
             path: head.method.clone(),
@@ -97,9 +97,9 @@ impl fmt::Debug for Watched {
 }
 
 /// A call with HTTP that is told.
-pub(crate) struct Watch(Option<Open>);
+pub(crate) struct Watch(Option<OpenCall>);
 
-struct Open {
+struct OpenCall {
     observer: Arc<dyn Observer>,
     verb: Verb,
     path: MethodPath,
@@ -107,7 +107,7 @@ struct Open {
     begun: Instant,
 }
 
-impl Open {
+impl OpenCall {
     fn with_call(&self, tell: impl FnOnce(HttpCall<'_>)) {
         let method = self.verb.to_http();
         tell(HttpCall {

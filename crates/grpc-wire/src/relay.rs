@@ -24,7 +24,7 @@ use super::scanner::Scanner;
 use super::unpack::Unpacker;
 use super::{Encoding, GrpcStatus};
 use transport::BoxError;
-use transport::client::{ClientError, CountedBody, ErrorKind, Seen};
+use transport::client::{ClientError, CountedBody, Delivery, ErrorKind};
 
 pub use answer::RelayedAnswer;
 
@@ -76,7 +76,7 @@ pub struct RelayFailure {
     /// What the caller is told.
     pub status: GrpcStatus,
     /// Whether the other side may have begun to act on the call.
-    pub seen: Seen,
+    pub seen: Delivery,
     /// Whether it was the request that broke.
     pub is_of_request: bool,
     /// Whether the other side is there, but refused the stream.
@@ -90,7 +90,7 @@ impl RelayFailure {
     /// other side went away without having taken it. It may be sent again at once. A call that was refused with
     /// `REFUSED_STREAM` is not: the pool has tried that for long enough.
     pub fn was_given_back(&self) -> bool {
-        self.seen == Seen::No && self.is_lost
+        self.seen == Delivery::No && self.is_lost
     }
 }
 
@@ -134,7 +134,7 @@ impl Relay {
             None => answer.await,
             Some(deadline) => match tokio::time::timeout_at(deadline.into(), answer).await {
                 Ok(answered) => answered,
-                Err(_) => return Err(self.fails(deadline_exceeded(), Seen::Maybe, true)),
+                Err(_) => return Err(self.fails(deadline_exceeded(), Delivery::Maybe, true)),
             },
         };
         match answered {
@@ -159,11 +159,11 @@ impl Relay {
         }
     }
 
-    fn fails(&self, status: GrpcStatus, seen: Seen, is_lost: bool) -> RelayFailure {
+    fn fails(&self, status: GrpcStatus, seen: Delivery, is_lost: bool) -> RelayFailure {
         match self.shared.0.refused.get() {
             Some(refused) => RelayFailure {
                 status: refused.clone(),
-                seen: Seen::Maybe,
+                seen: Delivery::Maybe,
                 is_of_request: true,
                 is_refusal: false,
                 is_lost,

@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::driver::Driver;
 use crate::error::Error;
 use crate::handle::StreamRef;
-use crate::kept::Kept;
 use crate::pump::{Piece, Pump, poll_piece, poll_send, send_piece};
+use crate::resend::ResendBuffer;
 use crate::state::{Role, Shared, Ticket};
 use crate::stream::Key;
 
@@ -74,7 +74,7 @@ pub struct Call<B> {
     /// Nothing is left to be sent.
     is_over: bool,
     /// What of the body went out.
-    kept: Kept,
+    kept: ResendBuffer,
 }
 
 impl<B> Call<B> {
@@ -88,7 +88,7 @@ impl<B> Call<B> {
             is_bare: false,
             is_sent: false,
             is_over: false,
-            kept: Kept::default(),
+            kept: ResendBuffer::default(),
         }
     }
 
@@ -138,7 +138,7 @@ impl Opened {
                 if let Some(rest) = rest {
                     tokio::spawn(Pump::new(rest, stream.clone()));
                 }
-                call.kept = Kept::default();
+                call.kept = ResendBuffer::default();
                 Ok(head.map(|()| RecvBody::new(stream)))
             }
             Err(error) => {

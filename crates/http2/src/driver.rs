@@ -166,6 +166,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         mut begin: impl FnMut(Key, Request<()>),
     ) -> Poll<Result<(), Error>> {
         let mut state = self.shared.lock();
+        // Before anything is looked at: what a call does from here on wakes this task again.
         state.begin_turn(cx);
         self.is_held_up = self.replies.hold_up(&mut state, &self.writing);
         let rest = state.churn.pause();
@@ -209,6 +210,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             }
         }
         if state.is_full() {
+            // Relief locks the states of other connections, one after the other. Two that hold their own would wait for
+            // each other.
             let budget = state.budget();
             drop(state);
             budget.relieve();
@@ -297,6 +300,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
                 }
                 self.writing.start(&mut state.output);
                 self.replies.in_writing = std::mem::take(&mut self.replies.waiting);
+                // Calls wait while much is to be written; that has gone to the socket now.
                 state.call_next();
             }
             let mut pieces = [IoSlice::new(&[]); PIECES];

@@ -23,12 +23,12 @@ mod frame;
 pub mod fuzz;
 mod handle;
 mod hpack;
-mod kept;
 #[cfg(test)]
 #[cfg(feature = "model")]
 mod model;
 mod output;
 mod pump;
+mod resend;
 mod state;
 mod stream;
 mod sync;

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use schedules::explore;
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
+use shuttle::sync::mpsc;
 use tokio::io::{DuplexStream, duplex};
+use tokio::time::{Duration, Instant};
 
 use crate::frame::{FrameHead, HEAD, PREFACE, flag, kind, setting};
 use crate::state::Shared;
@@ -23,6 +25,8 @@ struct Peer {
     io: DuplexStream,
     most: usize,
     open: Vec<(u32, Bytes)>,
+    /// If there is one, the peer goes when it has a first call whole, and answers that call when it hears from here.
+    leave: Option<mpsc::Receiver<()>>,
 }
 
 impl Peer {
@@ -71,6 +75,10 @@ impl Peer {
         if is_end {
             let at = self.open.iter().position(|(stream, _)| *stream == head.stream);
             let (stream, body) = self.open.remove(at.unwrap());
+            if let Some(leave) = self.leave.take() {
+                self.send(go_away(stream, Reason::NO_ERROR)).await;
+                leave.recv().unwrap();
+            }
             self.send(headers(0, stream, HEAD_OK)).await;
             self.send(data(flag::END_STREAM, stream, body)).await;
         }
@@ -82,16 +90,18 @@ impl Peer {
 struct Pair {
     sender: client::Sender,
     shared: Arc<Shared>,
-    budget: Arc<Budget>,
     connection: JoinHandle<Result<(), Error>>,
     peer: JoinHandle<()>,
 }
 
-/// Connects the two; the server says that it goes after so many frames.
+/// Connects the two; the server says that it goes, and is gone, after so many frames.
 fn connect(most: usize, frames: usize) -> Pair {
-    let budget = Budget::new(1 << 20);
+    connect_with(most, frames, Budget::new(1 << 20), None)
+}
+
+fn connect_with(most: usize, frames: usize, budget: Arc<Budget>, leave: Option<mpsc::Receiver<()>>) -> Pair {
     let config = Config {
-        budget: Arc::clone(&budget),
+        budget,
         ..Config::default()
     };
     let (io, other) = duplex(1 << 16);
@@ -102,6 +112,7 @@ fn connect(most: usize, frames: usize) -> Pair {
         io,
         most,
         open: Vec::new(),
+        leave,
     };
     let peer = spawn(async move {
         peer.begin().await;
@@ -115,7 +126,6 @@ fn connect(most: usize, frames: usize) -> Pair {
     Pair {
         sender,
         shared,
-        budget,
         connection,
         peer,
     }
@@ -155,9 +165,9 @@ impl Pair {
         {
             let state = self.shared.lock();
             assert!(state.streams.is_empty() && state.senders == 0);
+            assert_eq!(state.held(), 0, "what a stream counted for is not given back");
         }
         drop(self.shared);
-        assert_eq!(self.budget.used(), 0);
     }
 }
 
@@ -200,21 +210,95 @@ fn nobody_waits_for_a_peer_that_has_gone() {
     }
 }
 
-/// Connections whose streams are taken away for lack of memory, while calls of both begin and end.
+/// A peer that goes answers the call that it has. Those in line hear that it goes before that call is over.
+#[test]
+fn nobody_in_line_waits_for_the_last_call_of_a_peer_that_goes() {
+    explore(SCHEDULES, || {
+        let (answer, leave) = mpsc::channel();
+        let pair = connect_with(1, usize::MAX, Budget::new(1 << 20), Some(leave));
+        let (ended, ends) = mpsc::channel();
+        let calls = ["a", "b", "c"].map(|text| {
+            let (call, ended) = (pair.call(text), ended.clone());
+            spawn(async move { ended.send(call.await.unwrap().is_ok()).unwrap() })
+        });
+        block_on(async move {
+            assert!(
+                !ends.recv().unwrap() && !ends.recv().unwrap(),
+                "the peer takes one"
+            );
+            answer.send(()).unwrap();
+            assert!(ends.recv().unwrap(), "the call that it took is answered");
+            for call in calls {
+                call.await.unwrap();
+            }
+            pair.ends().await;
+        });
+    });
+}
+
+/// A peer that takes no call, and is gone without a word. Those in line have no stream that could tell them.
+#[test]
+fn nobody_in_line_waits_for_a_peer_that_vanished() {
+    explore(SCHEDULES, || {
+        let (io, other) = duplex(1 << 16);
+        let (sender, connection) = client::connect(other, Config::default());
+        let connection = spawn(connection);
+        let calls = ["a", "b"].map(|text| {
+            let sender = sender.clone();
+            spawn(async move {
+                sender
+                    .send(&mut client::Call::new(post(full(text))))
+                    .await
+                    .is_ok()
+            })
+        });
+        block_on(async move {
+            let mut peer = Peer {
+                io,
+                most: 0,
+                open: Vec::new(),
+                leave: None,
+            };
+            peer.begin().await;
+            peer.turn().await;
+            drop(peer);
+            for call in calls {
+                assert!(!call.await.unwrap());
+            }
+            let _ = connection.await.unwrap();
+        });
+    });
+}
+
+/// Connections that share a budget, all of which is used: their streams are taken away while calls begin and end. A call ends
+/// with its answer or hears that it was reset, and gives back what it counted for.
 #[test]
 fn relief_waits_for_nobody() {
     explore(SCHEDULES, || {
-        let pairs = [connect(1, usize::MAX), connect(1, usize::MAX)];
-        let calls: Vec<_> = pairs.iter().map(|pair| pair.call("a")).collect();
+        let budget = Budget::new(1024);
+        let pairs = [0; 2].map(|_| connect_with(1, usize::MAX, Arc::clone(&budget), None));
+        let calls: Vec<_> = pairs
+            .iter()
+            .flat_map(|pair| ["a", "b"].map(|text| pair.call(text)))
+            .collect();
         let relieving = pairs.iter().map(|pair| {
-            let (budget, shared) = (Arc::clone(&pair.budget), Arc::clone(&pairs[0].shared));
-            budget.join(&shared);
-            spawn(async move { budget.relieve() })
+            let (budget, shared) = (Arc::clone(&budget), Arc::clone(&pair.shared));
+            spawn(async move {
+                for _ in 0..3 {
+                    budget.relieve();
+                    // The clock of a model stands still: as if nothing had moved for long.
+                    let later = Instant::now() + Duration::from_secs(60);
+                    shared.with(|state| state.shed(usize::MAX, later));
+                    yield_now().await;
+                }
+            })
         });
         let relieving: Vec<_> = relieving.collect();
         block_on(async move {
             for call in calls {
-                call.await.unwrap().unwrap();
+                if let Err(error) = call.await.unwrap() {
+                    assert!(error.to_string().contains("ENHANCE_YOUR_CALM"), "{error}");
+                }
             }
             for relieving in relieving {
                 relieving.await.unwrap();
@@ -222,6 +306,7 @@ fn relief_waits_for_nobody() {
             for pair in pairs {
                 pair.ends().await;
             }
+            assert_eq!(budget.used(), 0);
         });
     });
 }

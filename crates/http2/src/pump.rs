@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use crate::BoxError;
 use crate::error::{Error, reset_reason_of};
 use crate::handle::StreamRef;
-use crate::kept::Kept;
+use crate::resend::ResendBuffer;
 use crate::state::State;
 use crate::stream::Key;
 
@@ -56,7 +56,7 @@ where
 }
 
 /// Sends a piece; whether it was the last.
-pub(crate) fn send_piece(state: &mut State, key: Key, piece: Piece, kept: Option<&mut Kept>) -> bool {
+pub(crate) fn send_piece(state: &mut State, key: Key, piece: Piece, kept: Option<&mut ResendBuffer>) -> bool {
     match (piece, kept) {
         (Piece::Data(data, is_end), Some(kept)) => {
             let is_kept = kept.takes(data.len());
@@ -88,7 +88,7 @@ pub(crate) fn send_piece(state: &mut State, key: Key, piece: Piece, kept: Option
 pub(crate) fn poll_send<B>(
     body: &mut B,
     stream: &StreamRef,
-    mut kept: Option<&mut Kept>,
+    mut kept: Option<&mut ResendBuffer>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Error>>
 where

@@ -38,7 +38,7 @@ pub(crate) struct Receiving {
     /// The head of the answer, until it is taken.
     pub(crate) head: Option<Response<()>>,
     pub(crate) has_head: bool,
-    pub(crate) data: Pieces,
+    pub(crate) data: PieceQueue,
     /// How many bytes that is.
     pub(crate) unread: usize,
     /// Some of it may keep the buffer alive that it was read into.
@@ -74,7 +74,7 @@ pub(crate) enum Upload {
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
     /// What waits for the peer's window, or for the socket.
-    pub(crate) queue: Pieces,
+    pub(crate) queue: PieceQueue,
     pub(crate) queued: usize,
     /// How many bytes the peer takes. It may be below zero.
     pub(crate) window: i64,
@@ -129,13 +129,13 @@ pub(crate) const LARGE: usize = 16 * 1024;
 /// Small pieces that wait behind others are copied together: by itself a piece of one byte needs much more memory
 /// than windows count, and keeps the whole buffer alive that it was read into.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct PieceQueue {
     first: Option<Bytes>,
     rest: VecDeque<Bytes>,
     last: BytesMut,
 }
 
-impl Pieces {
+impl PieceQueue {
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn small_pieces_that_wait_are_joined() {
-        let mut pieces = Pieces::default();
+        let mut pieces = PieceQueue::default();
         for n in 0..10_000_usize {
             let length = if n % 1000 == 999 { SMALL + 1 } else { n % 5 + 1 };
             pieces.push(Bytes::from(vec![n as u8; length]));
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_piece_alone_is_not_copied() {
         let piece = Bytes::from(vec![1; 5]);
-        let mut pieces = Pieces::default();
+        let mut pieces = PieceQueue::default();
         pieces.push(piece.clone());
         assert_eq!(pieces.pop().map(|same| same.as_ptr()), Some(piece.as_ptr()));
     }
@@ -317,7 +317,7 @@ mod tests {
         let buffer = Bytes::from(vec![7; 100_000]);
         let lengths = [10, LARGE, 2000, LARGE - 1];
         for all in [false, true] {
-            let mut pieces = Pieces::default();
+            let mut pieces = PieceQueue::default();
             for length in lengths {
                 pieces.push(buffer.slice(..length));
             }

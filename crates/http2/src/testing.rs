@@ -110,14 +110,14 @@ pub(crate) fn go_away(last: u32, reason: Reason) -> Vec<u8> {
 
 /// A frame that the other side sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedFrame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
 }
 
-impl Seen {
+impl ReceivedFrame {
     pub(crate) fn number(&self, at: usize) -> u32 {
         frame::u32_at(&self.payload, at).unwrap()
     }
@@ -151,13 +151,13 @@ impl Peer {
     }
 
     /// The next frame of any kind; none when the connection is closed.
-    pub(crate) async fn any(&mut self) -> Option<Seen> {
+    pub(crate) async fn any(&mut self) -> Option<ReceivedFrame> {
         let mut head = [0; HEAD];
         soon(self.io.read_exact(&mut head)).await.ok()?;
         let head = FrameHead::parse(&head).unwrap();
         let mut payload = vec![0; head.length as usize];
         soon(self.io.read_exact(&mut payload)).await.unwrap();
-        Some(Seen {
+        Some(ReceivedFrame {
             kind: head.kind,
             flags: head.flags,
             stream: head.stream,
@@ -166,7 +166,7 @@ impl Peer {
     }
 
     /// The next frame of one of these kinds.
-    pub(crate) async fn next(&mut self, kinds: &[u8]) -> Seen {
+    pub(crate) async fn next(&mut self, kinds: &[u8]) -> ReceivedFrame {
         loop {
             let seen = self.any().await.expect("the connection ended");
             if kinds.contains(&seen.kind) {
@@ -176,7 +176,7 @@ impl Peer {
     }
 
     /// Waits until everything that was sent was taken in; returns the frames that came on the way.
-    pub(crate) async fn sync(&mut self) -> Vec<Seen> {
+    pub(crate) async fn sync(&mut self) -> Vec<ReceivedFrame> {
         self.send(frame(kind::PING, 0, 0, b"synchron")).await;
         let mut seen = Vec::new();
         loop {
@@ -189,7 +189,7 @@ impl Peer {
     }
 
     /// Everything up to the end of the connection.
-    pub(crate) async fn rest(&mut self) -> Vec<Seen> {
+    pub(crate) async fn rest(&mut self) -> Vec<ReceivedFrame> {
         let mut seen = Vec::new();
         while let Some(next) = self.any().await {
             seen.push(next);

@@ -54,9 +54,9 @@ impl Trust {
 }
 
 /// A key that sentry is asked to certify.
-pub struct Asked(FreshKey);
+pub struct SigningRequest(FreshKey);
 
-impl Asked {
+impl SigningRequest {
     /// A new key.
     pub fn new() -> Option<Self> {
         FreshKey::new().ok().map(Self)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lifecycle::Waiting;
+use lifecycle::StartupWait;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
@@ -115,7 +115,7 @@ impl Identity {
     pub async fn obtain(
         settings: Settings,
         counters: Arc<Counters>,
-        waiting: &Waiting,
+        waiting: &StartupWait,
     ) -> Result<Self, IdentityError> {
         let authority = Arc::new(Authority::new(settings, counters).await?);
         tracing::info!(target: SCOPE, "Fetching initial identity");

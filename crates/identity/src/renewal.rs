@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use lifecycle::Waiting;
+use lifecycle::StartupWait;
 use tokio::time::{Instant, interval_at, sleep};
 
 use crate::SCOPE;
@@ -38,7 +38,7 @@ const JITTER: i64 = 20;
 pub(crate) const INITIAL: &str = "failed to retrieve the initial identity";
 
 /// The first certificate. There is no end to the waiting while sentry cannot be reached.
-pub(crate) async fn first(authority: &Authority, waiting: &Waiting) -> Result<Svid, RequestError> {
+pub(crate) async fn first(authority: &Authority, waiting: &StartupWait) -> Result<Svid, RequestError> {
     waiting.because(format!(
         "{INITIAL}: error establishing connection to sentry: {INTERRUPTED}"
     ));

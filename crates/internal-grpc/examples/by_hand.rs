@@ -15,8 +15,8 @@ use invoke_core::attempts::{Attempts, CallFacts, Named, Outcome, Run, Verdict};
 use invoke_core::balance::{Endpoint, EndpointWatch, watched};
 use invoke_core::headers::Identity;
 use invoke_core::{
-    AppChannel, AppRef, Body, Head, Inbound, Invocation, Invoke, InvokeError, MethodPath,
-    NoExternalEndpoints, Open, Origin, Outbound, ProxiedHead, Reply, Resolver, Route, Verb, WireStatus,
+    AllowAll, AppChannel, AppRef, Body, Head, Inbound, Invocation, Invoke, InvokeError, MethodPath,
+    NoExternalEndpoints, Origin, Outbound, ProxiedHead, Reply, Resolver, Route, Verb, WireStatus,
 };
 use lifecycle::{Shutdown, Tasks};
 use reflection::Reflection;
@@ -95,7 +95,7 @@ fn identity(app: &str) -> Arc<Identity> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let inbound = Inbound::new(identity("callee"), Some(Echo(AtomicU32::new(0))), Open);
+    let inbound = Inbound::new(identity("callee"), Some(Echo(AtomicU32::new(0))), AllowAll);
     let server = Server::new(
         Arc::new(inbound),
         ServerConfig::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::body::End;
-use crate::error::{Cause, InvokeError, Seen, code};
+use crate::error::{Cause, Delivery, InvokeError, code};
 use crate::id::{AppId, AppRef};
 use crate::pushback::Pushback;
 use crate::verb::Verb;
@@ -283,7 +283,7 @@ impl BuiltInRun {
             &error.cause,
             Cause::Rpc(status) if matches!(status.code, code::UNAVAILABLE | code::UNAUTHENTICATED)
         );
-        let is_allowed = self.settings.repeats_seen || error.seen == Seen::No;
+        let is_allowed = self.settings.repeats_seen || error.seen == Delivery::No;
         is_unavailable && is_allowed && !self.is_proxied && !self.is_streaming
     }
 

@@ -30,7 +30,7 @@ pub enum Fault {
 
 /// Whether the other side may have begun to act on the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Seen {
+pub enum Delivery {
     /// Certainly not: it may be sent elsewhere without harm.
     No,
     /// Nobody can tell.
@@ -266,7 +266,7 @@ pub struct InvokeError {
     /// Whose fault it is.
     pub fault: Fault,
     /// Whether the other side may have begun to act on the call.
-    pub seen: Seen,
+    pub seen: Delivery,
     /// Whether the other side is there and only has enough to do: no reason to take it for dead.
     pub is_refusal: bool,
     /// What happened.
@@ -277,11 +277,11 @@ pub struct InvokeError {
 impl InvokeError {
     /// A failure before anything left this sidecar.
     pub fn unsent(fault: Fault, cause: impl Into<Cause>) -> Self {
-        Self::new(fault, Seen::No, cause)
+        Self::new(fault, Delivery::No, cause)
     }
 
     /// A failure along all three axes.
-    pub fn new(fault: Fault, seen: Seen, cause: impl Into<Cause>) -> Self {
+    pub fn new(fault: Fault, seen: Delivery, cause: impl Into<Cause>) -> Self {
         Self {
             fault,
             seen,
@@ -299,7 +299,7 @@ impl InvokeError {
 
     /// Whether a peer was to get the call and certainly did not: it may be sent elsewhere without harm.
     pub fn is_unseen_by_peer(&self) -> bool {
-        self.seen == Seen::No && self.fault == Fault::Peer
+        self.seen == Delivery::No && self.fault == Fault::Peer
     }
 
     /// The gRPC code of the failure, if it is a gRPC status.

@@ -12,7 +12,7 @@ use crate::id::Target;
 use crate::invocation::{Head, Invocation};
 use crate::method::MethodPath;
 use crate::observe::{Call, Exchange, Observe, OpenExchange};
-use crate::ports::{AppChannel, Authorize, Decision, Manner, NoChannel, Open, Receive};
+use crate::ports::{AllowAll, AppChannel, Authorize, Decision, Manner, NoChannel, Receive};
 use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::Reply;
 
@@ -35,10 +35,10 @@ pub struct Inbound<A, P, O = ()> {
     observer: Arc<O>,
 }
 
-impl Inbound<NoChannel, Open> {
+impl Inbound<NoChannel, AllowAll> {
     /// Nothing behind it: a program that calls others and is called by nobody.
     pub fn without_app(identity: Arc<Identity>) -> Self {
-        Self::new(identity, None, Open)
+        Self::new(identity, None, AllowAll)
     }
 }
 

@@ -35,7 +35,7 @@ mod verb;
 
 pub use attempts::{Attempts, BuiltInRetry};
 pub use body::{Body, BodyError, BoxError, End};
-pub use error::{Cause, Denied, Fault, InvokeError, RpcStatus, Seen, StatusDetail};
+pub use error::{Cause, Delivery, Denied, Fault, InvokeError, RpcStatus, StatusDetail};
 pub use id::{AppId, AppRef, Namespace, Target, TargetError};
 pub use inbound::{Caller, Inbound};
 pub use invocation::{Head, Invocation, Origin};
@@ -44,7 +44,7 @@ pub use observe::{Observe, Ticket};
 pub use outbound::Outbound;
 pub use pipeline::{Entered, Leave, Pipeline};
 pub use ports::{
-    AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, Manner, NoExternalEndpoints, Open, Peers,
+    AllowAll, AppChannel, Authorize, Decision, ExternalEndpoints, Invoke, Manner, NoExternalEndpoints, Peers,
     Receive, Resolver,
 };
 pub use proxied::{Proxied, ProxiedHead, Unseen};

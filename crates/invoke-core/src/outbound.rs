@@ -24,7 +24,7 @@ use crate::ports::{AppChannel, Authorize, ExternalEndpoints, Invoke, Peers, Reso
 use crate::proxied::{Proxied, ProxiedHead};
 use crate::reply::{Reply, Route};
 use crate::routing::{Routed, Routes};
-use crate::targets::{App, Bound, Found, Peer, Targets};
+use crate::targets::{App, Bound, Peer, ResolvedTarget, Targets};
 use attempt::{Judged, ProxyToSelf, ProxyToSelfAgain, ToChannel, ToChannelAgain, ToPeer, ToSelf, attempts};
 use messages::Messages;
 use mirror::Original;
@@ -53,7 +53,7 @@ pub struct Outbound<A, P, S, X: ExternalEndpoints, T: Attempts = BuiltInRetry, O
 
 /// A target as these ports know it.
 type FoundBy<X, T, O> =
-    Found<<X as ExternalEndpoints>::Channel, <T as Attempts>::Policy, <O as Observe>::Meters>;
+    ResolvedTarget<<X as ExternalEndpoints>::Channel, <T as Attempts>::Policy, <O as Observe>::Meters>;
 
 /// The same before it is kept.
 type BoundBy<X, T, O> =

@@ -150,9 +150,9 @@ pub trait Authorize: Send + Sync + 'static {
 
 /// No access control is configured: every call is allowed, as in Dapr.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Open;
+pub struct AllowAll;
 
-impl Authorize for Open {
+impl Authorize for AllowAll {
     fn authorize(&self, _: &Caller, _: &MethodPath, _: Manner) -> Decision {
         Decision::Allow
     }

@@ -1,6 +1,6 @@
 //! What callers name, found once.
 //!
-//! A caller's text (`app`, `app.namespace`, the name of an `HTTPEndpoint`, a URL) becomes one shared [`Found`], which a
+//! A caller's text (`app`, `app.namespace`, the name of an `HTTPEndpoint`, a URL) becomes one shared [`ResolvedTarget`], which a
 //! call looks up once. It has all that calls to the target need and that does not change from one to the next. The map
 //! is bounded, since callers can name whatever they like, and forgets what nobody calls.
 
@@ -49,7 +49,7 @@ impl Default for TargetsSettings {
 
 /// A target that was found: where its calls go, and what they are held to.
 #[derive(Debug)]
-pub struct Found<C, P, M> {
+pub struct ResolvedTarget<C, P, M> {
     /// The generation of the configuration by which it was found.
     generation: u64,
     /// Whether the caller named a whole URL.
@@ -106,7 +106,7 @@ struct Known<C, P, M> {
 struct Entry<C, P, M> {
     /// Milliseconds after the epoch.
     used: AtomicU64,
-    found: Arc<Found<C, P, M>>,
+    found: Arc<ResolvedTarget<C, P, M>>,
 }
 
 impl<C, P, M> Default for Targets<C, P, M> {
@@ -140,7 +140,7 @@ impl<C, P, M> Targets<C, P, M> {
         text: &str,
         generation: u64,
         bind: impl FnOnce() -> Result<Bound<C, P, M>, InvokeError>,
-    ) -> Result<Arc<Found<C, P, M>>, InvokeError> {
+    ) -> Result<Arc<ResolvedTarget<C, P, M>>, InvokeError> {
         let now = self.now();
         {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -152,7 +152,7 @@ impl<C, P, M> Targets<C, P, M> {
             }
         }
         let bound = bind()?;
-        let found = Arc::new(Found {
+        let found = Arc::new(ResolvedTarget {
             generation,
             is_url: bound.is_url,
             external: bound.external,
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    fn find(targets: &Known, text: &str) -> Arc<Found<&'static str, u32, ()>> {
+    fn find(targets: &Known, text: &str) -> Arc<ResolvedTarget<&'static str, u32, ()>> {
         let is_url = text.starts_with("http");
         targets.find(text, 0, || Ok(bound(is_url))).unwrap()
     }

@@ -2,7 +2,7 @@
 //!
 //! Every server and every background task takes a [`Shutdown`] and belongs to a [`Tasks`] owner that waits for
 //! it; who blocks readiness is a [`Latch`] with a name in the [`Readiness`] list behind `/v1.0/healthz`; an API
-//! that is asked to stop the process sends a [`ShutdownRequest`]; a start that waits for somebody says so in [`Waiting`].
+//! that is asked to stop the process sends a [`ShutdownRequest`]; a start that waits for somebody says so in [`StartupWait`].
 //! What is replaced as a whole while others use it is a [`Current`]. The composition holds the other ends.
 //!
 //! This crate knows `tokio` and nothing of Dapr, sockets or protocols.
@@ -19,4 +19,4 @@ pub use readiness::{Latch, Readiness};
 pub use requests::{ShutdownReceiver, ShutdownRequest, ShutdownRequests, shutdown_requests};
 pub use shutdown::{Shutdown, ShutdownTrigger};
 pub use tasks::Tasks;
-pub use waiting::Waiting;
+pub use waiting::StartupWait;

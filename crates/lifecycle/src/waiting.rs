@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Why a start is not over: somebody else is not there yet. Whoever interrupts it learns what it waited for. Cloning
 /// shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Waiting(Arc<Mutex<Option<String>>>);
+pub struct StartupWait(Arc<Mutex<Option<String>>>);
 
-impl Waiting {
+impl StartupWait {
     /// Waits from now on, or goes on to, for this reason.
     pub fn because(&self, reason: impl Into<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn the_last_reason_counts() {
-        let waiting = Waiting::default();
+        let waiting = StartupWait::default();
         let shared = waiting.clone();
         assert_eq!(shared.reason(), None);
         waiting.because("one");

@@ -12,7 +12,7 @@ use http::Uri;
 use http::header::{HeaderName, HeaderValue};
 use invoke_core::RpcStatus;
 use invoke_core::error::code;
-use lifecycle::{Tasks, Waiting};
+use lifecycle::{StartupWait, Tasks};
 use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use transport::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
@@ -56,14 +56,14 @@ pub struct Operator {
 
 impl Operator {
     /// Connects, and tries again for half a minute; the log tells why, and so does `waiting`.
-    pub async fn connect(settings: Settings, waiting: &Waiting) -> Result<Self, OperatorError> {
+    pub async fn connect(settings: Settings, waiting: &StartupWait) -> Result<Self, OperatorError> {
         Self::connect_within(settings, CONNECT_TIMEOUT, waiting).await
     }
 
     pub(crate) async fn connect_within(
         settings: Settings,
         limit: Duration,
-        waiting: &Waiting,
+        waiting: &StartupWait,
     ) -> Result<Self, OperatorError> {
         let config = H2PoolConfig {
             connect_timeout: limit,
@@ -89,7 +89,7 @@ impl Operator {
     }
 
     /// Tries until the deadline, up to it: a service that comes late is found.
-    async fn reach(&self, deadline: Instant, waiting: &Waiting) -> Result<(), OperatorError> {
+    async fn reach(&self, deadline: Instant, waiting: &StartupWait) -> Result<(), OperatorError> {
         let (mut pause, longest) = CONNECT_PAUSES;
         let mut last = "Error while dialing: i/o timeout".to_owned();
         waiting.because("context canceled");

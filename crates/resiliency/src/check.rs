@@ -8,7 +8,7 @@ use crate::compile::{self, BUILT_INS, Mistake, PROTECTED, beyond};
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct PolicyFinding {
     /// The way to it: keys.
     pub path: Vec<String>,
     /// What is wrong.
@@ -70,10 +70,10 @@ fn way(steps: &[&str]) -> Vec<String> {
 }
 
 /// What cannot be used of a resource: nothing of it is used then.
-pub fn mistakes(resource: &Resiliency) -> Vec<Found> {
+pub fn mistakes(resource: &Resiliency) -> Vec<PolicyFinding> {
     let mut found = Vec::new();
     let mut tell = |path: Vec<String>, mistake: Mistake| {
-        found.push(Found {
+        found.push(PolicyFinding {
             path,
             text: mistake.to_string().replace("\n\n* ", " ").replace('\n', " "),
         });

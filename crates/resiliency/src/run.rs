@@ -10,7 +10,7 @@ use std::time::Duration;
 use go_text::format_duration;
 use invoke_core::attempts::{CallFacts, Outcome, Road, Run, Verdict};
 use invoke_core::error::code;
-use invoke_core::{Cause, End, Fault, InvokeError, Pushback, Seen, Verb};
+use invoke_core::{Cause, Delivery, End, Fault, InvokeError, Pushback, Verb};
 use tokio::time::Instant;
 
 use crate::SCOPE;
@@ -439,7 +439,7 @@ fn refused(why: Refused) -> InvokeError {
         Refused::Open => Cause::BreakerOpen,
         Refused::TooMany => Cause::BreakerFull,
     };
-    InvokeError::new(Fault::Us, Seen::No, cause)
+    InvokeError::new(Fault::Us, Delivery::No, cause)
 }
 
 /// A call that a breaker let through. Whoever drops it without a word says that it failed: its caller went away.

@@ -92,7 +92,7 @@ impl Folders {
                 }
                 place(path, before)
             };
-            let files = names(&path).map(|names| all(&names, read));
+            let files = names(&path).map(|names| all(&names, readers(names.len()), read));
             Folder { path, files }
         });
         Self(Arc::new(folders.collect()))
@@ -221,12 +221,28 @@ fn again(error: &io::Error) -> io::Error {
     }
 }
 
-/// What is read of these names, in their order. Of many files the processors read some each, at the same time.
-fn all(names: &[OsString], read: impl Fn(&OsString) -> Option<Place> + Sync) -> Vec<Place> {
-    let readers = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(MOST_READERS);
-    if names.len() < MANY || readers == 1 {
+/// With so many files in a folder it is worth while to have them read by several threads.
+const MANY: usize = 256;
+/// How many threads, at most.
+const MOST_READERS: usize = 8;
+
+/// How many threads read so many files here.
+fn readers(files: usize) -> usize {
+    readers_of(files, thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// The same on a host with so many processors.
+fn readers_of(files: usize, processors: usize) -> usize {
+    if files < MANY {
+        1
+    } else {
+        processors.min(MOST_READERS)
+    }
+}
+
+/// What is read of these names, in their order. Each of several readers is a thread and reads a part of them.
+fn all(names: &[OsString], readers: usize, read: impl Fn(&OsString) -> Option<Place> + Sync) -> Vec<Place> {
+    if readers == 1 {
         return names.iter().filter_map(read).collect();
     }
     let read = &read;
@@ -242,11 +258,6 @@ fn all(names: &[OsString], read: impl Fn(&OsString) -> Option<Place> + Sync) -> 
         ended.flatten().collect()
     })
 }
-
-/// With so many files in a folder it is worth while to have them read by several threads.
-const MANY: usize = 256;
-/// How many threads, at most.
-const MOST_READERS: usize = 8;
 
 fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let entries = fs::read_dir(folder)?;

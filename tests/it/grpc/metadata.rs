@@ -15,9 +15,9 @@ use crate::stage::chunk;
 
 /// What an app saw last.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Option<HeaderMap>>>);
+struct ReceivedMetadata(Arc<Mutex<Option<HeaderMap>>>);
 
-impl Seen {
+impl ReceivedMetadata {
     fn take(&self) -> Option<HeaderMap> {
         self.0.lock().unwrap().take()
     }
@@ -37,8 +37,8 @@ impl Seen {
 }
 
 /// An app that keeps what it sees. A method that is a number is the status with which it fails.
-async fn app() -> (GrpcApp, Seen) {
-    let seen = Seen::default();
+async fn app() -> (GrpcApp, ReceivedMetadata) {
+    let seen = ReceivedMetadata::default();
     let kept = seen.clone();
     let app = GrpcApp::start(move |mut call| {
         let kept = kept.clone();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use integration_tests::operator::{Asked, Operator, OperatorAnswer, Pushed};
+use integration_tests::operator::{Operator, OperatorAnswer, OperatorRequest, Pushed};
 use integration_tests::sentry::Sentry;
 use integration_tests::{Daprd, DaprdBuilder, HttpApp, Protocol, eventually, text};
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ impl Cluster {
         }
     }
 
-    fn answer(&self, asked: &Asked) -> OperatorAnswer {
+    fn answer(&self, asked: &OperatorRequest) -> OperatorAnswer {
         let held = self.held.lock().unwrap();
         let index = KINDS.iter().position(|kind| asked.method.contains(kind));
         match (asked.method.as_str(), index) {

@@ -12,9 +12,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// How often each key was asked for, and the bodies that came.
 #[derive(Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<HashMap<String, Vec<Vec<u8>>>>>);
+pub(super) struct ReceivedBodies(Arc<Mutex<HashMap<String, Vec<Vec<u8>>>>>);
 
-impl Seen {
+impl ReceivedBodies {
     /// Counts one more; which one it is.
     fn add(&self, key: &str, body: Vec<u8>) -> usize {
         let mut seen = self.0.lock().unwrap();
@@ -59,16 +59,16 @@ impl Drop for App {
 }
 
 impl App {
-    pub(super) async fn start(seen: Seen) -> Self {
+    pub(super) async fn start(seen: ReceivedBodies) -> Self {
         Self::start_with(seen, false).await
     }
 
     /// One that takes calls and answers none, apart from what its sidecar asks when it starts.
-    pub(super) async fn stalled(seen: Seen) -> Self {
+    pub(super) async fn stalled(seen: ReceivedBodies) -> Self {
         Self::start_with(seen, true).await
     }
 
-    async fn start_with(seen: Seen, is_stalled: bool) -> Self {
+    async fn start_with(seen: ReceivedBodies, is_stalled: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let server = tokio::spawn(async move {
@@ -82,7 +82,7 @@ impl App {
     }
 }
 
-async fn serve(mut connection: RawClient, seen: Seen, is_stalled: bool) {
+async fn serve(mut connection: RawClient, seen: ReceivedBodies, is_stalled: bool) {
     while let Some(request) = connection.receive_head().await {
         let path = request
             .status_line
@@ -175,11 +175,11 @@ async fn serve(mut connection: RawClient, seen: Seen, is_stalled: bool) {
 
 /// A gRPC app, whose methods are `ok-KEY`, `code-CODE-KEY`, `fail-COUNT-CODE-KEY`, `sleep-MILLIS-KEY`, `close-KEY` and
 /// `count-KEY`, which tells how many messages came.
-pub(super) async fn grpc_app(seen: Seen) -> GrpcApp {
+pub(super) async fn grpc_app(seen: ReceivedBodies) -> GrpcApp {
     GrpcApp::start(move |call| answer(call, seen.clone())).await
 }
 
-async fn answer(mut call: GrpcCall, seen: Seen) {
+async fn answer(mut call: GrpcCall, seen: ReceivedBodies) {
     let is_invoked = call.path() == ON_INVOKE;
     let first = call
         .message()

@@ -5,12 +5,12 @@ use std::time::Duration;
 use integration_tests::Daprd;
 use integration_tests::grpc::{GrpcApp, GrpcClient, InvokeServiceRequest};
 
-use super::app::{App, Seen, grpc_app};
+use super::app::{App, ReceivedBodies, grpc_app};
 use super::stage::{Stage, post, resiliency};
 
 /// A caller with these policies, and whom it calls.
 struct Pair {
-    seen: Seen,
+    seen: ReceivedBodies,
     caller: Daprd,
     _callee: Daprd,
     _app: App,
@@ -19,7 +19,7 @@ struct Pair {
 
 impl Pair {
     async fn start(resource: &str) -> Self {
-        let (seen, stage) = (Seen::default(), Stage::new());
+        let (seen, stage) = (ReceivedBodies::default(), Stage::new());
         let app = App::start(seen.clone()).await;
         let callee = stage.mesh.sidecar("R-b").app_port(app.port).start().await;
         let caller = stage.sidecar("R-a", &[resource]).start().await;
@@ -95,7 +95,7 @@ async fn retry_after_is_followed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pushback_of_grpc_is_followed() {
     let stage = Stage::new();
-    let seen = Seen::default();
+    let seen = ReceivedBodies::default();
     let counted = seen.clone();
     let app = GrpcApp::start(move |mut call| {
         let seen = counted.clone();
@@ -158,7 +158,7 @@ async fn the_time_of_an_attempt_goes_along() {
 /// The header that HTTP has not.
 #[tokio::test(flavor = "multi_thread")]
 async fn http_apps_say_and_are_told_how_much_time_is_left() {
-    let (seen, stage) = (Seen::default(), Stage::new());
+    let (seen, stage) = (ReceivedBodies::default(), Stage::new());
     let app = App::start(seen.clone()).await;
     let option = ("DAPRD_DEADLINE_HEADER", "x-time-left");
     let callee = stage
@@ -209,7 +209,7 @@ async fn http_apps_say_and_are_told_how_much_time_is_left() {
 async fn nobody_pauses_for_longer_than_the_caller_waits() {
     let spec = "  policies: {retries: {r: {duration: 1h, maxRetries: 2}}}
   targets: {apps: {R-b: {retry: r}, R-c: {retry: r}, R-gone: {retry: r}}}";
-    let (seen, stage) = (Seen::default(), Stage::new());
+    let (seen, stage) = (ReceivedBodies::default(), Stage::new());
     let app = App::start(seen.clone()).await;
     let of_grpc = grpc_app(seen.clone()).await;
     let _callee = stage.mesh.sidecar("R-b").app_port(app.port).start().await;
@@ -267,7 +267,7 @@ async fn an_attempt_that_is_late_reads_the_same_as_ever() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_time_ended_in_the_queue_reaches_no_app() {
-    let (seen, stage) = (Seen::default(), Stage::new());
+    let (seen, stage) = (ReceivedBodies::default(), Stage::new());
     let app = App::start(seen.clone()).await;
     let callee = stage.mesh.sidecar("R-b").app_port(app.port);
     let _callee = callee.arg("--app-max-concurrency=1").start().await;
@@ -292,7 +292,7 @@ async fn a_call_whose_time_ended_in_the_queue_reaches_no_app() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_instance_answers_when_the_first_takes_long() {
-    let (quick, stalled, stage) = (Seen::default(), Seen::default(), Stage::new());
+    let (quick, stalled, stage) = (ReceivedBodies::default(), ReceivedBodies::default(), Stage::new());
     let apps = [
         App::start(quick.clone()).await,
         App::stalled(stalled.clone()).await,
@@ -321,7 +321,7 @@ async fn a_second_instance_answers_when_the_first_takes_long() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxied_call_moves_on_from_an_app_that_is_gone() {
     for spec in ["  policies: {}", "  targets: {apps: {R-b: {}}}"] {
-        let (seen, stage) = (Seen::default(), Stage::new());
+        let (seen, stage) = (ReceivedBodies::default(), Stage::new());
         let mut callees = Vec::new();
         let mut apps = Vec::new();
         for is_kept in [true, false] {
@@ -349,7 +349,7 @@ async fn a_proxied_call_moves_on_from_an_app_that_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_sidecar_says_that_nobody_saw_a_call() {
     let stage = Stage::new();
-    let seen = Seen::default();
+    let seen = ReceivedBodies::default();
     let counted = seen.clone();
     let app = GrpcApp::start(move |mut call| {
         let seen = counted.clone();

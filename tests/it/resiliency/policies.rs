@@ -7,7 +7,7 @@ use integration_tests::grpc::{GrpcApp, GrpcClient, InvokeServiceRequest};
 use prost::Message;
 use serde_json::Value;
 
-use super::app::{App, Seen, grpc_app};
+use super::app::{App, ReceivedBodies, grpc_app};
 use super::stage::{Stage, post, resiliency};
 
 const TWICE: &str =
@@ -15,7 +15,7 @@ const TWICE: &str =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_the_same_on_each_attempt() {
-    let (seen, stage) = (Seen::default(), Stage::new());
+    let (seen, stage) = (ReceivedBodies::default(), Stage::new());
     let app = App::start(seen.clone()).await;
     let _callee = stage.mesh.sidecar("R-app").app_port(app.port).start().await;
     let caller = stage.sidecar("R-caller", &[&resiliency(TWICE)]).start().await;
@@ -134,7 +134,7 @@ async fn mistakes_are_told_and_end_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_breaker_opens_for_one_method_and_closes_again() {
-    let (seen, stage) = (Seen::default(), Stage::new());
+    let (seen, stage) = (ReceivedBodies::default(), Stage::new());
     let app = App::start(seen.clone()).await;
     let spec = "  policies: {circuitBreakers: {DefaultCircuitBreakerPolicy: {timeout: 500ms, trip: consecutiveFailures >= 2}}}";
     let own = stage
@@ -164,7 +164,7 @@ async fn a_breaker_opens_for_one_method_and_closes_again() {
 /// Two instances of an app, one of which loses its app.
 async fn half_gone(
     stage: &Stage,
-    seen: &Seen,
+    seen: &ReceivedBodies,
     is_grpc: bool,
 ) -> (Vec<Daprd>, (Option<App>, Option<GrpcApp>)) {
     let mut sidecars = Vec::new();
@@ -194,7 +194,7 @@ async fn half_gone(
 async fn another_instance_gets_the_call_when_an_app_is_gone() {
     for is_grpc in [false, true] {
         for spec in ["  policies: {}", "  targets: {apps: {R-two: {}}}"] {
-            let (seen, stage) = (Seen::default(), Stage::new());
+            let (seen, stage) = (ReceivedBodies::default(), Stage::new());
             let (_sidecars, _kept) = half_gone(&stage, &seen, is_grpc).await;
             let caller = stage.sidecar("R-of-two", &[&resiliency(spec)]).start().await;
             let client = GrpcClient::connect(caller.grpc_port).await;
@@ -219,7 +219,7 @@ async fn another_instance_gets_the_call_when_an_app_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sidecars_of_dapr_do_not_notice() {
     for is_grpc in [false, true] {
-        let (seen, stage) = (Seen::default(), Stage::new());
+        let (seen, stage) = (ReceivedBodies::default(), Stage::new());
         let builder = stage.mesh.sidecar("R-gone");
         let callee = if is_grpc {
             let app = grpc_app(seen).await;

@@ -10,7 +10,7 @@ use integration_tests::grpc::{GrpcApp, GrpcClient, InvokeServiceRequest};
 use integration_tests::{Daprd, DaprdBuilder, Mesh};
 use tokio::task::JoinSet;
 
-use super::app::{App, Seen, grpc_app};
+use super::app::{App, ReceivedBodies, grpc_app};
 use super::stage::{Stage, post, resiliency};
 
 /// The policies by their names in the record: `spec.policies`, and what each target has. `None` for no entries.
@@ -113,7 +113,7 @@ fn rows() -> Vec<Row> {
 
 /// Everybody who is called.
 struct Callees {
-    seen: Seen,
+    seen: ReceivedBodies,
     stage: Stage,
     app: App,
     _grpc: [GrpcApp; 2],
@@ -124,7 +124,7 @@ struct Callees {
 
 impl Callees {
     async fn start() -> Self {
-        let (seen, stage) = (Seen::default(), Stage::new());
+        let (seen, stage) = (ReceivedBodies::default(), Stage::new());
         let app = App::start(seen.clone()).await;
         let (grpc, cut) = (grpc_app(seen.clone()).await, grpc_app(seen.clone()).await);
         let deny = format!("{}/deny.yaml", stage.mesh.folder().display());

@@ -88,7 +88,7 @@ impl<T: Default> Prefixes<T> {
 
 impl<T> Prefixes<T> {
     /// The keys that a text begins with, the shortest first.
-    pub(super) fn of(&self, text: impl Iterator<Item = u8>) -> impl Iterator<Item = Found<'_, T>> {
+    pub(super) fn of(&self, text: impl Iterator<Item = u8>) -> impl Iterator<Item = PrefixMatch<'_, T>> {
         Walk {
             map: self,
             text,
@@ -99,7 +99,7 @@ impl<T> Prefixes<T> {
 }
 
 /// A key that a text begins with.
-pub(super) struct Found<'a, T> {
+pub(super) struct PrefixMatch<'a, T> {
     /// The length of the key.
     pub(super) length: usize,
     /// The first place of this key and of all that follow: nothing before it comes any more.
@@ -135,7 +135,7 @@ impl<'a, T, I: Iterator<Item = u8>> Walk<'a, T, I> {
 }
 
 impl<'a, T, I: Iterator<Item = u8>> Iterator for Walk<'a, T, I> {
-    type Item = Found<'a, T>;
+    type Item = PrefixMatch<'a, T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -143,7 +143,7 @@ impl<'a, T, I: Iterator<Item = u8>> Iterator for Walk<'a, T, I> {
             let length = self.length;
             self.node = self.below(node);
             if let Some(value) = &node.value {
-                return Some(Found {
+                return Some(PrefixMatch {
                     length,
                     earliest: node.earliest,
                     value,

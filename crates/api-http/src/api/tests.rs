@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use http_body_util::Full;
 use invoke_core::{
-    Cause, Fault, Invocation, InvokeError, Proxied, Reply, Route as ReplyRoute, Seen, WireStatus,
+    Cause, Delivery, Fault, Invocation, InvokeError, Proxied, Reply, Route as ReplyRoute, WireStatus,
 };
 use lifecycle::{Readiness, shutdown_requests};
 
@@ -29,7 +29,7 @@ impl Invoke for Echo {
                 text: "EOF".to_owned(),
                 source: None,
             };
-            return Err(InvokeError::new(Fault::App, Seen::Maybe, cause));
+            return Err(InvokeError::new(Fault::App, Delivery::Maybe, cause));
         }
         let mut reply = Reply::new(WireStatus::http(StatusCode::OK), ReplyRoute::Local);
         reply.headers = call.head.headers;

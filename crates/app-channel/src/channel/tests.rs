@@ -281,7 +281,7 @@ async fn nobody_listens() {
         error.to_string(),
         format!("Get \"{base}/m\": dial tcp {address}: connect: connection refused")
     );
-    assert_eq!(error.seen, invoke_core::Seen::No);
+    assert_eq!(error.seen, invoke_core::Delivery::No);
 }
 
 #[tokio::test]

@@ -231,6 +231,26 @@ async fn a_body_that_is_gone_is_not_sent_again() {
     assert_eq!(got.unwrap().0, 307);
 }
 
+/// A body of known length is kept for a redirect if it is short. Else the redirect is the answer.
+#[tokio::test]
+async fn a_short_body_follows_a_redirect_and_a_long_one_does_not() {
+    let server = server(|head| {
+        if head.starts_with("POST /again") {
+            OK.to_owned()
+        } else {
+            redirect(307, "/again")
+        }
+    })
+    .await;
+    let endpoint = endpoint(&server.base, |_| {});
+    for (length, wanted) in [(64 << 10, 200), ((64 << 10) + 1, 307)] {
+        let body = http_body_util::Full::new(bytes::Bytes::from(vec![b'x'; length]));
+        let body = Body::stream(body.map_err(|never| match never {}));
+        let got = answered(&endpoint, call(Verb::POST, "m", body)).await;
+        assert_eq!(got.unwrap().0, wanted, "{length}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_set_up_fails_by_itself() {
     type Change = fn(&mut EndpointSettings);

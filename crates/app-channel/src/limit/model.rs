@@ -12,14 +12,14 @@ const SCHEDULES: usize = 1000;
 /// An app that counts the calls that it has at once.
 #[derive(Clone)]
 struct App {
-    limit: Limit,
+    limit: ConcurrencyLimit,
     has: Arc<AtomicUsize>,
 }
 
 impl App {
     fn new(places: usize) -> Self {
         Self {
-            limit: Limit::new(places),
+            limit: ConcurrencyLimit::new(places),
             has: Arc::default(),
         }
     }

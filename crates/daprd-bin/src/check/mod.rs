@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use resources::Severity;
 
 use args::Ended;
-use report::Told;
+use report::FileFinding;
 
 /// The exit code of a command line that cannot be understood.
 const WRONG_USE: u8 = 2;
@@ -44,15 +44,15 @@ pub fn run(
     let mut told = judge::judge(&arguments, &files, &lookup);
     for file in &files {
         let own = file.inspection.findings.iter().cloned();
-        told.extend(own.map(|finding| Told {
+        told.extend(own.map(|finding| FileFinding {
             file: file.name.clone(),
             finding,
         }));
     }
     // In the order of files as they were given, and of places in them.
-    let position = |told: &Told| files.iter().position(|file| file.name == told.file);
+    let position = |told: &FileFinding| files.iter().position(|file| file.name == told.file);
     told.sort_by_cached_key(|told| {
-        let Told { finding, .. } = told;
+        let FileFinding { finding, .. } = told;
         (position(told), finding.place, finding.rule, finding.text.clone())
     });
     told.dedup();

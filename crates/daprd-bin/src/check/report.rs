@@ -11,7 +11,7 @@ use crate::flags;
 
 /// A finding in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct FileFinding {
     pub file: String,
     pub finding: Finding,
 }
@@ -56,14 +56,14 @@ const RULES: &[(&str, &str)] = &[
 ];
 
 /// How many findings there are of a severity.
-pub fn count(told: &[Told], severity: Severity) -> usize {
+pub fn count(told: &[FileFinding], severity: Severity) -> usize {
     told.iter()
         .filter(|told| told.finding.severity == severity)
         .count()
 }
 
 /// All findings in the wanted form.
-pub fn render(told: &[Told], files: usize, output: Output) -> String {
+pub fn render(told: &[FileFinding], files: usize, output: Output) -> String {
     match output {
         Output::Text => text(told, files),
         Output::Json => pretty(&json!(told.iter().map(object).collect::<Vec<_>>())),
@@ -87,9 +87,9 @@ fn message(finding: &Finding) -> String {
     message.chars().map(control).collect()
 }
 
-fn text(told: &[Told], files: usize) -> String {
+fn text(told: &[FileFinding], files: usize) -> String {
     let mut text = String::new();
-    for Told { file, finding } in told {
+    for FileFinding { file, finding } in told {
         let _ = write!(text, "{file}:");
         if finding.place.line > 0 {
             let _ = write!(text, "{}:{}:", finding.place.line, finding.place.column);
@@ -113,8 +113,8 @@ fn text(told: &[Told], files: usize) -> String {
     text
 }
 
-fn object(told: &Told) -> Value {
-    let Told { file, finding } = told;
+fn object(told: &FileFinding) -> Value {
+    let FileFinding { file, finding } = told;
     let mut object = json!({
         "file": file,
         "severity": finding.severity.to_string(),
@@ -131,7 +131,7 @@ fn object(told: &Told) -> Value {
     object
 }
 
-fn sarif(told: &[Told]) -> Value {
+fn sarif(told: &[FileFinding]) -> Value {
     let used: BTreeMap<&str, &str> = RULES
         .iter()
         .copied()
@@ -140,7 +140,7 @@ fn sarif(told: &[Told]) -> Value {
     let rules = used
         .iter()
         .map(|(id, about)| json!({ "id": id, "shortDescription": { "text": about } }));
-    let results = told.iter().map(|Told { file, finding }| {
+    let results = told.iter().map(|FileFinding { file, finding }| {
         let mut location = json!({ "artifactLocation": { "uri": uri(file) } });
         if finding.place.line > 0 {
             location["region"] = json!({
@@ -193,15 +193,15 @@ mod tests {
 
     use super::*;
 
-    fn told() -> Vec<Told> {
+    fn told() -> Vec<FileFinding> {
         let place = Place { line: 3, column: 5 };
         let field = Finding::new(Severity::Warning, "unknown-field", "spec has no field \"tpye\"\n");
         vec![
-            Told {
+            FileFinding {
                 file: "./a b/c.yaml".to_owned(),
                 finding: field.at(place).near("tpye", ["type"]),
             },
-            Told {
+            FileFinding {
                 file: "/d.yaml".to_owned(),
                 finding: Finding::new(Severity::Error, "file", "it is no regular file"),
             },

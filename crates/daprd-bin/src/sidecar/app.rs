@@ -1,8 +1,8 @@
 //! The way to the app.
 
 use app_channel::{
-    App, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Limit, Probe, ProbeSettings,
-    Watched,
+    App, ConcurrencyLimit, GrpcChannel, GrpcSettings, HttpChannel, HttpProtocol, HttpSettings, Probe,
+    ProbeSettings, Watched,
 };
 use http::HeaderValue;
 use transport::client::Reuse;
@@ -41,7 +41,9 @@ pub(super) fn app_channel(
         reuse: reuse.clone(),
     };
     let grpc = GrpcChannel::new(grpc, parts.connections.clone());
-    let limit = app.max_concurrency.map(|places| Limit::new(places as usize));
+    let limit = app
+        .max_concurrency
+        .map(|places| ConcurrencyLimit::new(places as usize));
     let protocol = match app.protocol {
         AppProtocol::Http | AppProtocol::Https => HttpProtocol::Http,
         AppProtocol::H2c => HttpProtocol::H2c,

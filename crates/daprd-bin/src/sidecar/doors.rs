@@ -33,7 +33,7 @@ impl<G, H> Clone for Door<G, H> {
 }
 
 impl<G: Send + Sync + 'static, H: Handler> Handler for Door<G, H> {
-    type Body = Kept<G, H::Body>;
+    type Body = GenerationBody<G, H::Body>;
 
     fn takes_upgrade(&self, headers: &HeaderMap) -> bool {
         (self.handler)(&self.current.take()).takes_upgrade(headers)
@@ -46,7 +46,7 @@ impl<G: Send + Sync + 'static, H: Handler> Handler for Door<G, H> {
     async fn call_of(&self, request: Request<RequestBody>, peer: Option<SocketAddr>) -> Response<Self::Body> {
         let generation = self.current.take();
         let response = (self.handler)(&generation).call_of(request, peer).await;
-        response.map(|body| Kept {
+        response.map(|body| GenerationBody {
             body,
             _generation: generation,
         })
@@ -54,12 +54,12 @@ impl<G: Send + Sync + 'static, H: Handler> Handler for Door<G, H> {
 }
 
 /// The body of an answer, which keeps its generation.
-pub(super) struct Kept<G, B> {
+pub(super) struct GenerationBody<G, B> {
     body: B,
     _generation: Arc<G>,
 }
 
-impl<G, B: Body + Unpin> Body for Kept<G, B> {
+impl<G, B: Body + Unpin> Body for GenerationBody<G, B> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -27,7 +27,7 @@ use super::access;
 use super::apis::{Shown, api_settings, grpc_settings, is_traced, metadata};
 use super::enabled::Enabled;
 use super::endpoints;
-use super::given::Given;
+use super::given::CommandLine;
 use super::metrics::Measuring;
 use super::middleware::Pipelines;
 use super::names::Directory;
@@ -96,7 +96,7 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn compile(
-        given: &Given<'_>,
+        given: &CommandLine<'_>,
         configuration: &Configuration,
         environment: &Environment,
         counters: &AccessCounters,
@@ -194,8 +194,13 @@ pub(super) struct Generation {
 impl Generation {
     /// Builds the next generation. What apps left in the metadata goes on from `before`, and so do circuit breakers and
     /// connections of what did not change.
-    pub(super) fn build(given: &Given<'_>, lasting: &Lasting, read: Read, before: Option<&Self>) -> Self {
-        let Given {
+    pub(super) fn build(
+        given: &CommandLine<'_>,
+        lasting: &Lasting,
+        read: Read,
+        before: Option<&Self>,
+    ) -> Self {
+        let CommandLine {
             flags,
             options,
             settings,

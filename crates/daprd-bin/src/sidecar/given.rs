@@ -6,7 +6,7 @@ use crate::flags::{Flags, Options, Settings};
 
 /// What the command line gives, and the log that it set up.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct CommandLine<'a> {
     pub(super) flags: &'a Flags,
     pub(super) options: &'a Options,
     pub(super) settings: &'a Settings,
@@ -14,16 +14,16 @@ pub(super) struct Given<'a> {
 }
 
 /// The same for tasks, which outlive whoever starts them.
-pub(super) struct Owned {
+pub(super) struct OwnedCommandLine {
     pub(super) flags: Flags,
     pub(super) options: Options,
     pub(super) settings: Settings,
     pub(super) log: Log,
 }
 
-impl Given<'_> {
-    pub(super) fn owned(&self) -> Owned {
-        Owned {
+impl CommandLine<'_> {
+    pub(super) fn owned(&self) -> OwnedCommandLine {
+        OwnedCommandLine {
             flags: self.flags.clone(),
             options: self.options.clone(),
             settings: self.settings.clone(),
@@ -32,9 +32,9 @@ impl Given<'_> {
     }
 }
 
-impl Owned {
-    pub(super) fn given(&self) -> Given<'_> {
-        Given {
+impl OwnedCommandLine {
+    pub(super) fn given(&self) -> CommandLine<'_> {
+        CommandLine {
             flags: &self.flags,
             options: &self.options,
             settings: &self.settings,

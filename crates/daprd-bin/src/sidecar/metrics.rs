@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use app_channel::{GrpcCall, HttpCall, Limit, Observer, Watched};
+use app_channel::{ConcurrencyLimit, GrpcCall, HttpCall, Observer, Watched};
 use lifecycle::Current;
 use resiliency::{Name, Part, State, Told, Unobserved};
 use resources::{Configuration, Metric};
@@ -151,7 +151,7 @@ pub(super) struct Sources {
     pub(super) log: Log,
     pub(super) exporters: Exporters,
     pub(super) directory: Directory,
-    pub(super) limit: Option<Limit>,
+    pub(super) limit: Option<ConcurrencyLimit>,
     /// When the certificate expires, for a sidecar that has one.
     pub(super) expiry: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
 }

@@ -47,7 +47,7 @@ pub use components::usable as check_component;
 pub use ended::Ended;
 use ended::Stop;
 pub use endpoints::settings_of as endpoint_settings;
-use given::Given;
+use given::CommandLine;
 pub use kube_store::is_one as is_kubernetes_store;
 pub use metrics::rules as metric_rules;
 pub use names::NamesError;
@@ -70,7 +70,7 @@ pub async fn run(
     let (requests, mut asked) = shutdown_requests();
     let (mut reloads, ends) = reload::ends();
     let mut parts = Parts::new(ends);
-    let given = Given {
+    let given = CommandLine {
         flags,
         options,
         settings,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use app_channel::AppHealth;
 use lifecycle::{
-    Latch, Readiness, Shutdown, ShutdownReceiver, ShutdownRequest, ShutdownTrigger, Tasks, Waiting,
+    Latch, Readiness, Shutdown, ShutdownReceiver, ShutdownRequest, ShutdownTrigger, StartupWait, Tasks,
 };
 use tokio::time::Instant;
 use transport::Descriptors;
@@ -31,7 +31,7 @@ pub(super) struct Parts {
     trigger: ShutdownTrigger,
     pub(super) shutdown: Shutdown,
     /// Whom the start waits for.
-    pub(super) waiting: Waiting,
+    pub(super) waiting: StartupWait,
     /// Where others find this sidecar, once it is registered.
     pub(super) directory: Option<Directory>,
     /// The health of the app, once the start is over.
@@ -57,7 +57,7 @@ impl Parts {
             readiness: Readiness::new(),
             trigger,
             shutdown,
-            waiting: Waiting::default(),
+            waiting: StartupWait::default(),
             directory: None,
             app: None,
             server_latches: Vec::new(),

@@ -19,9 +19,7 @@ pub(super) fn policies(
     observer: Arc<dyn Observer>,
 ) -> Policies {
     let settings = Settings {
-        kept: options
-            .max_body
-            .map_or(MOST_KEPT, |longest| longest.min(MOST_KEPT)),
+        kept: kept(options.max_body),
         base_urls: endpoints
             .iter()
             .map(|endpoint| (endpoint.head.name.clone(), endpoint.base_url.clone()))
@@ -30,5 +28,28 @@ pub(super) fn policies(
     match before {
         None => Policies::compile(resiliency, settings, observer),
         Some(before) => before.replaced(resiliency, settings, observer),
+    }
+}
+
+/// How much is kept of a body, if bodies may be so long.
+fn kept(longest: Option<u64>) -> u64 {
+    longest.map_or(MOST_KEPT, |longest| longest.min(MOST_KEPT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_is_kept_as_bodies_are_long_within_a_bound() {
+        const MIB: u64 = 1 << 20;
+        for (longest, wanted) in [
+            (Some(4 * MIB), 4),
+            (Some(64 * MIB), 64),
+            (Some(65 * MIB), 64),
+            (None, 64),
+        ] {
+            assert_eq!(kept(longest), wanted * MIB, "{longest:?}");
+        }
     }
 }

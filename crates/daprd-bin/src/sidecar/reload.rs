@@ -24,10 +24,11 @@ use super::changes::{Named, changes};
 use super::components::Accepted;
 use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
-use super::given::Owned;
+use super::given::OwnedCommandLine;
 use super::metrics::{self, Measuring};
 use super::middleware;
 use super::placeholders::Placeholders;
+use super::sent::LIST_LIMIT;
 use super::source::Source;
 use super::watch::{Watch, is_enabled};
 use crate::environment;
@@ -36,8 +37,6 @@ use crate::fatal::Fatal;
 pub(super) const SCOPE: &str = "dapr.runtime.hotreload";
 /// After so long what would end the sidecar is looked at once more, and then again.
 const FURTHER_LOOKS: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
-/// How long the operator may take to list resources.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// The ends by which the reloader and its owner reach each other.
 pub(super) struct Ends {
@@ -93,7 +92,7 @@ impl Owner {
 }
 
 /// What was read, before anything was made of it.
-pub(super) struct Found {
+pub(super) struct ReadResources {
     pub(super) configuration: Configuration,
     pub(super) components: Vec<Arc<Component>>,
     pub(super) endpoints: Vec<Arc<HttpEndpoint>>,
@@ -110,12 +109,12 @@ pub(super) struct Variables {
 
 /// Reads again, and puts in place what changed.
 pub(super) struct Reloader {
-    pub(super) owned: Owned,
+    pub(super) owned: OwnedCommandLine,
     pub(super) source: Arc<Source>,
     pub(super) variables: Variables,
     pub(super) lasting: Arc<Lasting>,
     pub(super) current: Current<Generation>,
-    pub(super) found: Found,
+    pub(super) found: ReadResources,
     pub(super) rules: Rules,
     pub(super) accepted: Accepted,
     /// Those of the components that are middleware, set up.
@@ -245,12 +244,7 @@ impl Reloader {
             Why::Begun | Why::Changed | Why::Schedule | Why::HangUp => Kind::ALL.to_vec(),
         };
         for kind in kinds {
-            if timeout(LIST_LIMIT, kubernetes.list_again(kind, filter))
-                .await
-                .is_err()
-            {
-                tracing::error!(target: SCOPE, "Error listing {}: no answer in time", kind.name());
-            }
+            kubernetes.list_again(kind, filter).await;
         }
     }
 
@@ -332,7 +326,7 @@ impl Reloader {
     }
 
     /// What there is now. Of what cannot be had, what was there before.
-    fn find(&self, configuration: Option<Configuration>, tells_all: bool) -> Result<Found, Fatal> {
+    fn find(&self, configuration: Option<Configuration>, tells_all: bool) -> Result<ReadResources, Fatal> {
         let (source, settings) = (&self.source, &self.owned.settings);
         let was = &self.found;
         let components = source.held_components(settings).map_err(|error| match error {
@@ -343,7 +337,7 @@ impl Reloader {
             tracing::error!(target: SCOPE, "HTTP endpoints stay as they were: {error}");
             was.endpoints.clone()
         });
-        Ok(Found {
+        Ok(ReadResources {
             configuration: configuration.unwrap_or_else(|| was.configuration.clone()),
             components,
             endpoints,
@@ -354,7 +348,7 @@ impl Reloader {
 
     fn put_in_place(
         &mut self,
-        mut found: Found,
+        mut found: ReadResources,
         is_new: New,
         is_forced: bool,
         is_last_word: bool,

@@ -1,13 +1,18 @@
 //! What the operator has sent, and what its events make of it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use operator::{Change, Kind};
 use resources::{Component, Filter, HttpEndpoint, decode_resiliency, decode_resources};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::source::{EndpointsError, Kubernetes};
 
 const SCOPE: &str = "dapr.runtime.hotreload.reconciler";
+/// How long the operator may take to list resources.
+pub(super) const LIST_LIMIT: Duration = Duration::from_secs(30);
 
 /// All resources, as they were sent last.
 #[derive(Debug, Default)]
@@ -127,8 +132,15 @@ impl Kubernetes {
         Ok(())
     }
 
-    /// Asks for all resources of a kind, since events may have been missed. What cannot be had or used changes nothing.
+    /// Asks for all resources of a kind, since events may have been missed. What cannot be had in time or used changes
+    /// nothing.
     pub(super) async fn list_again(&self, kind: Kind, filter: Filter<'_>) {
+        if timeout(LIST_LIMIT, self.list(kind, filter)).await.is_err() {
+            tracing::error!(target: SCOPE, "Error listing {}: no answer in time", kind.name());
+        }
+    }
+
+    async fn list(&self, kind: Kind, filter: Filter<'_>) {
         let namespace = &self.namespace;
         let received = match kind {
             Kind::Component => self.operator.components(namespace).await,
@@ -160,3 +172,6 @@ impl Kubernetes {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifecycle::Waiting;
+use lifecycle::StartupWait;
 use operator::{Operator, OperatorError, Settings as OperatorSettings};
 use resources::{
     Component, Configuration, DecodeError, Filter, Folders, HttpEndpoint, Inert, LoadError, LoadedResiliency,
@@ -73,6 +73,16 @@ pub(super) struct Kubernetes {
 }
 
 impl Kubernetes {
+    /// Nothing is asked for yet.
+    pub(super) fn new(operator: Operator, namespace: &str, has_secret_store: bool) -> Self {
+        Self {
+            operator,
+            namespace: namespace.to_owned(),
+            has_secret_store,
+            sent: Mutex::default(),
+        }
+    }
+
     pub(super) fn sent(&self) -> MutexGuard<'_, Sent> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +94,7 @@ impl Source {
         flags: &Flags,
         security: &Security,
         namespace: &str,
-        waiting: &Waiting,
+        waiting: &StartupWait,
     ) -> Result<Self, Fatal> {
         if security.is_kubernetes() {
             tracing::info!(target: SCOPE, "Initializing the operator client");
@@ -92,12 +102,10 @@ impl Source {
                 address: flags.text("control-plane-address").to_owned(),
                 tls: security.of_operator()?,
             };
-            return Ok(Self::Operator(Box::new(Kubernetes {
-                operator: Operator::connect(settings, waiting).await?,
-                namespace: namespace.to_owned(),
-                has_secret_store: !flags.is_on("disable-builtin-k8s-secret-store"),
-                sent: Mutex::default(),
-            })));
+            let operator = Operator::connect(settings, waiting).await?;
+            let has_secret_store = !flags.is_on("disable-builtin-k8s-secret-store");
+            let kubernetes = Kubernetes::new(operator, namespace, has_secret_store);
+            return Ok(Self::Operator(Box::new(kubernetes)));
         }
         let mut folders = flags.list("resources-path");
         if folders.is_empty() && flags.is_given("components-path") {

@@ -22,7 +22,7 @@ use super::app::{app_channel, attend, wait_for_app};
 use super::components::{self, Accepted, has_message_bus};
 use super::endpoints;
 use super::generation::{Generation, Lasting, Read, Rules};
-use super::given::Given;
+use super::given::CommandLine;
 use super::metrics::{self, Measuring, Sources};
 use super::middleware;
 use super::names::{Directory, Ours, advertised, reserve_internal};
@@ -30,7 +30,7 @@ use super::notices::say_what_is_not_there;
 use super::parts::Parts;
 use super::placeholders::Placeholders;
 use super::ports::{grpc_api, http_api, internal_api, public};
-use super::reload::{Found, Reloader, Variables, stamps};
+use super::reload::{ReadResources, Reloader, Variables, stamps};
 use super::security::Security;
 use super::source::Source;
 use super::watch::is_enabled;
@@ -43,7 +43,7 @@ use crate::servers;
 
 /// Puts the sidecar together.
 pub(super) async fn start(
-    given: Given<'_>,
+    given: CommandLine<'_>,
     requests: ShutdownRequests,
     parts: &mut Parts,
     begun: Instant,
@@ -198,7 +198,7 @@ struct Place {
 }
 
 impl Place {
-    async fn find(given: &Given<'_>, parts: &Parts) -> Result<Self, Fatal> {
+    async fn find(given: &CommandLine<'_>, parts: &Parts) -> Result<Self, Fatal> {
         let environment = Environment::read();
         let security = Security::establish(given.flags, given.settings, &environment, parts).await?;
         let host_name = host::host_name();
@@ -218,7 +218,7 @@ impl Place {
         })
     }
 
-    async fn configuration(&self, given: &Given<'_>) -> Result<Configuration, Fatal> {
+    async fn configuration(&self, given: &CommandLine<'_>) -> Result<Configuration, Fatal> {
         let metrics_port = given.flags.text("metrics-port");
         let lookup = environment::lookup(
             given.settings,
@@ -230,7 +230,7 @@ impl Place {
     }
 
     /// How others find this sidecar.
-    fn instance(&self, given: &Given<'_>, internal: &Internal) -> Instance {
+    fn instance(&self, given: &CommandLine<'_>, internal: &Internal) -> Instance {
         Instance {
             app_id: given.settings.app_id.clone(),
             address: advertised(given.flags, &self.host_address),
@@ -267,12 +267,12 @@ fn web(parts: &Parts) -> Web {
 /// Components and HTTP endpoints as they are found; then what is accepted of components, and the endpoints with their
 /// secrets in place, and the middleware among the components.
 async fn resources(
-    given: &Given<'_>,
+    given: &CommandLine<'_>,
     place: &Place,
     (configuration, resiliency): (Configuration, Vec<Arc<Resiliency>>),
     counters: Option<&StartMetrics>,
     web: &Web,
-) -> Result<(Found, Accepted, Store, Vec<Arc<HttpEndpoint>>), Fatal> {
+) -> Result<(ReadResources, Accepted, Store, Vec<Arc<HttpEndpoint>>), Fatal> {
     let source = &place.source;
     let components = source.components(given.settings).await?;
     let mut accepted = components::accept(components.clone(), &configuration, counters)?;
@@ -288,7 +288,7 @@ async fn resources(
     let endpoints = source.http_endpoints(given.settings).await;
     let resolved = endpoints::process(endpoints.clone(), &secrets);
     accepted.stores = secrets.stores;
-    let found = Found {
+    let found = ReadResources {
         configuration,
         components,
         endpoints,
@@ -321,7 +321,7 @@ fn exporters(app_id: &str, parts: &Parts) -> Exporters {
     )
 }
 
-fn client(given: &Given<'_>, security: &Security, parts: &Parts) -> Client {
+fn client(given: &CommandLine<'_>, security: &Security, parts: &Parts) -> Client {
     let config = ClientConfig {
         max_message: max_message(given.options),
         pool: H2PoolConfig {
@@ -334,7 +334,7 @@ fn client(given: &Given<'_>, security: &Security, parts: &Parts) -> Client {
 
 /// Opens every port; what it serves is the current generation.
 async fn serve(
-    given: &Given<'_>,
+    given: &CommandLine<'_>,
     lasting: &Lasting,
     security: &Security,
     internal: Internal,
@@ -347,7 +347,7 @@ async fn serve(
             source: Box::new(error),
         }
     };
-    let Given {
+    let CommandLine {
         flags,
         options,
         settings,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle::Shutdown;
+use lifecycle::{Shutdown, Tasks};
 use operator::{Event, Kind};
 use resources::Configuration;
 use tokio::sync::mpsc;
@@ -55,7 +55,10 @@ impl Watch {
         let flags = &reloader.owned.flags;
         let (files, events) = match &*reloader.source {
             Source::Folders(files) => (watcher(&files.paths, &flags.list("config")), None),
-            Source::Operator(_) => (None, Some(listen(reloader, shutdown))),
+            Source::Operator(_) => (
+                None,
+                Some(listen(&reloader.source, &reloader.lasting.connections, shutdown)),
+            ),
         };
         tracing::info!(target: RECONCILER, "Starting to watch Component updates");
         for kind in ["Configuration", "HTTPEndpoint", "Resiliency"] {
@@ -158,11 +161,11 @@ fn watcher(folders: &[String], files: &[String]) -> Option<Watcher> {
 }
 
 /// The streams of the operator, each until the sidecar stops or nobody listens any more.
-fn listen(reloader: &Reloader, shutdown: &Shutdown) -> mpsc::Receiver<Event> {
+fn listen(source: &Arc<Source>, connections: &Tasks, shutdown: &Shutdown) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(EVENTS);
     for kind in Kind::ALL {
-        let (source, shutdown, sender) = (Arc::clone(&reloader.source), shutdown.clone(), sender.clone());
-        reloader.lasting.connections.spawn(async move {
+        let (source, shutdown, sender) = (Arc::clone(source), shutdown.clone(), sender.clone());
+        connections.spawn(async move {
             let Source::Operator(kubernetes) = &*source else {
                 return;
             };
@@ -174,4 +177,54 @@ fn listen(reloader: &Reloader, shutdown: &Shutdown) -> mpsc::Receiver<Event> {
         });
     }
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use integration_tests::operator::{OperatorAnswer, Pushed};
+    use integration_tests::sentry::Sentry;
+    use tokio::sync::broadcast;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::sidecar::sent::tests::kubernetes;
+
+    /// Whoever puts changes in place takes long. Some changes wait here, all others with the operator, and none is lost.
+    #[tokio::test]
+    async fn few_changes_wait_and_none_is_lost() {
+        const CHANGES: usize = 300;
+        let sentry = Sentry::start().await;
+        let streams: HashMap<&str, broadcast::Sender<Pushed>> =
+            ["Component", "Configuration", "HTTPEndpoint", "Resiliency"]
+                .map(|kind| (kind, broadcast::Sender::new(CHANGES)))
+                .into();
+        let pushed = streams["Component"].clone();
+        let (_operator, kubernetes) = kubernetes(&sentry, move |asked| {
+            let kind = asked.method.strip_suffix("Update").unwrap_or_default();
+            OperatorAnswer::Events(streams[kind].clone())
+        })
+        .await;
+        let source = Arc::new(Source::Operator(Box::new(kubernetes)));
+        let (_trigger, shutdown) = Shutdown::new();
+        let connections = Tasks::new();
+        let mut waiting = listen(&source, &connections, &shutdown);
+        while pushed.receiver_count() < 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        for number in 0..CHANGES {
+            let json = format!("{{\"metadata\":{{\"name\":\"{number}\"}}}}");
+            pushed.send(Pushed::Event(1, json)).unwrap();
+        }
+        while waiting.len() < EVENTS {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(waiting.max_capacity(), EVENTS);
+        let mut changes = 0;
+        while changes < CHANGES {
+            let event = waiting.recv().await.unwrap();
+            changes += usize::from(matches!(event, Event::Changed(..)));
+        }
+    }
 }

@@ -373,7 +373,7 @@ async fn a_call_that_is_refused_again_and_again_was_not_seen() {
         .await;
     }
     let failure = call.answered().await.unwrap_err();
-    assert_eq!((failure.seen, failure.status.code), (Seen::No, 14));
+    assert_eq!((failure.seen, failure.status.code), (Delivery::No, 14));
 }
 
 #[tokio::test]

@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use super::{Decoder, Encoder, Fields, HpackError, Pseudo};
 
 #[derive(Default)]
-struct Seen(Vec<(String, Vec<u8>)>);
+struct DecodedFields(Vec<(String, Vec<u8>)>);
 
-impl Fields for Seen {
+impl Fields for DecodedFields {
     fn pseudo(&mut self, name: Pseudo, value: Bytes) {
         self.0.push((name.as_str().into(), value.into()));
     }
@@ -37,7 +37,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, HpackError> {
-    let mut seen = Seen::default();
+    let mut seen = DecodedFields::default();
     decoder.decode(Bytes::copy_from_slice(block), &mut seen)?;
     let line = |(name, value): (String, Vec<u8>)| format!("{name}: {}", value.escape_ascii());
     Ok(seen.0.into_iter().map(line).collect())

@@ -80,6 +80,7 @@ impl State {
         stream.broken = Some(error);
         let wakers = [stream.receiving.waker.take(), stream.sending.waker.take()];
         wakers.into_iter().flatten().for_each(Waker::wake);
+        // What was not sent yet never will be: its memory goes back now, however long the call holds its stream.
         self.take_queued(key);
         self.settle(key);
     }

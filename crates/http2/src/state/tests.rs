@@ -9,7 +9,7 @@ use super::*;
 
 /// What is left on a connection when it should have nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Leftovers {
     pub(crate) streams: usize,
     pub(crate) active: usize,
     pub(crate) ready: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Left {
     pub(crate) held: usize,
 }
 
-pub(crate) const NOTHING: Left = Left {
+pub(crate) const NOTHING: Leftovers = Leftovers {
     streams: 0,
     active: 0,
     ready: 0,
@@ -27,9 +27,9 @@ pub(crate) const NOTHING: Left = Left {
 };
 
 impl State {
-    pub(crate) fn left(&self) -> Left {
+    pub(crate) fn left(&self) -> Leftovers {
         let window = INITIAL_WINDOW.max(i64::from(self.config.connection_window));
-        Left {
+        Leftovers {
             streams: self.streams.len(),
             active: self.active,
             ready: self.ready.len(),

@@ -187,7 +187,7 @@ async fn a_connection_that_ends_within_a_frame_ends() {
 
 #[tokio::test]
 async fn long_frames_are_allowed_to_those_who_use_them() {
-    let long = |seen: &[Seen]| {
+    let long = |seen: &[ReceivedFrame]| {
         let settings = seen
             .iter()
             .filter(|frame| frame.kind == kind::SETTINGS && frame.flags == 0);

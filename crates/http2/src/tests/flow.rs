@@ -157,7 +157,7 @@ async fn many_streams_share_a_small_window_in_turn() {
 }
 
 /// How much window the other side gave, of the connection and of stream 1.
-fn granted(seen: &[Seen]) -> (u64, u64) {
+fn granted(seen: &[ReceivedFrame]) -> (u64, u64) {
     let of = |stream| {
         let updates = seen
             .iter()

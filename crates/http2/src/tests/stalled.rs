@@ -124,7 +124,7 @@ async fn requests_that_nobody_reads() {
 }
 
 /// The windows with which streams are to begin, as far as settings among these frames say so.
-fn windows(seen: &[Seen]) -> Vec<u32> {
+fn windows(seen: &[ReceivedFrame]) -> Vec<u32> {
     let settings = seen
         .iter()
         .filter(|frame| frame.kind == kind::SETTINGS && frame.flags == 0);
@@ -145,7 +145,7 @@ fn budget(limit: usize) -> Config {
 const ACK: &[u8] = &[0, 0, 0, 4, 1, 0, 0, 0, 0];
 
 /// What a client may send of a stream, as long as it keeps to what it was told.
-async fn send_unread(peer: &mut Peer, stream: u32, length: usize) -> Vec<Seen> {
+async fn send_unread(peer: &mut Peer, stream: u32, length: usize) -> Vec<ReceivedFrame> {
     peer.send(headers(0, stream, POST)).await;
     for _ in 0..length / 16_000 {
         peer.send(data(0, stream, vec![0; 16_000])).await;

@@ -29,7 +29,7 @@ fn settings(sentry: &Sentry) -> Settings {
 }
 
 async fn obtain(settings: Settings) -> Result<Identity, IdentityError> {
-    Identity::obtain(settings, Arc::default(), &Waiting::default()).await
+    Identity::obtain(settings, Arc::default(), &StartupWait::default()).await
 }
 
 /// Whether nothing comes of it for a while.
@@ -203,7 +203,7 @@ async fn certificates_that_are_old_when_they_come_are_renewed_until_one_is_not()
         )
     });
     let counters = Arc::<Counters>::default();
-    let identity = Identity::obtain(settings(&sentry), Arc::clone(&counters), &Waiting::default())
+    let identity = Identity::obtain(settings(&sentry), Arc::clone(&counters), &StartupWait::default())
         .await
         .unwrap();
     let fresh = tokio::spawn(identity.clone().keep_fresh());
@@ -229,7 +229,7 @@ async fn a_renewal_that_fails_keeps_the_certificate() {
     let sentry = Sentry::start().await;
     sentry.answer_with(signed_for(1));
     let counters = Arc::<Counters>::default();
-    let identity = Identity::obtain(settings(&sentry), Arc::clone(&counters), &Waiting::default())
+    let identity = Identity::obtain(settings(&sentry), Arc::clone(&counters), &StartupWait::default())
         .await
         .unwrap();
     let id = identity.spiffe_id();

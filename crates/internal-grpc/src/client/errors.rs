@@ -1,7 +1,7 @@
 //! Failures of a hop as Dapr names them.
 
 use grpc_wire::{GrpcStatus, RelayFailure};
-use invoke_core::{Fault, InvokeError, RpcStatus, Seen, StatusDetail};
+use invoke_core::{Delivery, Fault, InvokeError, RpcStatus, StatusDetail};
 use transport::client::ClientError;
 
 /// A failure before the first message.
@@ -20,21 +20,21 @@ pub(super) fn relayed(failure: RelayFailure) -> InvokeError {
     InvokeError::new(fault, seen(failure.seen), rpc(failure.status)).refused(failure.is_refusal)
 }
 
-fn seen(seen: transport::client::Seen) -> Seen {
+fn seen(seen: transport::client::Delivery) -> Delivery {
     match seen {
-        transport::client::Seen::No => Seen::No,
-        transport::client::Seen::Maybe => Seen::Maybe,
+        transport::client::Delivery::No => Delivery::No,
+        transport::client::Delivery::Maybe => Delivery::Maybe,
     }
 }
 
 /// The other sidecar is there, but its app is not: others may have the call.
 pub(super) fn unseen(status: GrpcStatus) -> InvokeError {
-    InvokeError::new(Fault::Peer, Seen::No, rpc(status)).refused(true)
+    InvokeError::new(Fault::Peer, Delivery::No, rpc(status)).refused(true)
 }
 
 /// A status of the other sidecar, or of gRPC on the way to it.
 pub(super) fn status(status: GrpcStatus) -> InvokeError {
-    InvokeError::new(Fault::Peer, Seen::Yes, rpc(status))
+    InvokeError::new(Fault::Peer, Delivery::Yes, rpc(status))
 }
 
 pub(super) fn rpc(status: GrpcStatus) -> RpcStatus {

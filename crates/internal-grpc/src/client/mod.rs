@@ -21,7 +21,7 @@ use invoke_core::balance::Endpoint;
 use invoke_core::headers::TRACEPARENT;
 use invoke_core::trace::TraceContext;
 use invoke_core::{
-    AppRef, Body, Cause, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, RpcStatus, Seen, Unseen,
+    AppRef, Body, Cause, Delivery, Fault, Head, InvokeError, Peers, ProxiedHead, Reply, RpcStatus, Unseen,
     error::code,
 };
 use lifecycle::Tasks;
@@ -201,7 +201,7 @@ impl Peers for Client {
         let Some(deadline) = head.deadline else {
             return call.await;
         };
-        let late = InvokeError::new(Fault::Caller, Seen::Maybe, Cause::DeadlineExceeded);
+        let late = InvokeError::new(Fault::Caller, Delivery::Maybe, Cause::DeadlineExceeded);
         match tokio::time::timeout_at(deadline.into(), call).await {
             Err(_) => Err(late),
             // The same time ran out at the other side, which was first to tell.
@@ -332,7 +332,7 @@ fn unmarshallable(error: EncodeError) -> InvokeError {
 fn own_body_error(slot: Option<ErrorSlot>, error: InvokeError) -> InvokeError {
     let broken = slot.and_then(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take());
     match broken {
-        Some(broken) => InvokeError::new(Fault::Caller, Seen::Yes, broken),
+        Some(broken) => InvokeError::new(Fault::Caller, Delivery::Yes, broken),
         None => error,
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use invoke_core::balance::Endpoint;
 use invoke_core::body::Replay;
-use invoke_core::{AppRef, Body, BodyError, Cause, Fault, InvokeError, RpcStatus, Seen, error::code};
+use invoke_core::{AppRef, Body, BodyError, Cause, Delivery, Fault, InvokeError, RpcStatus, error::code};
 
 /// How much of a body is kept until the peer has shown whether it takes streams. No more than the initial window of a
 /// connection (64 KiB) goes out before a peer that takes none has said so; a few pieces wait behind it.
@@ -101,7 +101,7 @@ pub(super) fn refused(app: &AppRef) -> InvokeError {
     // It was not seen, but other instances need not be asked for that.
     InvokeError::new(
         Fault::Peer,
-        Seen::Maybe,
+        Delivery::Maybe,
         Cause::OldPeer(app.id.as_str().to_owned()),
     )
 }

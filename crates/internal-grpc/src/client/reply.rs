@@ -7,7 +7,7 @@ use bytes::Bytes;
 use grpc_wire::{GrpcStatus, MessageError, MessageReader};
 use http::Response;
 use http_body::{Frame, SizeHint};
-use invoke_core::{Body, BodyError, Cause, Fault, InvokeError, Reply, RpcStatus, Seen, error::code};
+use invoke_core::{Body, BodyError, Cause, Delivery, Fault, InvokeError, Reply, RpcStatus, error::code};
 use transport::client::CountedBody;
 
 use super::errors;
@@ -24,11 +24,11 @@ pub(super) async fn of_stream(answer: Response<CountedBody>, max: usize) -> Resu
         let text = "response does not contain the required fields in the leading chunk";
         return Err(InvokeError::new(
             Fault::Peer,
-            Seen::Yes,
+            Delivery::Yes,
             BodyError::Protocol(text.to_owned()),
         ));
     };
-    let mut pieces = Pieces {
+    let mut pieces = NumberedPieces {
         reader,
         first: None,
         seq: 0,
@@ -37,7 +37,7 @@ pub(super) async fn of_stream(answer: Response<CountedBody>, max: usize) -> Resu
     if let Some(payload) = decoded.payload {
         let first = pieces
             .numbered(payload)
-            .map_err(|error| InvokeError::new(Fault::Peer, Seen::Yes, error))?;
+            .map_err(|error| InvokeError::new(Fault::Peer, Delivery::Yes, error))?;
         pieces.first = (!first.is_empty()).then_some(first);
     }
     // A body that did not begin with its head was streamed.
@@ -62,7 +62,7 @@ pub(super) async fn of_unary(answer: Response<CountedBody>, max: usize) -> Resul
         let text = "response does not contain the required fields in the leading chunk";
         return Err(InvokeError::new(
             Fault::Peer,
-            Seen::Yes,
+            Delivery::Yes,
             BodyError::Protocol(text.to_owned()),
         ));
     };
@@ -83,7 +83,7 @@ async fn first_message(reader: &mut Reader) -> Result<Bytes, InvokeError> {
             // The stream ended well, but said nothing.
             Err(InvokeError::new(
                 Fault::Peer,
-                Seen::Yes,
+                Delivery::Yes,
                 Cause::App {
                     text: "EOF".to_owned(),
                     source: None,
@@ -123,14 +123,14 @@ fn undecodable(error: DecodeError) -> InvokeError {
 }
 
 /// The body of a reply: numbered pieces, then a status.
-struct Pieces {
+struct NumberedPieces {
     reader: Reader,
     first: Option<Bytes>,
     seq: u64,
     ended: bool,
 }
 
-impl Pieces {
+impl NumberedPieces {
     fn numbered(&mut self, payload: Payload) -> Result<Bytes, BodyError> {
         if payload.seq != self.seq {
             return Err(BodyError::Protocol(format!(
@@ -167,7 +167,7 @@ fn broken(status: RpcStatus) -> BodyError {
     BodyError::Receive(status.into())
 }
 
-impl http_body::Body for Pieces {
+impl http_body::Body for NumberedPieces {
     type Data = Bytes;
     type Error = BodyError;
 

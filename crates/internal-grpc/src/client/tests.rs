@@ -56,7 +56,7 @@ impl Receive for App {
                     text: "Get \"http://x\": EOF".into(),
                     source: None,
                 };
-                return Err(InvokeError::new(Fault::App, Seen::Maybe, cause));
+                return Err(InvokeError::new(Fault::App, Delivery::Maybe, cause));
             }
             "break" => {
                 let (mut sender, body) = Channel::<bytes::Bytes, BodyError>::new(4);
@@ -276,7 +276,7 @@ async fn nobody_there() {
         )
         .await
         .unwrap_err();
-    assert_eq!(error.seen, Seen::No);
+    assert_eq!(error.seen, Delivery::No);
     assert_eq!(
         error.to_string(),
         format!(

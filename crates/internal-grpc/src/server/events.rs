@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use grpc_wire::GrpcStatus;
-use invoke_core::{Cause, Fault, InvokeError, Reply, Seen, WireStatus};
+use invoke_core::{Cause, Delivery, Fault, InvokeError, Reply, WireStatus};
 
 use super::refusals;
 use crate::codec::{begin_message, encode_response_stream};
@@ -19,7 +19,7 @@ pub(super) fn answer(mut reply: Reply, limit: MessageLimit) -> Result<Frames, Gr
     if reply.status.code == 404 || !reply.status.is_http() {
         return Err(refusals::status(&InvokeError::new(
             Fault::App,
-            Seen::Yes,
+            Delivery::Yes,
             Cause::NoEventStream,
         )));
     }

@@ -18,7 +18,7 @@ use invoke_core::observe::{self, Exchange, OpenExchange, Rpc};
 use invoke_core::ports::Receive;
 use invoke_core::trace::TraceContext;
 use invoke_core::{
-    Body, Caller, End, Fault, Invocation, Observe, Proxied, ProxiedHead, Reply, Seen, error::code,
+    Body, Caller, Delivery, End, Fault, Invocation, Observe, Proxied, ProxiedHead, Reply, error::code,
 };
 use reflection::Reflection;
 use transport::server::{Handler, RequestBody};
@@ -146,7 +146,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
         };
         let answer = self.inbound.receive_proxied(&caller, &target, call).await;
         answer.map_err(|error| Failed {
-            is_unseen: error.fault == Fault::App && error.seen == Seen::No,
+            is_unseen: error.fault == Fault::App && error.seen == Delivery::No,
             status: refusals::proxied(error),
         })
     }
@@ -251,7 +251,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
     async fn receive(&self, caller: &Caller, mut call: Invocation) -> Result<Reply, Failed> {
         caller.replace_claims(&mut call.head.headers);
         self.inbound.receive(caller, call).await.map_err(|error| Failed {
-            is_unseen: error.fault == Fault::App && error.seen == Seen::No,
+            is_unseen: error.fault == Fault::App && error.seen == Delivery::No,
             status: refusals::status(&error),
         })
     }

@@ -42,7 +42,7 @@ pub(super) async fn of_stream(
     if version != 1 {
         return Err(refusals::unsupported_version(version));
     }
-    let mut pieces = Pieces {
+    let mut pieces = NumberedPieces {
         messages,
         first: None,
         seq: 0,
@@ -163,14 +163,14 @@ fn status_of(error: &MessageError) -> GrpcStatus {
 }
 
 /// The body of a call: numbered pieces until the caller's side of the stream ends.
-struct Pieces {
+struct NumberedPieces {
     messages: Messages,
     first: Option<Result<Bytes, BodyError>>,
     seq: u64,
     ended: bool,
 }
 
-impl Pieces {
+impl NumberedPieces {
     fn numbered(&mut self, payload: Payload) -> Result<Bytes, BodyError> {
         if payload.seq != self.seq {
             return Err(BodyError::Protocol(format!(
@@ -202,7 +202,7 @@ fn receive(code: i32, message: String) -> BodyError {
     BodyError::Receive(RpcStatus::new(code, message).into())
 }
 
-impl http_body::Body for Pieces {
+impl http_body::Body for NumberedPieces {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -13,7 +13,7 @@ use super::search::Search;
 use crate::attempts::{Named, Outcome, Run, Verdict};
 use crate::balance::{Affinity, Endpoint, Picked};
 use crate::body::{Body, End, Replay};
-use crate::error::{Cause, Fault, InvokeError, Seen, code};
+use crate::error::{Cause, Delivery, Fault, InvokeError, code};
 use crate::id::AppId;
 use crate::inbound::Inbound;
 use crate::observe::{Call, Exchange, Observe, OpenExchange, status_in};
@@ -77,12 +77,13 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
         messages,
         end,
     } = call;
+    // Most calls are under no policy. They pay for nothing of what follows.
     let Some(mut run) = run else {
         let answer = way.attempt::<R>(&replay, None, None).await?;
         replay.commit();
         return Ok(answer);
     };
-    let not_unary = || InvokeError::new(Fault::Caller, Seen::Maybe, Cause::NotUnary);
+    let not_unary = || InvokeError::new(Fault::Caller, Delivery::Maybe, Cause::NotUnary);
     let are_too_many = || messages.as_ref().is_some_and(Messages::are_too_many);
     if are_too_many() {
         return Err(not_unary());
@@ -111,6 +112,8 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
                 }
             }
             Ok(answer) => Ok((answer, None)),
+            // The head of the call carries the same time limit, so the other side may end the attempt first. It is our
+            // limit that ended it all the same, and the policy must not count a failure of the app.
             Err(error) if error.rpc_code() == Some(code::DEADLINE_EXCEEDED) && is_over(deadline) => {
                 Err(late())
             }
@@ -166,7 +169,7 @@ async fn within<T>(
 
 /// The time of an attempt is over.
 fn late() -> InvokeError {
-    InvokeError::new(Fault::Peer, Seen::Maybe, Cause::DeadlineExceeded)
+    InvokeError::new(Fault::Peer, Delivery::Maybe, Cause::DeadlineExceeded)
 }
 
 /// Whether the time of an attempt is over, or as good as over: the clocks of both sides are not the same.
@@ -232,6 +235,7 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
             None => search.from(first, send).await,
         };
         let (mut reply, in_flight) = answered?;
+        // An answer that is read slowly is load, too: the call counts at its endpoint to the end of the body.
         reply.body = reply.body.counting(in_flight);
         Ok(reply)
     }

@@ -7,10 +7,11 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::balance::{Endpoint, EndpointWatch, watched};
-use crate::error::{ResolveError, RpcStatus, Seen, code};
+use crate::error::{Delivery, ResolveError, RpcStatus, code};
 use crate::headers::{CALLEE_APP_ID, CALLER_APP_ID};
 use crate::{
-    Caller, Head, MethodPath, NoExternalEndpoints, Open, Origin, ProxiedHead, Receive, Resolver, WireStatus,
+    AllowAll, Caller, Head, MethodPath, NoExternalEndpoints, Origin, ProxiedHead, Receive, Resolver,
+    WireStatus,
 };
 
 mod hedges;
@@ -51,7 +52,7 @@ impl Peers for Arc<Script> {
     ) -> Result<Reply, InvokeError> {
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()));
         // A call that nobody saw had none of its body read.
-        let unsent = matches!(&answer, Err(error) if error.seen == Seen::No);
+        let unsent = matches!(&answer, Err(error) if error.seen == Delivery::No);
         let sent = if unsent {
             Bytes::new()
         } else {
@@ -74,7 +75,7 @@ impl Peers for Arc<Script> {
         body: Body,
     ) -> Result<Response<Body>, InvokeError> {
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()));
-        let unsent = matches!(&answer, Err(error) if error.seen == Seen::No);
+        let unsent = matches!(&answer, Err(error) if error.seen == Delivery::No);
         let sent = if unsent {
             Bytes::new()
         } else {
@@ -106,14 +107,14 @@ impl AppChannel for Echo {
     }
 }
 
-type Sidecar = Outbound<Echo, Open, Arc<Script>, NoExternalEndpoints>;
+type Sidecar = Outbound<Echo, AllowAll, Arc<Script>, NoExternalEndpoints>;
 
 fn sidecar(app: Option<Echo>, addresses: Vec<&'static str>) -> (Sidecar, Arc<Script>) {
     let script = Arc::new(Script::default());
     let identity = Arc::new(Identity::new("me".into(), "ns".into(), "", ""));
     let outbound = Outbound::new(
         Arc::clone(&identity),
-        Arc::new(Inbound::new(identity, app, Open)),
+        Arc::new(Inbound::new(identity, app, AllowAll)),
         Arc::clone(&script),
         NoExternalEndpoints,
         Some(Arc::new(Known(addresses))),
@@ -129,7 +130,7 @@ fn call(body: impl Into<Bytes>) -> Invocation {
     }
 }
 
-fn unavailable(seen: Seen) -> InvokeError {
+fn unavailable(seen: Delivery) -> InvokeError {
     InvokeError::new(Fault::Peer, seen, RpcStatus::new(code::UNAVAILABLE, "gone"))
 }
 
@@ -170,7 +171,7 @@ async fn errors_before_anything_is_sent() {
     ] {
         let error = outbound.invoke(target, call("x")).await.unwrap_err();
         assert_eq!(error.to_string(), wanted, "{target:?}");
-        assert_eq!(error.seen, Seen::No);
+        assert_eq!(error.seen, Delivery::No);
     }
     assert!(places(&script).is_empty());
 }
@@ -182,7 +183,7 @@ async fn an_unavailable_peer_is_tried_four_times_with_the_same_body() {
         .answers
         .lock()
         .unwrap()
-        .extend((0..4).map(|_| Err(unavailable(Seen::Maybe))));
+        .extend((0..4).map(|_| Err(unavailable(Delivery::Maybe))));
     let begun = tokio::time::Instant::now();
     let error = outbound.invoke("you", call("body")).await.unwrap_err();
     assert_eq!(
@@ -207,7 +208,7 @@ async fn an_unsent_call_moves_to_the_next_endpoint_at_once() {
         .answers
         .lock()
         .unwrap()
-        .extend([Err(unavailable(Seen::No)), Err(unavailable(Seen::No))]);
+        .extend([Err(unavailable(Delivery::No)), Err(unavailable(Delivery::No))]);
     let begun = tokio::time::Instant::now();
     outbound.invoke("you", call("body")).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -226,7 +227,7 @@ async fn of_endpoints_that_are_all_out_a_few_are_tried() {
         "e:2", "f:2", "g:2", "h:2", "i:2", "j:2",
     ];
     let (outbound, script) = sidecar(None, ADDRESSES.to_vec());
-    let all = (0..100).map(|_| Err(unavailable(Seen::No)));
+    let all = (0..100).map(|_| Err(unavailable(Delivery::No)));
     script.answers.lock().unwrap().extend(all);
     // Before the first pause is over: what one attempt asks.
     for wanted in [20, 8] {
@@ -242,8 +243,8 @@ async fn of_endpoints_that_are_all_out_a_few_are_tried() {
 async fn who_has_enough_to_do_is_not_dead() {
     let (outbound, script) = sidecar(None, vec!["one:1", "two:2"]);
     for (error, stays) in [
-        (unavailable(Seen::No).refused(true), true),
-        (unavailable(Seen::No), false),
+        (unavailable(Delivery::No).refused(true), true),
+        (unavailable(Delivery::No), false),
     ] {
         script.answers.lock().unwrap().push_back(Err(error));
         outbound.invoke("you", call("body")).await.unwrap();
@@ -264,7 +265,7 @@ async fn a_streaming_body_is_never_sent_twice() {
         .answers
         .lock()
         .unwrap()
-        .push_back(Err(unavailable(Seen::Maybe)));
+        .push_back(Err(unavailable(Delivery::Maybe)));
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, crate::BodyError>::new(4);
     sender.send_data("abc".into()).await.unwrap();
     drop(sender);
@@ -282,7 +283,7 @@ async fn an_untouched_streaming_body_moves_with_its_call() {
         .answers
         .lock()
         .unwrap()
-        .push_back(Err(unavailable(Seen::No)));
+        .push_back(Err(unavailable(Delivery::No)));
     let (mut sender, body) = http_body_util::channel::Channel::<Bytes, crate::BodyError>::new(4);
     sender.send_data("abc".into()).await.unwrap();
     drop(sender);
@@ -300,7 +301,7 @@ async fn other_errors_are_final() {
         .answers
         .lock()
         .unwrap()
-        .push_back(Err(InvokeError::new(Fault::Peer, Seen::Yes, denied)));
+        .push_back(Err(InvokeError::new(Fault::Peer, Delivery::Yes, denied)));
     let error = outbound.invoke("you", call("body")).await.unwrap_err();
     assert_eq!(error.rpc_code(), Some(code::PERMISSION_DENIED));
     assert_eq!(places(&script).len(), 1);
@@ -328,17 +329,17 @@ fn proxied(path: &'static str, body: &'static str) -> Proxied {
 async fn a_call_that_was_seen_is_not_moved() {
     let (outbound, script) = sidecar(None, vec!["a:1", "b:1", "c:1"]);
     *script.answers.lock().unwrap() = [
-        Err(unavailable(Seen::No)),
+        Err(unavailable(Delivery::No)),
         Err(InvokeError::new(
             Fault::Peer,
-            Seen::Maybe,
+            Delivery::Maybe,
             RpcStatus::new(code::INTERNAL, "cut"),
         )),
     ]
     .into();
     assert!(outbound.invoke("you", call("x")).await.is_err());
     assert_eq!(places(&script).len(), 2, "the third endpoint is not tried");
-    *script.answers.lock().unwrap() = [Err(unavailable(Seen::Maybe))].into();
+    *script.answers.lock().unwrap() = [Err(unavailable(Delivery::Maybe))].into();
     assert!(outbound.proxy("you", proxied("/a.B/C", "x")).await.is_err());
     assert_eq!(places(&script).len(), 3, "a proxied call is sent once");
 }
@@ -346,7 +347,7 @@ async fn a_call_that_was_seen_is_not_moved() {
 #[tokio::test]
 async fn a_proxied_call_tells_who_calls_whom() {
     let (outbound, script) = sidecar(Some(Echo), vec!["a:1", "b:1"]);
-    *script.answers.lock().unwrap() = [Err(unavailable(Seen::No))].into();
+    *script.answers.lock().unwrap() = [Err(unavailable(Delivery::No))].into();
     for (target, callee) in [("you", "you"), ("me", "me"), ("you.far", "you")] {
         let answer = outbound.proxy(target, proxied("/a.B/C", "x")).await.unwrap();
         let headers = answer.headers();
@@ -391,7 +392,7 @@ async fn a_peer_reaches_only_the_own_app() {
 async fn one_attempt_does_not_walk_through_all_endpoints_of_a_large_app() {
     let addresses: Vec<&'static str> = (0..500).map(|n| &*format!("10.0.0.1:{n}").leak()).collect();
     let (sidecar, script) = sidecar(None, addresses);
-    let refused = (0..500).map(|_| Err(unavailable(Seen::No)));
+    let refused = (0..500).map(|_| Err(unavailable(Delivery::No)));
     script.answers.lock().unwrap().extend(refused);
     let error = sidecar.invoke("you", call("x")).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("gone"), "{error}");

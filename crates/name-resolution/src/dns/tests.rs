@@ -11,11 +11,15 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+mod bounds;
+
 const A: u16 = 1;
 const AAAA: u16 = 28;
 const SERVICE: u16 = 33;
+/// Stands for the name that was asked for (RFC 1035, section 4.1.4).
+const ASKED: [u8; 2] = [0xc0, 12];
 
-/// A record of an answer: name, kind, seconds, data.
+/// A record of an answer: name, kind, seconds, data. Without a name it is of the name that was asked for.
 type Entry = (&'static str, u16, u32, Vec<u8>);
 
 #[derive(Clone)]
@@ -76,10 +80,17 @@ fn reply(query: &[u8], said: &Said, is_tcp: bool) -> Option<Vec<u8>> {
     };
     let mut bytes = query[..2].to_vec();
     bytes.extend(flags);
-    bytes.extend([0, 1, 0, answers.len() as u8, 0, 0, 0, additionals.len() as u8]);
+    bytes.extend(
+        [1, answers.len() as u16, 0, additionals.len() as u16]
+            .map(u16::to_be_bytes)
+            .concat(),
+    );
     bytes.extend(&query[12..end]);
     for (name, kind, seconds, data) in answers.iter().chain(additionals) {
-        bytes.extend(encoded(name));
+        match *name {
+            "" => bytes.extend(ASKED),
+            name => bytes.extend(encoded(name)),
+        }
         bytes.extend(kind.to_be_bytes());
         bytes.extend([0, 1]);
         bytes.extend(seconds.to_be_bytes());

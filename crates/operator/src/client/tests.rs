@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use identity::{AnchorSource, ControlPlane, Identity, Mode, TokenSource, TrustDomain};
-use integration_tests::operator::{Asked, Operator as Fake, OperatorAnswer, Pushed};
+use integration_tests::operator::{Operator as Fake, OperatorAnswer, OperatorRequest, Pushed};
 use integration_tests::pki::Authority;
 use integration_tests::sentry::Sentry;
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ async fn tls(sentry: &Sentry) -> ClientTls {
         token: TokenSource::new(Mode::Standalone, None),
         jwt_audiences: Vec::new(),
     };
-    let identity = Identity::obtain(settings, Arc::default(), &Waiting::default())
+    let identity = Identity::obtain(settings, Arc::default(), &StartupWait::default())
         .await
         .unwrap();
     identity.control_plane_tls("dapr-operator").unwrap()
@@ -38,14 +38,16 @@ async fn tls(sentry: &Sentry) -> ClientTls {
 
 async fn connected(
     sentry: &Sentry,
-    behaviour: impl Fn(&Asked) -> OperatorAnswer + Send + Sync + 'static,
+    behaviour: impl Fn(&OperatorRequest) -> OperatorAnswer + Send + Sync + 'static,
 ) -> (Fake, Operator) {
     let fake = Fake::start(sentry.authority(), behaviour).await;
     let settings = Settings {
         address: fake.address.clone(),
         tls: tls(sentry).await,
     };
-    let operator = Operator::connect(settings, &Waiting::default()).await.unwrap();
+    let operator = Operator::connect(settings, &StartupWait::default())
+        .await
+        .unwrap();
     (fake, operator)
 }
 
@@ -133,7 +135,7 @@ async fn only_the_operator_is_believed() {
             address: fake.address.clone(),
             tls: tls.clone(),
         };
-        let error = Operator::connect_within(settings, limit, &Waiting::default())
+        let error = Operator::connect_within(settings, limit, &StartupWait::default())
             .await
             .unwrap_err()
             .to_string();
@@ -151,7 +153,7 @@ async fn an_operator_that_is_not_there() {
             address: address.to_owned(),
             tls: tls.clone(),
         };
-        let waiting = Waiting::default();
+        let waiting = StartupWait::default();
         async move {
             let begun = Instant::now();
             let connected = Operator::connect_within(settings, Duration::from_millis(700), &waiting).await;

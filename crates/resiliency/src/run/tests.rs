@@ -32,15 +32,15 @@ impl Came {
         let rpc = |code| RpcStatus::new(code, "why");
         Some(match self {
             Self::Status(_) | Self::Message => return None,
-            Self::Rpc(code) => InvokeError::new(Fault::Peer, Seen::Yes, rpc(code)),
-            Self::Unseen => InvokeError::new(Fault::Peer, Seen::No, rpc(code::UNAVAILABLE)),
-            Self::Late => InvokeError::new(Fault::Peer, Seen::Maybe, Cause::DeadlineExceeded),
-            Self::Caller => InvokeError::new(Fault::Caller, Seen::No, Cause::InvalidVerb),
+            Self::Rpc(code) => InvokeError::new(Fault::Peer, Delivery::Yes, rpc(code)),
+            Self::Unseen => InvokeError::new(Fault::Peer, Delivery::No, rpc(code::UNAVAILABLE)),
+            Self::Late => InvokeError::new(Fault::Peer, Delivery::Maybe, Cause::DeadlineExceeded),
+            Self::Caller => InvokeError::new(Fault::Caller, Delivery::No, Cause::InvalidVerb),
             Self::Unresolved => InvokeError::unsent(
                 Fault::Peer,
                 invoke_core::error::ResolveError::new("couldn't find service: a"),
             ),
-            Self::App => InvokeError::new(Fault::App, Seen::Maybe, Cause::NoEventStream),
+            Self::App => InvokeError::new(Fault::App, Delivery::Maybe, Cause::NoEventStream),
         })
     }
 }

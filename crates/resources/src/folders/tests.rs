@@ -1,6 +1,7 @@
 //! Readings one after the other.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Mutex;
 
 use super::*;
 
@@ -212,4 +213,40 @@ fn what_is_no_regular_file_is_not_read() {
             .any(|warning| warning.contains("it is no regular file")),
         "{warnings:?}"
     );
+}
+
+/// The places have the order of the names, however many threads read them.
+#[test]
+fn a_large_folder_is_read_by_a_few_threads() {
+    for (files, processors, wanted) in [
+        (255, 64, 1),
+        (256, 1, 1),
+        (256, 2, 2),
+        (256, 64, 8),
+        (1000, 64, 8),
+    ] {
+        let names: Vec<OsString> = (0..files)
+            .map(|number| format!("{number:04}.txt").into())
+            .collect();
+        let threads = Mutex::new(HashSet::new());
+        let read = |name: &OsString| {
+            threads.lock().unwrap().insert(thread::current().id());
+            let file = File::parse(name.into(), Stamp::NotYaml { is_folder: false }, None);
+            Some(Place {
+                file: Arc::new(file),
+                is_new: true,
+            })
+        };
+        let places = all(&names, readers_of(files, processors), read);
+        let read: Vec<_> = places
+            .iter()
+            .map(|place| place.file.path.clone().into_os_string())
+            .collect();
+        assert_eq!(read, names);
+        assert_eq!(
+            threads.into_inner().unwrap().len(),
+            wanted,
+            "{files} files, {processors} processors"
+        );
+    }
 }

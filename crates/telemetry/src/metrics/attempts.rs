@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use invoke_core::error::{Cause, InvokeError, Seen, code};
+use invoke_core::error::{Cause, Delivery, InvokeError, code};
 
 use super::buckets::Counter;
 use super::family::{Family, Kind};
@@ -46,7 +46,7 @@ impl Outcome {
             Cause::DeadlineExceeded => Self::Timeout,
             Cause::Cancelled => Self::Cancelled,
             Cause::Rpc(status) if status.code == code::DEADLINE_EXCEEDED => Self::Timeout,
-            _ if error.seen == Seen::No => Self::Unreachable,
+            _ if error.seen == Delivery::No => Self::Unreachable,
             _ => Self::Failed,
         }
     }
@@ -132,12 +132,12 @@ mod tests {
         }
         let rpc = |code| Cause::from(RpcStatus::new(code, "x"));
         for (seen, is_refusal, cause, wanted) in [
-            (Seen::No, true, rpc(14), Outcome::Refused),
-            (Seen::No, false, rpc(14), Outcome::Unreachable),
-            (Seen::Maybe, false, rpc(14), Outcome::Failed),
-            (Seen::Maybe, false, rpc(4), Outcome::Timeout),
-            (Seen::No, false, Cause::DeadlineExceeded, Outcome::Timeout),
-            (Seen::Maybe, false, Cause::Cancelled, Outcome::Cancelled),
+            (Delivery::No, true, rpc(14), Outcome::Refused),
+            (Delivery::No, false, rpc(14), Outcome::Unreachable),
+            (Delivery::Maybe, false, rpc(14), Outcome::Failed),
+            (Delivery::Maybe, false, rpc(4), Outcome::Timeout),
+            (Delivery::No, false, Cause::DeadlineExceeded, Outcome::Timeout),
+            (Delivery::Maybe, false, Cause::Cancelled, Outcome::Cancelled),
         ] {
             let error = InvokeError::new(Fault::Peer, seen, cause).refused(is_refusal);
             assert_eq!(Outcome::of_error(&error), wanted, "{error:?}");

@@ -80,11 +80,11 @@ pub(super) struct GrpcServer {
 /// A call that is measured if the door finds out what it is.
 pub(super) struct Measured {
     begun: Instant,
-    found: Option<Found>,
+    found: Option<MeasuredMethod>,
     status: Option<i32>,
 }
 
-struct Found {
+struct MeasuredMethod {
     calls: Arc<super::labels::Entry<Histogram>>,
     /// The messages of the method, and the length of the one that came.
     unary: Option<(Arc<super::labels::Entry<Messages>>, u64)>,
@@ -127,7 +127,7 @@ impl GrpcServer {
 
     /// The call is unary; its message has so many bytes.
     pub(super) fn unary(&self, call: &mut Measured, method: &str, message: u64) {
-        call.found = Some(Found {
+        call.found = Some(MeasuredMethod {
             calls: self.calls.entry([method, ""]),
             unary: Some((self.messages.entry([method, ""]), message)),
         });
@@ -135,7 +135,7 @@ impl GrpcServer {
 
     /// The call is one of an app.
     pub(super) fn relayed(&self, call: &mut Measured, method: &str) {
-        call.found = Some(Found {
+        call.found = Some(MeasuredMethod {
             calls: self.calls.entry([method, ""]),
             unary: None,
         });

@@ -22,6 +22,9 @@ pub struct Pushing {
 enum Destination {
     Grpc(OtlpGrpc),
     Http(HttpPost),
+    /// One that takes so long for each message, and notes when it got them.
+    #[cfg(test)]
+    Slow(Duration, std::sync::Arc<std::sync::Mutex<Vec<Instant>>>),
 }
 
 /// Gathers and hands over.
@@ -102,6 +105,12 @@ impl Worker {
         match &self.destination {
             Destination::Grpc(grpc) => grpc.send(message).await,
             Destination::Http(post) => post.send(message).await,
+            #[cfg(test)]
+            Destination::Slow(time, got) => {
+                got.lock().unwrap().push(Instant::now());
+                tokio::time::sleep(*time).await;
+                Ok(())
+            }
         }
     }
 
@@ -120,3 +129,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

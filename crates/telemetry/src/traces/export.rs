@@ -171,6 +171,12 @@ pub(super) enum Destination {
     Zipkin(HttpPost, Vec<(String, String)>),
     Http(HttpPost, Resource),
     Grpc(OtlpGrpc, Resource),
+    /// One that refuses for now, or says nothing; it counts how often it was asked.
+    #[cfg(test)]
+    Unwilling {
+        is_silent: bool,
+        asked: Arc<AtomicUsize>,
+    },
 }
 
 /// Spans that were not taken.
@@ -207,6 +213,14 @@ impl Destination {
             Self::Zipkin(post, resource) => post.to_zipkin(zipkin::encode(resource, spans)).await,
             Self::Http(post, resource) => post.send(otlp::encode(resource, spans)).await,
             Self::Grpc(grpc, resource) => grpc.send(otlp::encode(resource, spans)).await,
+            #[cfg(test)]
+            Self::Unwilling { is_silent, asked } => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                if *is_silent {
+                    std::future::pending::<()>().await;
+                }
+                Err(Refused::for_now("not now"))
+            }
         }
     }
 }
@@ -301,6 +315,22 @@ fn is_before(until: Instant, wait: Duration) -> bool {
 mod tests {
     use super::*;
 
+    fn span() -> Arc<Span> {
+        let now = std::time::SystemTime::now();
+        Arc::new(Span {
+            context: invoke_core::trace::TraceContext::default(),
+            parent: [0; 8],
+            state: String::new(),
+            name: String::new(),
+            kind: crate::traces::span::Kind::Client,
+            start: now,
+            end: now,
+            attributes: Vec::new(),
+            dropped: 0,
+            error: None,
+        })
+    }
+
     #[test]
     fn waits_that_are_too_long() {
         let until = Instant::now() + Duration::from_secs(30);
@@ -312,6 +342,44 @@ mod tests {
             (Duration::MAX, false),
         ] {
             assert_eq!(is_before(until, wait), wanted, "{wait:?}");
+        }
+    }
+
+    /// A batch that nobody takes is given up, however often it was sent again until then.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_has_a_time_limit_with_all_that_is_tried() {
+        for (is_silent, often) in [(true, 1..=1), (false, 3..=6)] {
+            let exporters = Exporters::new("me", Tasks::new(), Tasks::new(), Proxies::default());
+            let asked = Arc::<AtomicUsize>::default();
+            let destination = Destination::Unwilling {
+                is_silent,
+                asked: Arc::clone(&asked),
+            };
+            let shared = Arc::new(Shared {
+                of: exporters.clone(),
+                index: 0,
+                held: AtomicUsize::new(0),
+            });
+            let (_sender, receiver) = mpsc::channel(1);
+            let mut worker = Worker {
+                name: NAMES[0],
+                destination,
+                batching: Batching::default(),
+                receiver,
+                shared,
+                is_failing: false,
+            };
+            let begun = Instant::now();
+            worker.hand_over(&[span(), span()]).await;
+            let elapsed = begun.elapsed();
+            assert!(elapsed <= Duration::from_secs(30) + LOOK, "{elapsed:?}");
+            assert!(!is_silent || elapsed >= Duration::from_secs(30), "{elapsed:?}");
+            let asked = asked.load(Ordering::Relaxed);
+            assert!(often.contains(&asked), "asked {asked} times");
+            assert_eq!(
+                exporters.families()[0].samples[0].value,
+                crate::metrics::Value::Number(2.0)
+            );
         }
     }
 }

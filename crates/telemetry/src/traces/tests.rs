@@ -23,6 +23,7 @@ use super::*;
 use crate::metrics::Sample;
 use crate::otlp::Protocol;
 
+mod collectors;
 mod plans;
 
 const ADDRESS: &str = "server.address=127.0.0.1 server.port=40000";
@@ -31,12 +32,12 @@ const OF_RECEIVED: &str = "Server CallLocal/me/ok \
                            dapr.invoke_method=ok dapr.protocol=grpc rpc.service=ServiceInvocation]";
 
 /// An observer that samples everything, and where it leaves its spans.
-fn traces(rate: &str) -> (Traces, Waiting) {
+fn traces(rate: &str) -> (Traces, SpanReceiver) {
     let (queue, waiting) = Queue::of_test(8);
     (Traces::new("me", Sampler::new(rate), 128, vec![queue]), waiting)
 }
 
-type Waiting = tokio::sync::mpsc::Receiver<std::sync::Arc<span::Span>>;
+type SpanReceiver = tokio::sync::mpsc::Receiver<std::sync::Arc<span::Span>>;
 
 fn parent() -> TraceContext {
     TraceContext::from_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap()

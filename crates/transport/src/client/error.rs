@@ -15,7 +15,7 @@ const FRAME_TOO_LARGE: &str = "http2: failed reading the frame payload: http2: f
 
 /// Whether the other side may have begun to act on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum Delivery {
     /// Certainly not.
     No,
     /// Nobody can tell.
@@ -72,7 +72,7 @@ struct Unreadable {
 #[derive(Debug)]
 pub struct ClientError {
     kind: ErrorKind,
-    seen: Seen,
+    seen: Delivery,
     /// Whether the other side had shown that it speaks HTTP/2.
     is_greeted: bool,
     source: BoxError,
@@ -89,7 +89,7 @@ impl ClientError {
         };
         Self {
             kind,
-            seen: Seen::No,
+            seen: Delivery::No,
             is_greeted: true,
             source: error.into(),
         }
@@ -99,7 +99,7 @@ impl ClientError {
     pub(super) fn busy(error: impl Into<BoxError>) -> Self {
         Self {
             kind: ErrorKind::Busy,
-            seen: Seen::No,
+            seen: Delivery::No,
             is_greeted: true,
             source: error.into(),
         }
@@ -109,9 +109,9 @@ impl ClientError {
     pub(super) fn from_hyper(error: hyper::Error, unsent: bool) -> Self {
         let (kind, provably_unseen) = classify(&error);
         let seen = if unsent || provably_unseen {
-            Seen::No
+            Delivery::No
         } else {
-            Seen::Maybe
+            Delivery::Maybe
         };
         Self {
             kind,
@@ -126,7 +126,7 @@ impl ClientError {
         let source = found.map(|found| found.source);
         Self {
             kind: ErrorKind::Malformed,
-            seen: Seen::Maybe,
+            seen: Delivery::Maybe,
             is_greeted: true,
             source: Unreadable { what, source }.into(),
         }
@@ -137,9 +137,9 @@ impl ClientError {
         Self {
             kind: classify_http2(&error),
             seen: if unsent || error.is_unseen() {
-                Seen::No
+                Delivery::No
             } else {
-                Seen::Maybe
+                Delivery::Maybe
             },
             is_greeted: true,
             source: error.into(),
@@ -181,7 +181,7 @@ impl ClientError {
     }
 
     /// Whether the other side may have begun to act on the call.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> Delivery {
         self.seen
     }
 

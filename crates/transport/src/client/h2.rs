@@ -220,6 +220,8 @@ impl H2Pool {
                 Err(error) => error,
             };
             let is_refused = error.reset_reason().is_some();
+            // A full peer that refuses what it had allowed says "wait": that is no failed attempt. The call keeps its place,
+            // or those that come later would overtake it.
             if is_refused && connection.is_crowded() && call.is_unsent() && turns < MOST_TURNS {
                 turns += 1;
                 continue;

@@ -18,7 +18,7 @@ pub(crate) use h1::fuzz;
 #[cfg(test)]
 pub(crate) use connect::connect_origin;
 pub use connect::{ConnectError, probe};
-pub use error::{ClientError, ErrorKind, Seen};
+pub use error::{ClientError, Delivery, ErrorKind};
 pub use h1::{AnswerError, H1Config, H1Pool, PooledBody, RawTarget};
 pub use h2::{CountedBody, Destination, H2Pool, H2PoolConfig, PeerKey, Purged};
 pub use origin::H2Origin;

@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::scan::{self, Edit, Found, Scan};
+use super::scan::{self, Edit, HeadEdits, Scan};
 use super::watch::{HEAD, IDLE, Watch};
 
 /// The read side of a connection, watched.
@@ -46,7 +46,7 @@ impl<S> Watched<S> {
 
     /// Takes note of what was read; what must be read otherwise comes back.
     fn saw(&mut self, bytes: &[u8]) -> Vec<Edit> {
-        let mut found = Found::default();
+        let mut found = HeadEdits::default();
         let watch = &self.watch;
         if watch.phase.load(Ordering::Relaxed) == IDLE {
             self.scan = if watch.aligned.load(Ordering::Relaxed) {

@@ -21,7 +21,7 @@ use super::ended::Ended;
 use super::handshake::Handshaking;
 use super::preface::Spoken;
 use super::unread::Http1Body;
-use super::upgrade::{self, Kept};
+use super::upgrade::{self, UpgradeRequest};
 use super::vetting::{self, Verdict};
 use super::watch::Watch;
 use super::{Answer, H2Config, Handler, RequestBody, drive, h2c, http1, preface, reason};
@@ -149,7 +149,7 @@ impl<H: Handler> Server<H> {
         config: &H2Config,
         io: S,
         peer: Option<SocketAddr>,
-        kept: Option<Kept>,
+        kept: Option<UpgradeRequest>,
         member: Member,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -161,7 +161,7 @@ impl<H: Handler> Server<H> {
         });
         let connection = match kept {
             None => Ok(connection),
-            Some(Kept { settings, request }) => connection.upgraded(&settings, request),
+            Some(UpgradeRequest { settings, request }) => connection.upgraded(&settings, request),
         };
         match connection {
             Ok(connection) => drive(connection, member, self.shutdown.clone(), pending()).await,
@@ -175,7 +175,7 @@ impl<H: Handler> Server<H> {
         request: Request<Incoming>,
         peer: Option<SocketAddr>,
         watch: Arc<Watch>,
-        upgrade: Arc<OnceLock<Kept>>,
+        upgrade: Arc<OnceLock<UpgradeRequest>>,
     ) -> Answered<H> {
         let framing = watch.begin(request.body().size_hint().exact());
         let mut request = request.map(|body| Http1Body::new(body, &watch));

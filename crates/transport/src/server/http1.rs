@@ -24,7 +24,7 @@ use super::Handler;
 use super::framing::Watched;
 use super::http::{Answered, Server};
 use super::rewound::Rewound;
-use super::upgrade::Kept;
+use super::upgrade::UpgradeRequest;
 use super::watch::Watch;
 use crate::descriptors::Member;
 
@@ -56,13 +56,13 @@ pub(super) async fn serve<H, S>(
     socket: S,
     peer: Option<SocketAddr>,
     member: &mut Member,
-) -> Option<(Kept, Rewound<Watched<S>>)>
+) -> Option<(UpgradeRequest, Rewound<Watched<S>>)>
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let watch = Watch::new();
-    let upgrade = Arc::<OnceLock<Kept>>::default();
+    let upgrade = Arc::<OnceLock<UpgradeRequest>>::default();
     let mut io = Rewound {
         first: Bytes::new(),
         io: Watched::new(socket, Arc::clone(&watch), server.config.header_timeout),
@@ -94,7 +94,7 @@ async fn while_busy<H, S>(
     io: Rewound<Watched<S>>,
     peer: Option<SocketAddr>,
     watch: &Arc<Watch>,
-    upgrade: &Arc<OnceLock<Kept>>,
+    upgrade: &Arc<OnceLock<UpgradeRequest>>,
     is_new: bool,
 ) -> Outcome<Watched<S>>
 where
@@ -151,7 +151,7 @@ fn begin<H: Handler>(
     request: Request<Incoming>,
     peer: Option<SocketAddr>,
     watch: &Arc<Watch>,
-    upgrade: &Arc<OnceLock<Kept>>,
+    upgrade: &Arc<OnceLock<UpgradeRequest>>,
 ) -> Pin<Box<impl Future<Output = Answered<H>> + use<H>>> {
     Box::into_pin(Box::write(
         Box::new_uninit(),

@@ -18,7 +18,7 @@ pub(super) enum Edit {
 
 /// What a look at a piece of a head found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct HeadEdits {
     pub(super) edits: Vec<Edit>,
     /// Where the query of the target stands, if all of the target is in this piece and some of the query is edited.
     pub(super) query: Option<Range<usize>>,
@@ -80,7 +80,7 @@ impl Scan {
     }
 
     /// Reads on; returns how many bytes belong to the head, and puts in what must be read otherwise.
-    pub(super) fn feed(&mut self, bytes: &[u8], found: &mut Found) -> usize {
+    pub(super) fn feed(&mut self, bytes: &[u8], found: &mut HeadEdits) -> usize {
         let mut target = self.blanks == 1 && self.lines == 0;
         let mut target_begins = None;
         let edits = &mut found.edits;
@@ -225,7 +225,7 @@ mod tests {
         let mut scan = Scan::default();
         let mut out = Vec::new();
         for piece in pieces {
-            let mut found = Found::default();
+            let mut found = HeadEdits::default();
             if !scan.complete {
                 scan.feed(piece, &mut found);
             }
@@ -278,7 +278,7 @@ mod tests {
             (b"/a", None),
         ] {
             let head = [b"GET ", target, b" HTTP/1.1\r\n"].concat();
-            let mut found = Found::default();
+            let mut found = HeadEdits::default();
             Scan::default().feed(&head, &mut found);
             assert_eq!(found.query.map(|query| &head[query]), wanted, "{target:?}");
         }

@@ -17,7 +17,7 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// The request that asked for the upgrade, until the connection of HTTP/2 begins with it.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct UpgradeRequest {
     /// What the client's `HTTP2-Settings` say.
     pub(super) settings: Vec<u8>,
     /// The request; its body is a [`KeptBody`] among its extensions.
@@ -45,7 +45,7 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 pub(super) async fn accept(
     request: Request<Http1Body>,
     limit: usize,
-) -> Result<(Response<Full<Bytes>>, Kept), Response<Full<Bytes>>> {
+) -> Result<(Response<Full<Bytes>>, UpgradeRequest), Response<Full<Bytes>>> {
     let refused = |status| {
         let mut answer = Response::new(Full::default());
         *answer.status_mut() = status;
@@ -85,7 +85,7 @@ pub(super) async fn accept(
     answer
         .headers_mut()
         .insert(header::UPGRADE, HeaderValue::from_static("h2c"));
-    Ok((answer, Kept { settings, request }))
+    Ok((answer, UpgradeRequest { settings, request }))
 }
 
 /// One header, base64url, a whole number of settings of six bytes each.

@@ -13,7 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::client::{ClientError, ErrorKind, H2Pool, H2PoolConfig, PeerKey, Seen};
+use crate::client::{ClientError, Delivery, ErrorKind, H2Pool, H2PoolConfig, PeerKey};
 use crate::listen::{Listener, Patience};
 use crate::server::{GrpcServerConfig, Handler, RequestBody, serve_grpc};
 use crate::testing::{listen, read_rest, soon, write};
@@ -212,7 +212,7 @@ async fn tls_on_a_port_for_clear_text() {
     let (address, _trigger) = serve(None).await;
     let pool = secured(pki.client_config(true, ALPN_H2));
     let error = ask(&pool, &key(&address, Some("x"))).await.unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Handshake, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Handshake, Delivery::No));
     assert_eq!(
         error.to_string(),
         "tls: first record does not look like a TLS handshake"
@@ -225,7 +225,7 @@ async fn a_certificate_of_somebody_else_is_refused_by_both() {
     let (address, _trigger) = serve(Some(theirs.server(someone))).await;
     let pool = secured(ours.client_config(true, ALPN_H2));
     let error = ask(&pool, &key(&address, Some("x"))).await.unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Handshake, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Handshake, Delivery::No));
     // Now only the server objects.
     let trusting = Pki {
         roots: Arc::clone(&theirs.roots),
@@ -241,7 +241,7 @@ async fn a_certificate_of_somebody_else_is_refused_by_both() {
 async fn without_tls_nobody_can_prove_anything() {
     let (listener, address) = listen().await;
     let error = ask(&pool(None), &key(&address, Some("x"))).await.unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Handshake, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Handshake, Delivery::No));
     let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
     assert!(nobody.is_err(), "a connection was made");
 }

@@ -7,7 +7,7 @@ use resources::{
     Component, Finding, Item, References, Resource, SecretSource, SecretStore, Severity, Unresolved,
 };
 
-use super::{Found, World, types};
+use super::{PlacedResource, World, types};
 use crate::sidecar::{check_component, is_kubernetes_store};
 
 const TYPE: &[&str] = &["spec", "type"];
@@ -40,7 +40,7 @@ pub(super) fn judge(world: &mut World<'_>) -> SecretSource {
 }
 
 /// A component by itself; the secret store that it is.
-fn one(world: &mut World<'_>, found: Found<'_, Component>) -> Option<SecretStore> {
+fn one(world: &mut World<'_>, found: PlacedResource<'_, Component>) -> Option<SecretStore> {
     let component = found.resource;
     let kind = component.kind.as_str();
     if component.category().is_none() {
@@ -93,7 +93,7 @@ fn one(world: &mut World<'_>, found: Found<'_, Component>) -> Option<SecretStore
 /// Looks up what a resource refers to, and tells what is not there. `way` leads to a value by its position.
 pub(super) fn secrets<R: References>(
     world: &mut World<'_>,
-    found: Found<'_, R>,
+    found: PlacedResource<'_, R>,
     resource: &mut R,
     source: &SecretSource,
     is_needed: bool,
@@ -164,7 +164,7 @@ fn is_without_value(item: &Item) -> bool {
 }
 
 /// Whether middleware can be set up, as far as that is known offline, and whether anybody uses it.
-fn middleware(world: &mut World<'_>, found: Found<'_, Component>, resolved: Component) {
+fn middleware(world: &mut World<'_>, found: PlacedResource<'_, Component>, resolved: Component) {
     let component = found.resource;
     // Where a value is somewhere else nobody knows whether the whole is right.
     let is_elsewhere = |item: &Item| {

@@ -11,7 +11,7 @@ use resources::{
 use telemetry::metrics::{PathLabels, Rules};
 use telemetry::traces::TraceError;
 
-use super::{Found, Layers, World};
+use super::{Layers, PlacedResource, World};
 use crate::sidecar::{ReuseBounds, api_lists_of, metric_rules, push_plan, trace_plan};
 
 /// The features that Dapr 1.18 has.
@@ -244,7 +244,7 @@ fn mismatch(handler: &resources::Handler, component: &Component) -> Option<(&'st
 }
 
 fn unused_middleware(world: &mut World<'_>, used: &BTreeSet<String>) {
-    let components: Vec<Found<'_, Component>> = world.for_app(&world.components);
+    let components: Vec<PlacedResource<'_, Component>> = world.for_app(&world.components);
     for found in components {
         let name = &found.resource.head.name;
         if found.resource.category() == Some("middleware") && !used.contains(name) {

@@ -4,7 +4,7 @@ use app_channel::{EndpointError, External, ExternalSettings, Watched};
 use lifecycle::Tasks;
 use resources::{Finding, HttpEndpoint, SecretSource, Severity};
 
-use super::{Found, World, components};
+use super::{PlacedResource, World, components};
 use crate::sidecar::endpoint_settings;
 
 /// Where the values of an endpoint stand behind its headers.
@@ -36,7 +36,12 @@ pub(super) fn judge(world: &mut World<'_>, source: SecretSource) {
     }
 }
 
-fn one(world: &mut World<'_>, found: Found<'_, HttpEndpoint>, resolved: &HttpEndpoint, external: &External) {
+fn one(
+    world: &mut World<'_>,
+    found: PlacedResource<'_, HttpEndpoint>,
+    resolved: &HttpEndpoint,
+    external: &External,
+) {
     let (_, new) = external.with(vec![endpoint_settings(resolved)]);
     for endpoint in new {
         if let Some(error) = endpoint.broken() {

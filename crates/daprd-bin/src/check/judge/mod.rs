@@ -16,23 +16,23 @@ use resources::{Component, Content, Finding, Head, HttpEndpoint, Inspected, Resi
 
 use super::args::Arguments;
 use super::files::{Checked, Role};
-use super::report::Told;
+use super::report::FileFinding;
 
 /// A resource, and where it stands.
-struct Found<'a, R> {
+struct PlacedResource<'a, R> {
     file: &'a str,
     document: &'a Inspected,
     resource: &'a R,
 }
 
 // Derived, it would want the same of the resource.
-impl<R> Clone for Found<'_, R> {
+impl<R> Clone for PlacedResource<'_, R> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R> Copy for Found<'_, R> {}
+impl<R> Copy for PlacedResource<'_, R> {}
 
 /// All that is checked together.
 struct World<'a> {
@@ -42,20 +42,24 @@ struct World<'a> {
     is_kubernetes: bool,
     /// The apps that there are, if anybody said.
     apps: &'a [String],
-    components: Vec<Found<'a, Component>>,
-    endpoints: Vec<Found<'a, HttpEndpoint>>,
-    policies: Vec<Found<'a, Resiliency>>,
+    components: Vec<PlacedResource<'a, Component>>,
+    endpoints: Vec<PlacedResource<'a, HttpEndpoint>>,
+    policies: Vec<PlacedResource<'a, Resiliency>>,
     /// Each a configuration: the files that are laid one over the other.
     configurations: Vec<Layers<'a>>,
     lookup: &'a dyn Fn(&str) -> Option<String>,
-    told: Vec<Told>,
+    told: Vec<FileFinding>,
 }
 
 /// The files of one configuration.
 type Layers<'a> = Vec<(&'a str, &'a Inspected)>;
 
 /// Judges all files together.
-pub fn judge(arguments: &Arguments, files: &[Checked], lookup: &dyn Fn(&str) -> Option<String>) -> Vec<Told> {
+pub fn judge(
+    arguments: &Arguments,
+    files: &[Checked],
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Vec<FileFinding> {
     let namespace = match &arguments.namespace {
         Some(namespace) => namespace.clone(),
         None => lookup("NAMESPACE").unwrap_or_default(),
@@ -94,7 +98,7 @@ impl<'a> World<'a> {
             for document in &inspection.documents {
                 match &document.content {
                     Content::Component(resource) => {
-                        let found = Found {
+                        let found = PlacedResource {
                             file: name,
                             document,
                             resource,
@@ -102,7 +106,7 @@ impl<'a> World<'a> {
                         self.components.push(found);
                     }
                     Content::HttpEndpoint(resource) => {
-                        let found = Found {
+                        let found = PlacedResource {
                             file: name,
                             document,
                             resource: &**resource,
@@ -110,7 +114,7 @@ impl<'a> World<'a> {
                         self.endpoints.push(found);
                     }
                     Content::Resiliency(resource) => {
-                        let found = Found {
+                        let found = PlacedResource {
                             file: name,
                             document,
                             resource: &**resource,
@@ -138,11 +142,11 @@ impl<'a> World<'a> {
 
     fn tell(&mut self, file: &str, finding: Finding) {
         let file = file.to_owned();
-        self.told.push(Told { file, finding });
+        self.told.push(FileFinding { file, finding });
     }
 
     /// Tells something about a field of a resource.
-    fn tell_of<R>(&mut self, found: Found<'_, R>, path: &[impl AsRef<str>], finding: Finding) {
+    fn tell_of<R>(&mut self, found: PlacedResource<'_, R>, path: &[impl AsRef<str>], finding: Finding) {
         self.tell(found.file, finding.at(found.document.place(path)));
     }
 
@@ -159,7 +163,7 @@ impl<'a> World<'a> {
     }
 
     /// Those of a kind that are for the app.
-    fn for_app<R: Resource>(&self, all: &[Found<'a, R>]) -> Vec<Found<'a, R>> {
+    fn for_app<R: Resource>(&self, all: &[PlacedResource<'a, R>]) -> Vec<PlacedResource<'a, R>> {
         let all = all.iter().copied();
         all.filter(|found| self.is_for(found.resource.head())).collect()
     }

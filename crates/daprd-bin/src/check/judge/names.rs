@@ -2,7 +2,7 @@
 
 use resources::{Finding, Head, Resource, Severity};
 
-use super::{Found, World};
+use super::{PlacedResource, World};
 
 /// As many resources of one name are compared with each other.
 const MOST_OF_A_NAME: usize = 50;
@@ -26,15 +26,21 @@ pub(super) fn judge(world: &mut World<'_>) {
     }
 }
 
-fn empty<R>(world: &mut World<'_>, found: Found<'_, R>, head: &Head) {
+fn empty<R>(world: &mut World<'_>, found: PlacedResource<'_, R>, head: &Head) {
     if head.name.is_empty() {
         let finding = Finding::new(Severity::Warning, "name", "metadata.name is not given");
         world.tell_of(found, &["metadata"], finding);
     }
 }
 
-fn of_kind<R: Resource>(world: &mut World<'_>, all: &[Found<'_, R>], severity: Severity, then: &str) {
-    let mut by_name: std::collections::HashMap<&str, Vec<Found<'_, R>>> = std::collections::HashMap::new();
+fn of_kind<R: Resource>(
+    world: &mut World<'_>,
+    all: &[PlacedResource<'_, R>],
+    severity: Severity,
+    then: &str,
+) {
+    let mut by_name: std::collections::HashMap<&str, Vec<PlacedResource<'_, R>>> =
+        std::collections::HashMap::new();
     for found in all {
         let head = found.resource.head();
         empty(world, *found, head);

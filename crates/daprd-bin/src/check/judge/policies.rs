@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use resiliency::check::{Names, built_in_retries, is_default, is_protected, mistakes};
 use resources::{Finding, Resiliency, Resource, Severity, TargetPolicies};
 
-use super::{Found, World};
+use super::{PlacedResource, World};
 
 pub(super) fn judge(world: &mut World<'_>) {
-    let app_policies: Vec<Found<'_, Resiliency>> = world
+    let app_policies: Vec<PlacedResource<'_, Resiliency>> = world
         .policies
         .iter()
         .copied()
@@ -35,7 +35,7 @@ pub(super) fn judge(world: &mut World<'_>) {
     }
 }
 
-fn unused(world: &mut World<'_>, found: Found<'_, Resiliency>, used: &Names) {
+fn unused(world: &mut World<'_>, found: PlacedResource<'_, Resiliency>, used: &Names) {
     let Resiliency {
         timeouts,
         retries,
@@ -61,7 +61,7 @@ fn unused(world: &mut World<'_>, found: Found<'_, Resiliency>, used: &Names) {
     }
 }
 
-fn targets(world: &mut World<'_>, found: Found<'_, Resiliency>, there: &Names) {
+fn targets(world: &mut World<'_>, found: PlacedResource<'_, Resiliency>, there: &Names) {
     let Resiliency {
         apps,
         actors,
@@ -107,7 +107,7 @@ fn targets(world: &mut World<'_>, found: Found<'_, Resiliency>, there: &Names) {
 /// Whether the policies that a target names are there.
 fn named(
     world: &mut World<'_>,
-    found: Found<'_, Resiliency>,
+    found: PlacedResource<'_, Resiliency>,
     path: &[&str],
     policies: &TargetPolicies,
     there: &Names,

@@ -94,8 +94,8 @@ impl Peers for Lanes {
         tokio::time::sleep(Duration::from_millis(millis)).await;
         given_up.2 = true;
         match end {
-            End::Failure => return Err(unavailable(Seen::Maybe)),
-            End::Refusal => return Err(unavailable(Seen::No)),
+            End::Failure => return Err(unavailable(Delivery::Maybe)),
+            End::Refusal => return Err(unavailable(Delivery::No)),
             End::Answer | End::Unseen => {}
         }
         let mut reply = Reply::new(WireStatus::http(http::StatusCode::OK), Route::Local);
@@ -129,7 +129,7 @@ async fn made(
     let identity = Arc::new(Identity::new("me".into(), "ns".into(), "", ""));
     let outbound = Outbound::with(
         Arc::clone(&identity),
-        Arc::new(Inbound::new(identity, Some(Echo), Open)),
+        Arc::new(Inbound::new(identity, Some(Echo), AllowAll)),
         lanes.clone(),
         NoExternalEndpoints,
         Some(Arc::new(Known(endpoints.to_vec()))),

@@ -39,7 +39,7 @@ impl Both {
             .unwrap()
             .push((app.id.as_str().to_owned(), to, is_copy, body));
         if is_next && self.next_fails {
-            return Err(unavailable(Seen::Maybe));
+            return Err(unavailable(Delivery::Maybe));
         }
         Ok(())
     }
@@ -80,14 +80,14 @@ impl Peers for Arc<Both> {
     }
 }
 
-type Mirroring = Outbound<Echo, Open, Arc<Both>, NoExternalEndpoints>;
+type Mirroring = Outbound<Echo, AllowAll, Arc<Both>, NoExternalEndpoints>;
 
 fn routed(routed: Routed, both: Both) -> (Mirroring, Arc<Both>) {
     let both = Arc::new(both);
     let identity = Arc::new(Identity::new("me".into(), "ns".into(), "", ""));
     let outbound = Outbound::new(
         Arc::clone(&identity),
-        Arc::new(Inbound::new(identity, Some(Echo), Open)),
+        Arc::new(Inbound::new(identity, Some(Echo), AllowAll)),
         Arc::clone(&both),
         NoExternalEndpoints,
         Some(Arc::new(Known(vec!["a:1", "b:1", "c:1"]))),

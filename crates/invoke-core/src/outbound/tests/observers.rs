@@ -72,7 +72,8 @@ impl Ticket for Counted {
     }
 }
 
-type Observed = Outbound<Echo, Open, Arc<Script>, NoExternalEndpoints, BuiltInRetry, (Counting, Counting)>;
+type Observed =
+    Outbound<Echo, AllowAll, Arc<Script>, NoExternalEndpoints, BuiltInRetry, (Counting, Counting)>;
 
 fn observed() -> (Observed, Arc<Script>, [Counting; 2]) {
     let script = Arc::new(Script::default());
@@ -81,7 +82,7 @@ fn observed() -> (Observed, Arc<Script>, [Counting; 2]) {
     let observer = Arc::new((both[0].clone(), both[1].clone()));
     let outbound = Outbound::with(
         Arc::clone(&identity),
-        Arc::new(Inbound::observed(identity, Some(Echo), Open, observer)),
+        Arc::new(Inbound::observed(identity, Some(Echo), AllowAll, observer)),
         Arc::clone(&script),
         NoExternalEndpoints,
         Some(Arc::new(Known(vec!["one:1", "two:2"]))),
@@ -95,8 +96,8 @@ fn observed() -> (Observed, Arc<Script>, [Counting; 2]) {
 async fn every_attempt_is_an_exchange() {
     let (outbound, script, observers) = observed();
     script.answers.lock().unwrap().extend([
-        Err(unavailable(Seen::No)),
-        Err(unavailable(Seen::Maybe)),
+        Err(unavailable(Delivery::No)),
+        Err(unavailable(Delivery::Maybe)),
         Ok(()),
     ]);
     drop(outbound.invoke("you", call("body")).await.unwrap());
@@ -158,7 +159,7 @@ async fn a_caller_that_goes_away_ends_the_exchange() {
         Arc::new(Inbound::observed(
             identity,
             Some(Echo),
-            Open,
+            AllowAll,
             Arc::new(observer.clone()),
         )),
         Silence,

@@ -154,14 +154,14 @@ impl http_body::Body for Frames {
     }
 }
 
-type Judged = Outbound<Moody, Open, Arc<Script>, NoExternalEndpoints, Twice>;
+type Judged = Outbound<Moody, AllowAll, Arc<Script>, NoExternalEndpoints, Twice>;
 
 fn judged(app: Moody, policies: &Twice) -> (Judged, Arc<Script>) {
     let script = Arc::new(Script::default());
     let identity = Arc::new(Identity::new("me".into(), "ns".into(), "", ""));
     let outbound = Outbound::with(
         Arc::clone(&identity),
-        Arc::new(Inbound::new(identity, Some(app), Open)),
+        Arc::new(Inbound::new(identity, Some(app), AllowAll)),
         Arc::clone(&script),
         NoExternalEndpoints,
         Some(Arc::new(Known(vec!["one:1"]))),
@@ -200,7 +200,7 @@ async fn a_policy_judges_failures_of_peers() {
         .answers
         .lock()
         .unwrap()
-        .extend((0..3).map(|_| Err(unavailable(Seen::Maybe))));
+        .extend((0..3).map(|_| Err(unavailable(Delivery::Maybe))));
     let error = outbound.invoke("you", call("body")).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -308,7 +308,7 @@ async fn no_pause_begins_that_ends_after_the_caller_has_gone() {
         // A fault stays the fault.
         let begun = tokio::time::Instant::now();
         let (outbound, script) = judged(moody(0), &policies);
-        let gone = (0..5).map(|_| Err(unavailable(Seen::Maybe)));
+        let gone = (0..5).map(|_| Err(unavailable(Delivery::Maybe)));
         script.answers.lock().unwrap().extend(gone);
         let mut to_peer = call("body");
         to_peer.head.deadline = patience.map(|patience| (begun + millis(patience)).into_std());
@@ -323,7 +323,7 @@ async fn no_pause_begins_that_ends_after_the_caller_has_gone() {
 #[tokio::test(start_paused = true)]
 async fn the_built_in_retry_gives_up_before_its_caller_does() {
     let (outbound, script) = sidecar(None, vec!["one:1"]);
-    let gone = (0..5).map(|_| Err(unavailable(Seen::Maybe)));
+    let gone = (0..5).map(|_| Err(unavailable(Delivery::Maybe)));
     script.answers.lock().unwrap().extend(gone);
     let begun = tokio::time::Instant::now();
     let mut call = call("body");
@@ -357,8 +357,8 @@ async fn the_built_in_retry_may_spare_what_was_seen() {
     let app = AppRef::new("you", "ns");
     let facts = CallFacts::new(Road::Http, b"m");
     for (seen, wanted) in [
-        (Seen::No, Verdict::Again(Duration::from_secs(1))),
-        (Seen::Maybe, Verdict::Done),
+        (Delivery::No, Verdict::Again(Duration::from_secs(1))),
+        (Delivery::Maybe, Verdict::Done),
     ] {
         let error = unavailable(seen);
         let verdict = built_in

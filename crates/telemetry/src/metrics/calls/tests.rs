@@ -4,7 +4,7 @@ use ::http::header::{HeaderMap, HeaderValue};
 use ::http::uri::PathAndQuery;
 use invoke_core::body::End;
 use invoke_core::observe::OpenExchange;
-use invoke_core::{AppRef, Caller, Fault, Head, MethodPath, Origin, ProxiedHead, RpcStatus, Seen};
+use invoke_core::{AppRef, Caller, Delivery, Fault, Head, MethodPath, Origin, ProxiedHead, RpcStatus};
 
 use super::*;
 use crate::metrics::{HttpMode, Metrics, Rules};
@@ -58,7 +58,11 @@ fn proxied(stream: Option<&'static str>) -> ProxiedHead {
 }
 
 fn unavailable() -> InvokeError {
-    InvokeError::new(Fault::Peer, Seen::No, RpcStatus::new(code::UNAVAILABLE, "gone"))
+    InvokeError::new(
+        Fault::Peer,
+        Delivery::No,
+        RpcStatus::new(code::UNAVAILABLE, "gone"),
+    )
 }
 
 /// What became of an exchange.

@@ -76,11 +76,11 @@ pub(super) struct Places {
     patience: Duration,
     waiting: AtomicUsize,
     has_told: AtomicBool,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     connections: Vec<(Weak<Shared>, AbortHandle)>,
     /// How many there may be before those that are gone are looked for.
     enough: usize,
@@ -119,7 +119,7 @@ impl Places {
     }
 
     async fn wait(&self) -> Result<OwnedSemaphorePermit, NoPlace> {
-        let _one = Waiting::begin(&self.waiting, self.most_waiting)?;
+        let _one = WaitingCall::begin(&self.waiting, self.most_waiting)?;
         let begun = Instant::now();
         let mut entering = pin!(Arc::clone(&self.free).acquire_owned());
         while begun.elapsed() < self.patience {
@@ -147,7 +147,7 @@ impl Places {
         open.connections.push((watch.weak(), task));
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -199,7 +199,7 @@ fn buffer_with(connections: usize) -> usize {
     }
 }
 
-impl Open {
+impl OpenConnections {
     fn forget_closed(&mut self) {
         self.connections.retain(|(shared, _)| shared.strong_count() > 0);
         self.enough = 2 * self.connections.len() + 16;
@@ -207,9 +207,9 @@ impl Open {
 }
 
 /// One of the calls that wait.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingCall<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingCall<'a> {
     fn begin(all: &'a AtomicUsize, most: usize) -> Result<Self, NoPlace> {
         if all.fetch_add(1, Ordering::Relaxed) < most {
             return Ok(Self(all));
@@ -219,7 +219,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCall<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

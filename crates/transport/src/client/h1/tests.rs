@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::client::{ErrorKind, Seen};
+use crate::client::{Delivery, ErrorKind};
 use crate::testing::{listen, read_head, soon, write};
 
 /// What the tests send: nothing or all at once, or piece by piece.

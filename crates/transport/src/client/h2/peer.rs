@@ -1,7 +1,6 @@
 //! The connections to one peer, and the calls on them.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http2::client::Sender;
@@ -10,6 +9,8 @@ use tokio::time::Instant;
 use super::PeerKey;
 use crate::client::connect::ConnectError;
 use crate::client::reuse::Reuse;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::tls::Withdrawals;
 
 /// How many connections there are to one peer on account of calls that wait.
@@ -316,6 +317,7 @@ impl Peer {
     pub(super) fn keep(&self, connection: &Arc<Connection>) {
         let mut connections = self.connections.write().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|known| !known.is_closed());
+        // One that is not kept serves the call that made it, and ends with it.
         if self.is_listed() {
             connections.push(Arc::clone(connection));
         }

@@ -1,12 +1,13 @@
 //! The peers that a pool knows.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::peer::Peer;
 use super::{PeerKey, Purged, Wait};
 use crate::client::error::ClientError;
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 type Known = HashMap<PeerKey, Arc<Peer>>;
 
@@ -59,6 +60,7 @@ impl Peers {
         };
         // Calls look peers up under the same lock. Closing connections takes longest, so it is done while they can.
         let purged = self.read().values().filter_map(purged).collect();
+        // Looked at once more under the lock that adds peers: a call may have found one in between.
         self.write().retain(|_, peer| {
             let is_in_use = peer.is_in_use();
             if !is_in_use {
@@ -99,3 +101,7 @@ fn remove(known: &mut Known, key: &PeerKey) {
         peer.let_go();
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "model")]
+mod model;

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::client::{ErrorKind, Seen};
+use crate::client::{Delivery, ErrorKind};
 use crate::testing::*;
 
 type Sent = UnsyncBoxBody<Bytes, BoxError>;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 
 use schedules::explore;
-use shuttle::future::{block_on, spawn, yield_now};
+use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 
 use super::*;
 
@@ -81,6 +81,21 @@ async fn until_idle(watch: &Arc<Watch<Slow>>) {
     .await;
 }
 
+/// The task of a connection, which ends when the next head may be read.
+fn connection(watch: &Arc<Watch<Slow>>) -> JoinHandle<()> {
+    let watch = Arc::clone(watch);
+    spawn(async move { until_idle(&watch).await })
+}
+
+/// All who have to do with a request come to their end.
+fn all_end(tasks: [JoinHandle<()>; 3]) {
+    block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
 /// However much of a body was read and wherever it was dropped: the connection reads its rest, and goes on behind it.
 #[test]
 fn the_rest_of_a_request_is_read() {
@@ -107,15 +122,7 @@ fn the_rest_of_a_request_is_read() {
                 assert!(!ends, "the rest is small");
                 end(&answered);
             });
-            let connection = spawn({
-                let watch = Arc::clone(&watch);
-                async move { until_idle(&watch).await }
-            });
-            block_on(async {
-                reader.await.unwrap();
-                handler.await.unwrap();
-                connection.await.unwrap();
-            });
+            all_end([reader, handler, connection(&watch)]);
             assert!(
                 watch.is_between_calls(),
                 "the next head does not begin where reading stands"
@@ -140,15 +147,7 @@ fn a_rest_that_is_given_up_is_over_once() {
             answered.unread.give_up(&answered);
             end(&answered);
         });
-        let connection = spawn({
-            let watch = Arc::clone(&watch);
-            async move { until_idle(&watch).await }
-        });
-        block_on(async {
-            reader.await.unwrap();
-            handler.await.unwrap();
-            connection.await.unwrap();
-        });
+        all_end([reader, handler, connection(&watch)]);
         assert_eq!(watch.halves.load(Ordering::SeqCst), 0);
     });
 }

@@ -173,7 +173,7 @@ async fn a_head_may_be_as_large_as_the_limit_and_no_larger() {
                 assert!(!fits, "{size}: {error}");
                 assert_eq!(
                     (error.kind(), error.seen()),
-                    (ErrorKind::HeadTooLarge, Seen::Maybe)
+                    (ErrorKind::HeadTooLarge, Delivery::Maybe)
                 );
                 assert_eq!(client.idle(), 0);
             }

@@ -7,7 +7,7 @@ use crate::testing::{FullListener, accept, deserted, read_rest};
 async fn a_refused_connection_was_seen_by_nobody() {
     let address = deserted().await;
     let error = Client::new(&address).send(post("x")).await.err().unwrap();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Delivery::No));
     assert_eq!(
         error.to_string(),
         format!("dial tcp {address}: connect: connection refused")
@@ -30,7 +30,7 @@ async fn a_request_body_that_fails_is_told_and_never_looks_complete() {
     let error = result.err().unwrap();
     assert_eq!(
         (error.kind(), error.seen()),
-        (ErrorKind::RequestBody, Seen::Maybe)
+        (ErrorKind::RequestBody, Delivery::Maybe)
     );
     assert_eq!(error.to_string(), "the caller went away");
     assert!(!rest.ends_with("0\r\n\r\n"), "{rest:?}");
@@ -51,7 +51,7 @@ async fn a_reset_is_told_as_a_reset() {
     };
     let (result, ()) = tokio::join!(client.send(get()), app);
     let error = result.err().unwrap();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Reset, Seen::Maybe));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Reset, Delivery::Maybe));
     assert_eq!(error.to_string(), "read: connection reset by peer");
 }
 
@@ -72,7 +72,7 @@ async fn half_a_head_is_the_end_of_a_connection() {
 async fn a_connection_that_is_not_made_in_time_is_given_up() {
     let full = FullListener::new();
     let error = Client::new(&full.address).pool.send(get()).await.err().unwrap();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Delivery::No));
     assert_eq!(
         error.to_string(),
         format!("dial tcp {}: i/o timeout", full.address)

@@ -143,7 +143,7 @@ async fn what_is_refused_is_named() {
         let error = result.err().unwrap_or_else(|| panic!("{answer:?} is read"));
         assert_eq!(
             (error.kind(), error.seen()),
-            (ErrorKind::Malformed, Seen::Maybe),
+            (ErrorKind::Malformed, Delivery::Maybe),
             "{answer:?}"
         );
         assert_eq!(error.to_string(), wanted, "{answer:?}");

@@ -168,7 +168,7 @@ async fn another_request_is_not_sent_again_once_it_was_written() {
         matches!(error.kind(), ErrorKind::Closed | ErrorKind::Reset),
         "{error:?}"
     );
-    assert_eq!(error.seen(), Seen::Maybe);
+    assert_eq!(error.seen(), Delivery::Maybe);
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn a_fresh_connection_that_breaks_is_an_error_even_for_harmless_requests()
     };
     let (result, ()) = tokio::join!(client.send(get()), app);
     let error = result.err().unwrap();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Seen::Maybe));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Delivery::Maybe));
     assert_eq!(error.to_string(), "EOF");
 }
 

@@ -116,7 +116,7 @@ async fn no_connection_is_free_for_too_long() {
     let error = client.get().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.seen()),
-        (ErrorKind::Busy, Seen::No),
+        (ErrorKind::Busy, Delivery::No),
         "{error}"
     );
     peer.answer(1).await;

@@ -222,7 +222,7 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     let call = client.spawn(get());
     let _silent = accept(&listener).await;
     let error = ended(call).await.unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Seen::Maybe));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Delivery::Maybe));
     soon(client.tasks.wait()).await;
 }
 
@@ -239,7 +239,7 @@ async fn when_all_peers_have_calls_no_further_one_is_called() {
     let stream = peer.request().await;
     let other = PeerKey::new(address.replace("127.0.0.1", "localhost"));
     let error = soon(client.pool.send(&other, get())).await.map(drop).unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Busy, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Busy, Delivery::No));
     assert_eq!(error.to_string(), "1 peers are called already");
     // The one that is known is called on.
     peer.answer(stream).await;

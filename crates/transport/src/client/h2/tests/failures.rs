@@ -6,7 +6,7 @@ use super::*;
 async fn a_refused_connection_was_seen_by_nobody() {
     let address = deserted().await;
     let error = Client::new(&address).get().await.err().unwrap();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Delivery::No));
     let text = format!("dial tcp {address}: connect: connection refused");
     assert_eq!(error.to_string(), text);
 }
@@ -14,18 +14,18 @@ async fn a_refused_connection_was_seen_by_nobody() {
 #[tokio::test]
 async fn resets_keep_their_code_and_only_one_proves_that_nobody_saw_the_call() {
     for (code, seen) in [
-        (1, Seen::Maybe),
-        (2, Seen::Maybe),
-        (7, Seen::No),
-        (8, Seen::Maybe),
-        (11, Seen::Maybe),
+        (1, Delivery::Maybe),
+        (2, Delivery::Maybe),
+        (7, Delivery::No),
+        (8, Delivery::Maybe),
+        (11, Delivery::Maybe),
     ] {
         let (listener, address) = listen().await;
         let client = Client::new(&address);
         let call = client.spawn(get());
         let mut peer = Peer::accept(&listener, &[]).await;
         // What was seen by nobody goes out again, but not for ever.
-        for _ in 0..=if seen == Seen::No { MOST_RESENT } else { 0 } {
+        for _ in 0..=if seen == Delivery::No { MOST_RESENT } else { 0 } {
             let stream = peer.request().await;
             peer.reset(stream, code).await;
         }
@@ -84,7 +84,7 @@ async fn a_peer_that_speaks_http1_is_told_from_one_that_hangs_up() {
     let error = ended(call).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.seen()),
-        (ErrorKind::Malformed, Seen::Maybe),
+        (ErrorKind::Malformed, Delivery::Maybe),
         "{error:?}"
     );
     assert_ne!(error.to_string(), "EOF");
@@ -107,7 +107,7 @@ async fn a_peer_that_breaks_the_protocol_is_malformed() {
     let error = ended(call).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.seen()),
-        (ErrorKind::Malformed, Seen::Maybe),
+        (ErrorKind::Malformed, Delivery::Maybe),
         "{error:?}"
     );
 }
@@ -128,7 +128,7 @@ async fn a_request_body_that_fails_is_told_and_resets_the_stream() {
     let error = ended(call).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.seen()),
-        (ErrorKind::RequestBody, Seen::Maybe),
+        (ErrorKind::RequestBody, Delivery::Maybe),
         "{error:?}"
     );
 }
@@ -153,7 +153,7 @@ async fn a_head_that_is_too_large_fails_its_call_alone() {
     peer.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head))
         .await;
     let error = ended(call).await.unwrap_err();
-    assert_eq!(error.seen(), Seen::Maybe, "{error:?}");
+    assert_eq!(error.seen(), Delivery::Maybe, "{error:?}");
     let call = client.spawn(get());
     let stream = peer.request().await;
     peer.answer(stream).await;
@@ -210,7 +210,7 @@ async fn callers_that_wait_for_one_connection_share_its_failure() {
     let calls: Vec<_> = (0..100).map(|_| client.spawn(get())).collect();
     for call in calls {
         let error = call.await.unwrap().err().unwrap();
-        assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Seen::No));
+        assert_eq!((error.kind(), error.seen()), (ErrorKind::Connect, Delivery::No));
     }
     let limit = H2PoolConfig::default().connect_timeout;
     assert!(begun.elapsed() < limit * 2, "they wait one after the other");

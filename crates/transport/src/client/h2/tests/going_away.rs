@@ -68,7 +68,7 @@ async fn what_cannot_go_out_again_was_seen_by_nobody() {
     }
     peer.send(go_away(0, NO_ERROR)).await;
     let error = ended(call).await.unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Closed, Delivery::No));
     peer.rest().await;
     soon(client.tasks.wait()).await;
 }
@@ -83,7 +83,7 @@ async fn what_the_peer_took_may_have_been_seen_when_it_goes_for_good() {
         let error = ended(two.first).await.unwrap_err();
         assert_eq!(
             (error.kind(), error.seen()),
-            (ErrorKind::Closed, Seen::Maybe),
+            (ErrorKind::Closed, Delivery::Maybe),
             "{code}"
         );
     }
@@ -111,7 +111,7 @@ async fn a_peer_that_just_ends_may_have_seen_everything() {
             matches!(error.kind(), ErrorKind::Closed | ErrorKind::Reset),
             "{error:?}"
         );
-        assert_eq!(error.seen(), Seen::Maybe);
+        assert_eq!(error.seen(), Delivery::Maybe);
     }
 }
 

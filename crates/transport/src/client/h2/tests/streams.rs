@@ -305,7 +305,7 @@ async fn a_call_that_is_refused_at_each_turn_fails() {
     let error = ended(call).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.seen()),
-        (ErrorKind::StreamReset(7), Seen::No)
+        (ErrorKind::StreamReset(7), Delivery::No)
     );
 }
 
@@ -350,7 +350,7 @@ async fn a_peer_that_takes_no_streams_is_not_waited_for_for_ever() {
     let mut peer = Peer::accept(&listener, &[(MAX_CONCURRENT_STREAMS, 0)]).await;
     let stream = peer.request().await;
     let error = ended(client.spawn(get())).await.unwrap_err();
-    assert_eq!((error.kind(), error.seen()), (ErrorKind::Busy, Seen::No));
+    assert_eq!((error.kind(), error.seen()), (ErrorKind::Busy, Delivery::No));
     assert!(error.is_refusal(), "the peer is there");
     assert_eq!(error.to_string(), "the peer took no further stream for 0 s");
     // Nobody is left in the line.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::pump::Piece;
-use crate::stream::Pieces;
+use crate::stream::PieceQueue;
 
 /// Of a longer body nothing is kept.
 const MOST: usize = 64 * 1024;
@@ -16,15 +16,15 @@ struct End(Option<HeaderMap>);
 /// The beginning of a body that was sent. The peer may refuse a call without having looked at it (RFC 9113, section
 /// 8.7); then it can be sent again, if all that went out is here.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pieces: Pieces,
+pub(crate) struct ResendBuffer {
+    pieces: PieceQueue,
     length: usize,
     end: Option<End>,
     /// More went out than is kept.
     is_lost: bool,
 }
 
-impl Kept {
+impl ResendBuffer {
     /// Whether a piece of so many bytes is to be kept.
     pub(crate) fn takes(&mut self, length: usize) -> bool {
         self.length = self.length.saturating_add(length);
@@ -67,7 +67,7 @@ impl Kept {
 
 /// What goes out again.
 pub(crate) struct Again {
-    pieces: Pieces,
+    pieces: PieceQueue,
     end: Option<End>,
 }
 
@@ -92,7 +92,7 @@ mod tests {
 
     /// What of some pieces goes out again: their lengths, and whether the last of them is the end.
     fn again(lengths: &[usize], end: Option<End>) -> Vec<(usize, bool)> {
-        let mut kept = Kept::default();
+        let mut kept = ResendBuffer::default();
         for length in lengths {
             if kept.takes(*length) {
                 kept.push(Bytes::from(vec![7; *length]));
