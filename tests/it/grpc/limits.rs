@@ -13,11 +13,11 @@ async fn the_target_of_a_call() {
     for (metadata, code, text) in [
         (vec![], 2, "missing dapr-callee-app-id or dapr-app-id metadata"),
         (vec![id("")], 2, "app id is empty"),
-        (vec![id("nobody")], 2, "nobody"),
+        (vec![id("nobody")], 2, "no host found with the given ID"),
         (vec![id("a.b.c")], 2, "invalid app id a.b.c"),
         // The first counts.
         (vec![id(APP), id("nobody")], 0, ""),
-        (vec![id("nobody"), id(APP)], 2, "nobody"),
+        (vec![id("nobody"), id(APP)], 2, "no host found with the given ID"),
         // An app may have copied the other from a call that it got.
         (vec![id(APP), ("dapr-callee-app-id", "nobody")], 0, ""),
         (vec![("dapr-callee-app-id", APP)], 0, ""),

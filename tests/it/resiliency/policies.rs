@@ -157,7 +157,7 @@ async fn a_breaker_opens_for_one_method_and_closes_again() {
     assert_eq!(seen.count("f"), 3);
     let name = r#"Circuit breaker \"R-own:fail/2/503/f\" changed state from"#;
     for change in ["closed to open", "open to half-open", "half-open to closed"] {
-        assert!(own.log().contains(&format!("{name} {change}")), "{change}");
+        own.await_log(&format!("{name} {change}")).await;
     }
 }
 

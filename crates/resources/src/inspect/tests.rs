@@ -97,7 +97,7 @@ fn fields_of_our_own_section() {
              exemplars, otlp (enabled?)",
             "7:14 error unknown-field spec.daprd.metrics.otlp has no field \"endpoit\"; expected one of enabled, endpointAddress, \
              protocol, isSecure, headers, timeout, interval",
-            "8:5 error unknown-field spec.daprd has no field \"nonsense\"; expected one of metrics, accessLog",
+            "8:5 error unknown-field spec.daprd has no field \"nonsense\"; expected one of metrics, accessLog, app",
         ]
     );
 }

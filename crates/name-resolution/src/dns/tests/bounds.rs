@@ -61,6 +61,7 @@ async fn targets_that_are_not_answered_are_few_at_once_and_not_for_long() {
         begun.elapsed()
     });
     assert_eq!(found, Ok(self::found(&[("10.0.0.1:1", 1)])));
-    assert!(elapsed.as_secs() <= ALL_TARGETS.as_secs(), "{elapsed:?}");
+    // The clock may have gone on while an answer was on its way. Without the limit it would be more than a minute.
+    assert!(elapsed < 2 * ALL_TARGETS, "{elapsed:?}");
     assert!(asked(&server) < TARGETS, "no time is left for the others");
 }
