@@ -76,7 +76,7 @@ pub(super) struct Connection {
 pub(super) struct Usage {
     epoch: Instant,
     users: AtomicUsize,
-    /// How many users there were so far.
+    /// How many users there were while the number of calls had a bound, and the first one.
     entered: AtomicU32,
     /// Milliseconds after `epoch` at which the last user left.
     idle_since: AtomicU64,
@@ -99,6 +99,10 @@ impl User {
 
     /// Counts as one of the calls that the connection may get in all, if it has one left.
     fn counted(self, most: u32) -> Option<Self> {
+        // Without a bound nobody counts: calls that share a connection would share one more word.
+        if most == u32::MAX {
+            return Some(self);
+        }
         let next = |entered: u32| (entered < most).then(|| entered.saturating_add(1));
         let entered = &self.0.entered;
         let counted = entered.fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
