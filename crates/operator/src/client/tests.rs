@@ -107,8 +107,7 @@ async fn an_operator_that_stays_busy_is_asked_a_hundred_times() {
 #[tokio::test]
 async fn an_answer_that_is_too_long_is_asked_for_once() {
     let sentry = Sentry::start().await;
-    let (fake, operator) =
-        connected(&sentry, |_| OperatorAnswer::Bytes(vec![0; LONGEST_ANSWER + 1])).await;
+    let (fake, operator) = connected(&sentry, |_| OperatorAnswer::Bytes(vec![0; LONGEST_ANSWER + 1])).await;
     let error = operator.components("").await.unwrap_err().to_string();
     let wanted = format!("larger than max ({} vs. {LONGEST_ANSWER})", LONGEST_ANSWER + 1);
     assert!(error.contains(&wanted), "{error}");
