@@ -1,8 +1,8 @@
 //! The HTTP API of the sidecar, and the public server with its health and metadata.
 //!
-//! [`Api`] is the handler of the API port: it finds out what a request asks for (`routes`, of those that `access` leaves), checks
-//! token and origin, and turns an invocation into a call of [`invoke_core::Invoke`] and its reply (or failure)
-//! into an answer. [`PublicApi`] is the handler of the public port. `transport` serves both.
+//! [`Api`] is the handler of the API port. It finds the route of a request (`routes`; `access` says which of them are
+//! open), and checks token and origin. It turns an invocation into a call of [`invoke_core::Invoke`], and the reply
+//! (or the failure) into an answer. [`PublicApi`] is the handler of the public port. `transport` serves both.
 //!
 //! Every text and code that a user of this API sees stands in one file each: failures of invocations in
 //! `errors`, the answers of building blocks that are not configured in `out_of_scope`. This crate knows no

@@ -2,14 +2,14 @@
 //!
 //! [`App`] implements [`invoke_core::AppChannel`] with one of two channels. [`HttpChannel`] calls apps that speak
 //! HTTP/1.1 or HTTP/2 in clear text: it builds the request (URL, headers, framing), sends it over a pool of
-//! connections and turns the answer into a reply whose body streams. [`GrpcChannel`] calls `AppCallback/OnInvoke`
-//! of gRPC apps, and passes proxied calls on to any app. [`External`] implements
-//! [`invoke_core::ExternalEndpoints`] for whole URLs and for endpoints that have a name. [`wait_for_app`] holds the start of the sidecar until the app
+//! connections, and turns the answer into a reply whose body streams. [`GrpcChannel`] calls `AppCallback/OnInvoke` of
+//! gRPC apps, and passes proxied calls on to any app. [`External`] implements [`invoke_core::ExternalEndpoints`] for
+//! whole URLs and for endpoints that have a name. [`wait_for_app`] holds the start of the sidecar until the app
 //! listens.
 //!
-//! This crate knows app protocols; it knows no peers, no resolvers and no API. Error texts are those that Go's
-//! HTTP client and gRPC for Go print, because callers of Dapr see them. TLS, health probes and the concurrency
-//! limit have their place here, too.
+//! This crate knows app protocols; it knows no peers, no resolvers and no API. Error texts are those that Go's HTTP
+//! client and gRPC for Go print, because callers of Dapr see them. TLS to the app, health probes and the concurrency
+//! limit are here, too.
 
 mod app;
 mod cache;

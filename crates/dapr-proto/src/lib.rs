@@ -1,5 +1,5 @@
-//! The messages and services of Dapr, and those of OpenTelemetry and of Prometheus by which spans and metrics are handed
-//! over, compiled from `proto/` at build time.
+//! The messages and services of Dapr, and the messages of OpenTelemetry and of Prometheus that carry spans and
+//! metrics. They are compiled from `proto/` at build time.
 //!
 //! Packages, file paths, names and numbers are those of Dapr's own files, so that peers and SDKs cannot tell the
 //! difference; the files themselves are written anew and hold what service invocation needs. `bytes` fields are

@@ -1,13 +1,13 @@
-//! How Go writes and reads plain values: durations, numbers, truth values, and texts in
-//! quotation marks, and what the operating system says when something fails.
+//! How Go writes and reads plain values (durations, numbers, truth values, texts in quotation marks), and how it
+//! words the errors of the operating system.
 //!
-//! Flags, variables, resources and settings of Dapr hold such values, and log lines and answers show them. What one
-//! place accepts another must accept, and both must print it alike, so there is one reader and one writer of each
-//! kind, with the texts of Go's errors. See the packages `strconv` and `time` of Go's documentation.
+//! Flags, variables, resources and settings of Dapr hold such values, and log lines and answers show them. All places
+//! must accept the same values and print them alike. So there is one reader and one writer of each kind, with the
+//! texts of Go's errors. See the packages `strconv` and `time` of Go's documentation.
 //!
-//! The crate knows nothing but text: what a value is for, which bounds it has and what stands in its place when it
-//! cannot be read is said where it is used. Numbers of Kubernetes (`10Mi`) are Dapr's own matter, and so are the few
-//! values that Dapr reads in another way, such as bare milliseconds in a policy.
+//! The crate knows nothing but text. The user of a value knows what it is for, which bounds it has, and what takes
+//! its place when it cannot be read. Numbers of Kubernetes (`10Mi`) are Dapr's own matter, and so are the few values
+//! that Dapr reads in another way, such as bare milliseconds in a policy.
 
 mod duration;
 mod number;

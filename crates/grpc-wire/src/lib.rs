@@ -1,12 +1,12 @@
 //! What gRPC puts into HTTP/2 and sidecars handle themselves: message heads, status trailers, time-outs, packed
 //! messages, calls of one message and of many, and calls that are passed on as they are.
 //!
-//! The wire format is that of the gRPC documentation, "gRPC over HTTP2". There is one reader and one writer of
-//! each part, and none of them can panic on what a peer sends. Connections are `transport`'s, and what is in the
-//! messages is a matter of those who ask: this crate knows neither `tonic` nor a message of Dapr's.
+//! The wire format is that of the gRPC documentation, "gRPC over HTTP2". There is one reader and one writer of each
+//! part, and none of them can panic on what a peer sends. `transport` makes the connections, and the callers of this
+//! crate know what is in the messages: it knows neither `tonic` nor a message of Dapr's.
 //!
-//! [`Relay`] passes a call on and judges it by its status; [`Unary`] and [`Messages`] make calls of our own, as those
-//! to sentry and to the operator; [`CallHead`] reads and checks the head of a call that comes in.
+//! [`Relay`] passes a call on and judges it by its status; [`Unary`] and [`Messages`] make calls of our own, such as
+//! those to sentry and to the operator; [`CallHead`] reads and checks the head of a call that comes in.
 
 mod call;
 mod compression;

@@ -258,6 +258,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
             let before = state.output.len();
             state.receives(read);
             let taken = self.reader.take_in(&mut state, &mut self.begun);
+            // Whatever the peer made us write counts: acknowledgements, resets and updates of windows.
             self.replies.waiting += state.output.len() - before;
             self.shared.publish(&state);
             if let Err(reason) = taken {
@@ -292,6 +293,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Driver<IO> {
         loop {
             if self.writing.is_done() {
                 let mut state = self.shared.lock();
+                // Filled only now: what waits in its stream can still be given up, what is in the output cannot.
                 state.fill();
                 self.shared.publish_blocked(&state);
                 if state.output.len() == 0 {

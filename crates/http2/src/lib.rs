@@ -4,10 +4,11 @@
 //! one buffer. So everything that is ready leaves in one write: the head and the only message of a call, or the answers
 //! of many calls with their trailers. A call of one message needs no task and no channel of its own.
 //!
-//! It knows of HTTP/2 (RFC 9113) what these need, and nothing of gRPC itself: [`client`] sends requests, [`server`]
-//! answers them, [`RecvBody`] is what comes in, and anything that is an [`http_body::Body`] goes out. Pushes are
-//! refused, priorities are ignored, and interim answers are skipped. A server asks a client for its body when the client
-//! waits to be asked (`Expect: 100-continue`). `transport` gives it sockets and limits and is the only crate that knows it.
+//! This crate has the parts of HTTP/2 (RFC 9113) that these need, and knows nothing of gRPC: [`client`] sends
+//! requests, [`server`] answers them, [`RecvBody`] is what comes in, and anything that is an [`http_body::Body`] goes
+//! out. Pushes are refused, priorities are ignored, and interim answers are skipped. A server asks a client for its
+//! body when the client waits to be asked (`Expect: 100-continue`). `transport` gives this crate sockets and limits.
+//! No other crate serves or makes connections with it.
 
 pub mod client;
 pub mod server;

@@ -118,6 +118,7 @@ impl Shared {
         let mut state = self.lock();
         let result = act(&mut state);
         let task = state.take_turn();
+        // The lock is given back first: the task that is woken takes it at once.
         drop(state);
         if let Some(task) = task {
             task.wake();
@@ -160,6 +161,8 @@ impl Shared {
             self.is_closed.store(true, Ordering::Release);
         }
         if state.is_greeted {
+            // Before the SETTINGS the number of streams is a guess of ours. A pool must not take it for a limit of
+            // the peer.
             self.is_greeted.store(true, Ordering::Release);
             self.max_streams.store(state.peer.max_streams, Ordering::Relaxed);
         }
@@ -172,6 +175,7 @@ impl Shared {
         let is_blocked = state.send_window <= 0;
         if was_blocked != is_blocked {
             let at = if is_blocked {
+                // Zero means that nothing is blocked, in the first millisecond, too.
                 (self.born.elapsed().as_millis() as u64).max(1)
             } else {
                 0
@@ -260,6 +264,7 @@ impl State {
             (setting::INITIAL_WINDOW_SIZE, pressure.announced()),
             (setting::MAX_HEADER_LIST_SIZE, config.max_header_list),
         ];
+        // A server allows long frames later, and only to clients that use them (`allow_long_frames`).
         let mut max_frame = LEAST_MAX_FRAME;
         if role == Role::Client {
             out.extend_from_slice(PREFACE);
@@ -270,6 +275,7 @@ impl State {
             settings.push((setting::MAX_CONCURRENT_STREAMS, config.max_streams));
         }
         frame::put_settings(out, &settings);
+        // SETTINGS say nothing of the window of the connection: only an update makes it larger (section 6.9.2).
         let beyond = i64::from(config.connection_window) - INITIAL_WINDOW;
         if beyond > 0 {
             frame::put_window_update(out, 0, beyond as u32);
@@ -370,6 +376,7 @@ impl State {
 
     /// Waits until the peer takes one more call.
     pub(crate) fn poll_open(&mut self, ticket: &mut Ticket, cx: &Context<'_>) -> Poll<Result<(), Error>> {
+        // No id is used twice (section 5.1.1). A connection that has used up its ids ends with its calls.
         if self.next_id > u32::MAX >> 1 {
             self.going.get_or_insert(Error::Closed);
         }
@@ -404,6 +411,7 @@ impl State {
 
     /// Whether nothing is to be read until calls have noticed that they are over. The connection's task is woken then.
     pub(crate) fn is_crowded(&self) -> bool {
+        // A client decides for itself how many calls it begins, so only a server can get a crowd.
         self.role == Role::Server && self.streams.len() > self.crowd()
     }
 

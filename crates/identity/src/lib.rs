@@ -2,12 +2,12 @@
 //!
 //! [`Identity::obtain`] asks sentry for a certificate (an X.509 SVID of SPIFFE) that it signs for a fresh key;
 //! [`Identity::keep_fresh`] renews it before it ends and watches the trust anchors. [`Identity::server_tls`] and
-//! [`Identity::peer_tls`] are what `transport` needs for connections between sidecars: they always use the
-//! certificate and the anchors of the moment, and verify the other side by the rules of SPIFFE and Dapr, in the
-//! handshake.
+//! [`Identity::peer_tls`] are what `transport` needs for connections between sidecars: they always use the current
+//! certificate and the current anchors, and they verify the other side in the handshake, by the rules of SPIFFE and
+//! Dapr.
 //!
-//! What comes from outside (certificates, PEM, tokens, answers) is parsed here into types, and refused with the
-//! name of what is wrong with it. Nothing here knows calls, policies or HTTP routes.
+//! What comes from outside (certificates, PEM, tokens, answers) is parsed here into types. An error names what is
+//! wrong. Nothing here knows calls, policies or HTTP routes.
 
 mod anchors;
 mod authority;

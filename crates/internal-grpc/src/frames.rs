@@ -61,6 +61,7 @@ enum End {
 impl Frames {
     /// The messages of a client. `head` has been begun with [`begin_message`].
     pub(crate) fn of_client(head: BytesMut, body: Body, limit: MessageLimit) -> (Self, Option<ErrorSlot>) {
+        // A body that is at hand cannot break.
         let error = body.as_full().is_none().then(ErrorSlot::default);
         let frames = Self::new(head, body, limit, End::Bare, error.clone());
         (frames, error)
@@ -103,6 +104,7 @@ impl Frames {
     /// Messages for what has come of the body: their heads, with the pieces themselves if they are small.
     fn messages(&mut self, data: Bytes) -> Bytes {
         let longest = self.limit.piece();
+        // A long piece follows its head uncopied, so the buffer holds the head alone.
         let room = if longest > JOINED && data.len() > JOINED {
             0
         } else {

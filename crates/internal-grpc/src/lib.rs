@@ -1,14 +1,14 @@
 //! The protocol between sidecars: both ends of `dapr.proto.internals.v1.ServiceInvocation`.
 //!
-//! [`Client`] is how the caller's sidecar gives a call to another one (it implements
-//! [`invoke_core::Peers`]); [`Server`] is how the callee's sidecar takes it in (it calls
-//! [`invoke_core::ports::Receive`]). In between travel `CallLocalStream` messages: a head with the caller's
-//! metadata, then the body in numbered pieces, in both directions at once.
+//! In the caller's sidecar [`Client`] sends a call to another one (it implements [`invoke_core::Peers`]). In the
+//! callee's sidecar [`Server`] receives it (it calls [`invoke_core::ports::Receive`]). Messages of `CallLocalStream`
+//! travel between the two: a head with the caller's metadata, then the body in numbered pieces, in both directions at
+//! once.
 //!
 //! The messages are encoded and decoded by hand: a payload stays the `Bytes` it came in, and the metadata goes
-//! straight between the header map and the wire. Tests hold this codec against the generated messages. This
-//! crate knows framing, the casing of metadata keys, and which error is which gRPC status here; it knows no
-//! access control, no retries and no app protocol.
+//! straight between the header map and the wire. Tests hold this codec against the generated messages. This crate
+//! knows framing, the casing of metadata keys, and which error becomes which gRPC status; it knows no access control,
+//! no retries and no app protocol.
 
 mod client;
 mod codec;

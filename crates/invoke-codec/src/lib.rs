@@ -1,13 +1,13 @@
 //! An invocation in protobuf and in gRPC metadata: the encodings that several adapters share.
 //!
-//! [`message`] turns [`invoke_core::Head`] and [`invoke_core::Reply`] into `dapr.proto.common.v1.InvokeRequest`
-//! and `InvokeResponse` and back, [`status`] does the same for a status with details, [`metadata`] translates
-//! headers into gRPC metadata and back, and [`text`] makes strings of what may be none. The gRPC API, the protocol between sidecars and the channel to gRPC apps
-//! stand on it.
+//! [`message`] turns [`invoke_core::Head`] and [`invoke_core::Reply`] into `dapr.proto.common.v1.InvokeRequest` and
+//! `InvokeResponse` and back, [`status`] does the same for a status with details, [`metadata`] translates headers
+//! into gRPC metadata and back, and [`text`] makes strings of what may be none. The gRPC API, the protocol between
+//! sidecars and the channel to gRPC apps use it.
 //!
-//! Everything here is written by hand on [`wire`], so that a body is never copied: a decoded body is a slice of
-//! the message that it came in, and an encoded message ends where the body follows. Tests hold it against the
-//! generated messages. This crate does no input or output and knows no protocol above the encodings.
+//! Everything here is written by hand on [`wire`], so that a body is never copied. A decoded body is a slice of the
+//! message in which it came. An encoded message ends where the body follows. Tests hold it against the generated
+//! messages. This crate does no input or output and knows no protocol above the encodings.
 
 mod illegal;
 pub mod message;

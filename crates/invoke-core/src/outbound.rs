@@ -337,6 +337,7 @@ where
             routed,
             affinity,
         } = self.find(target, &call.head.headers)?;
+        // Before the identity is stamped: a copy is stamped for the app that gets it.
         if let Some(routed) = routed {
             call.body = self.mirrored(&routed, Original::Invoked(&call.head), call.body);
         }

@@ -1,9 +1,10 @@
 //! The life of the process as values that one holds: drain signals, owners of tasks, readiness.
 //!
-//! Every server and every background task takes a [`Shutdown`] and belongs to a [`Tasks`] owner that waits for
-//! it; who blocks readiness is a [`Latch`] with a name in the [`Readiness`] list behind `/v1.0/healthz`; an API
-//! that is asked to stop the process sends a [`ShutdownRequest`]; a start that waits for somebody says so in [`StartupWait`].
-//! What is replaced as a whole while others use it is a [`Current`]. The composition holds the other ends.
+//! Every server and every background task takes a [`Shutdown`], and belongs to a [`Tasks`] owner that waits for it.
+//! Whoever blocks readiness holds a [`Latch`], which has a name in the [`Readiness`] list behind `/v1.0/healthz`. An
+//! API that is asked to stop the process sends a [`ShutdownRequest`]. A start that waits for somebody says so in
+//! [`StartupWait`]. A [`Current`] holds a value that is replaced as a whole while others use it. The composition
+//! holds the other ends.
 //!
 //! This crate knows `tokio` and nothing of Dapr, sockets or protocols.
 

@@ -1,13 +1,14 @@
 //! HTTP middleware: the components `middleware.http.*`, and the chains that a configuration makes of them.
 //!
-//! [`Middleware::load`] makes a component of its metadata, or says why not; [`Store::pipeline`] makes a chain of those
-//! that a configuration names, as an [`invoke_core::Pipeline`]: the API door has one before its routes, the channel to
-//! the app has another. A chain is immutable. It is built with a generation of the sidecar and goes with it; a component
-//! whose [`Spec`] is the same in the next may go on there, with what it remembers.
+//! [`Middleware::load`] makes a component from its metadata, or says why it cannot; [`Store::pipeline`] makes a chain
+//! of those that a configuration names, as an [`invoke_core::Pipeline`]: the API door has one before its routes, the
+//! channel to the app has another. A chain is immutable. It is built with a generation of the sidecar, and ends with
+//! that generation. A component whose [`Spec`] is the same in the next generation may go on there, with what it
+//! remembers.
 //!
-//! Each component is a module and a cargo feature. One that Dapr has and that is not here is refused by its name: a
-//! sidecar that is told to check its callers does not serve without. Bodies stream through; whoever needs one as a whole
-//! has a bound. This crate knows no routes, no apps and no files.
+//! Each component is a module and a cargo feature. A component that Dapr has and this crate does not is refused by
+//! its name: a sidecar that is told to check its callers must not serve without the check. Bodies stream through. A
+//! component that needs a whole body has a bound for it. This crate knows no routes, no apps and no files.
 
 mod answer;
 #[cfg(feature = "bearer")]

@@ -1,9 +1,9 @@
 //! How a sidecar finds the sidecars of other apps: one module per resolver, each a cargo feature.
 //!
-//! All of them implement [`invoke_core::Resolver`]: asked for an app they keep a watched set of endpoints up to
-//! date, and the one balancer of `invoke-core` picks from it. [`build`] makes the resolver that the
-//! configuration names. [`host`] finds the address under which this sidecar is announced, and the internal port
-//! that stays the same from start to start.
+//! All of them implement [`invoke_core::Resolver`]: for each app that is asked for, a resolver keeps a watched set of
+//! endpoints up to date. The balancer of `invoke-core` picks from this set. [`build`] makes the resolver that the
+//! configuration names. [`host`] finds the address under which this sidecar is announced, and the internal port that
+//! stays the same from start to start.
 //!
 //! A resolver that registers this sidecar withdraws it in [`Built::close`], before anything else stops.
 

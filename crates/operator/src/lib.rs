@@ -1,12 +1,12 @@
-//! The client of Dapr's operator, from which a sidecar in Kubernetes has its resources.
+//! The client of Dapr's operator. A sidecar in Kubernetes gets its resources from it.
 //!
-//! [`Operator::connect`] makes the connection, secured by the configuration of TLS that `identity` gives, and waits for
-//! it as long as Dapr's daprd does. The calls return the JSON of resources as it was sent: `resources` makes typed
-//! values of it. A call that the operator could not answer is made again, so that a sidecar that starts together with
-//! its operator starts.
+//! [`Operator::connect`] makes the connection with the TLS configuration of `identity`, and waits for the operator as
+//! long as Dapr's daprd does. The calls return the JSON of resources as it was sent; `resources` makes typed values
+//! of it. A call that the operator could not answer is made again, so that a sidecar can start together with its
+//! operator.
 //!
-//! [`Operator::watch`] gives what the operator pushes when resources change, for ever: a stream that breaks is opened
-//! again, and whoever listens is told that changes may have been missed.
+//! [`Operator::watch`] passes on what the operator pushes when resources change, and does not end by itself: a stream
+//! that breaks is opened again, and the listener is told that it may have missed changes.
 
 mod client;
 mod error;

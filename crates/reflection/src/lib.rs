@@ -2,8 +2,8 @@
 //!
 //! Tools like grpcurl ask a server which services it has, and SDKs look for a method before they call it.
 //! [`Reflection`] answers them from the descriptors of `dapr-proto`, in the versions `v1` and `v1alpha` of the
-//! protocol ("GRPC Server Reflection Protocol" of the gRPC documentation). A server tells which of the services it
-//! has, asks [`Reflection::serves`] about a path, and passes the request on.
+//! protocol ("GRPC Server Reflection Protocol" of the gRPC documentation). A server says which of the services it
+//! has. It asks [`Reflection::serves`] about each path, and passes on requests for reflection.
 //!
 //! The protocol itself is `tonic-reflection`'s. Services of apps are not described here: they are proxied, and so
 //! is a question about them that names an app.

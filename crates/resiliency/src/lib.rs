@@ -1,15 +1,15 @@
 //! Resiliency: how hard the calls to a target are tried.
 //!
 //! [`Policies`] are the `Resiliency` resources of a sidecar, compiled once; they implement [`invoke_core::Attempts`],
-//! which the loop of attempts asks. A target has a time limit, a retry and a circuit breaker, or some of them: those of
-//! its entry in `spec.targets.apps`, or the defaults (`policies`). One call under them is a [`PolicyRun`] (`run`), which
-//! nests them, and the retry that is built in, as Dapr's `daprd` does. Breakers open by expressions over their counters
-//! (`trip`), and live in bounded maps: one for each method of a target. Beyond what Dapr has, retries may have a budget
-//! (`budget`), calls may be made to a second endpoint when the first takes long (`hedge`), and some methods of a target
-//! may have policies of their own (`methods`).
+//! which the loop of attempts asks. A target has a time limit, a retry and a circuit breaker, or some of them: those
+//! of its entry in `spec.targets.apps`, or the defaults (`policies`). One call under them is a [`PolicyRun`] (`run`),
+//! which nests them and the built-in retry as Dapr's `daprd` does. A breaker opens when an expression over its
+//! counters says so (`trip`). Each method of a target has a breaker of its own, in a bounded map. Beyond what Dapr
+//! has, retries may have a budget (`budget`), calls may be made to a second endpoint when the first takes long
+//! (`hedge`), and some methods of a target may have policies of their own (`methods`).
 //!
-//! Metrics are made of what an [`Observer`] is told. This crate sends nothing, holds no body and reads no file: it knows
-//! the typed values of `resources` and the port of `invoke-core`.
+//! An [`Observer`] is told what becomes of calls; metrics are made of that. This crate sends nothing, holds no body
+//! and reads no file: it knows the typed values of `resources` and the port of `invoke-core`.
 
 mod breaker;
 mod budget;

@@ -1,15 +1,16 @@
 //! The YAML that a sidecar reads, as typed values.
 //!
-//! [`Configuration`] is the resource that `--config` names: several files are layered one over the other, the
-//! environment is expanded in their text, and every error names the file and the field. What a section *means*
-//! is not decided here: the crates that implement it take the typed value. Reading is bounded in size, depth
-//! and aliases, because a file may come from anybody who can write to a volume.
+//! [`Configuration`] is the resource that `--config` names: several files are layered over each other, variables of
+//! the environment are expanded in their text, and every error names the file and the field. This crate does not
+//! decide what a section *means*: the crates that implement it take the typed value. Reading is bounded in size,
+//! depth and aliases, because a file may come from anybody who can write to a volume.
 //!
 //! [`load_resources`] reads the manifests of a kind from folders: [`Component`]s and [`HttpEndpoint`]s;
-//! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] puts secrets and variables
-//! where they are referred to. [`load_resiliency`] and [`decode_resiliency`] read policies. [`Folders`] are read again and
-//! again, and keep what stood in a file that cannot be read any more. [`inspect()`] tells all that is wrong with a file, and
-//! where; [`schema`](schema()) is what the types read, as a JSON Schema. This crate knows serde and figment, no servers.
+//! [`decode_resources`] reads them as the operator of Kubernetes sends them. [`SecretSource`] replaces references to
+//! secrets and variables by their values. [`load_resiliency`] and [`decode_resiliency`] read policies. [`Folders`]
+//! are read again and again; they keep the resources of a file that can no longer be read. [`inspect()`] tells all
+//! that is wrong with a file, and where; [`schema`](schema()) is what the types read, as a JSON Schema. This crate
+//! knows serde and figment, no servers.
 
 mod access;
 mod component;

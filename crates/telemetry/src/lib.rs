@@ -6,7 +6,7 @@
 //! and the place where families of metrics are registered; [`server`] serves it, and [`push`] hands it to a collector.
 //! What `traces` and `push` have in common, the collector and the variables of OpenTelemetry, is in `otlp`.
 //!
-//! This crate knows no routing: those who do something observable tell it.
+//! This crate knows no routing. Whoever does something observable tells it.
 
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

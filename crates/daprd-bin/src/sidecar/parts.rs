@@ -194,19 +194,20 @@ impl Parts {
         if self.exporters.is_empty() {
             return;
         }
-        let until = until.unwrap_or_else(|| Instant::now() + LONGEST_FLUSH);
-        if tokio::time::timeout_at(until, self.exporters.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(target: SCOPE, "spans are lost: their collector took longer than the shutdown may");
-            self.exporters.abort_all();
-        }
+        end_exporters(&self.exporters, until).await;
     }
 }
 
 /// How long collectors are waited for where the grace period has no end.
 const LONGEST_FLUSH: Duration = Duration::from_secs(30);
+
+async fn end_exporters(exporters: &Tasks, until: Option<Instant>) {
+    let until = until.unwrap_or_else(|| Instant::now() + LONGEST_FLUSH);
+    if tokio::time::timeout_at(until, exporters.wait()).await.is_err() {
+        tracing::warn!(target: SCOPE, "spans are lost: their collector took longer than the shutdown may");
+        exporters.abort_all();
+    }
+}
 
 /// Ends at once, after the answer to the request went out.
 pub(super) async fn force() -> Ended {
@@ -216,4 +217,27 @@ pub(super) async fn force() -> Ended {
     );
     tokio::time::sleep(Duration::from_millis(100)).await;
     Ended::Forced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_does_not_answer_is_not_waited_for_for_ever() {
+        for (grace, wanted) in [(None, LONGEST_FLUSH), (Some(5), Duration::from_secs(5))] {
+            let exporters = Tasks::new();
+            exporters.spawn(std::future::pending());
+            let begun = Instant::now();
+            let until = grace.map(|seconds| begun + Duration::from_secs(seconds));
+            end_exporters(&exporters, until).await;
+            // The clock goes on in steps of a millisecond.
+            let took = begun.elapsed();
+            assert!(
+                (wanted..wanted + Duration::from_millis(10)).contains(&took),
+                "{grace:?} {took:?}"
+            );
+            exporters.wait().await;
+        }
+    }
 }

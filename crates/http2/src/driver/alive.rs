@@ -59,6 +59,8 @@ impl Alive {
             }
             self.has_ticked = true;
             let now = Instant::now();
+            // What came meanwhile put the ping off without a touch of the timer: busy connections would set it with
+            // each read.
             let mut next = self.heard + self.config.interval;
             if next <= now {
                 next = now + self.config.interval;

@@ -85,6 +85,7 @@ impl Reader {
     where
         IO: AsyncRead + Unpin,
     {
+        // A quarter holds small frames. Room for a large one is made when its head has come.
         if self.buffer.capacity() - self.buffer.len() < self.read_size / 4 {
             self.buffer.reserve(self.read_size);
         }
@@ -147,6 +148,7 @@ impl Reader {
                     self.take_in_long(head, payload, state, begun)?;
                 }
                 _ => {
+                    // Read in place: nothing of such a frame is kept, so the buffer need not be shared for it.
                     state.receive(head, &self.buffer[HEAD..length])?;
                     self.buffer.advance(length);
                 }
@@ -204,6 +206,7 @@ impl Reader {
                 if head.has(flag::END_HEADERS) {
                     return self.take_in_block(head.stream, payload, is_end, state, begun);
                 }
+                // Copied, since the rest is appended to it. Heads that need a second frame are rare.
                 self.block = Some(Partial {
                     stream: head.stream,
                     is_end,

@@ -61,6 +61,7 @@ impl State {
         self.apply_all(payload)?;
         self.call_next();
         frame::put(self.output.joined(), kind::SETTINGS, flag::ACK, 0, &[]);
+        // A peer that takes long frames may want to send some, too.
         if self.peer.max_frame > LEAST_MAX_FRAME as usize {
             self.allow_long_frames();
         }
@@ -258,6 +259,7 @@ impl State {
             if increment == 0 {
                 return Err(Reason::PROTOCOL_ERROR);
             }
+            // Nobody is woken: the task of the connection reads this, and fills the output before it sleeps.
             self.send_window += increment;
             if self.send_window > GREATEST_WINDOW {
                 return Err(Reason::FLOW_CONTROL_ERROR);

@@ -151,6 +151,7 @@ impl State {
         self.closed = Some(error.clone());
         // Those in line have no stream that could tell them.
         self.call_next();
+        // Collected first: to break a stream may take it out of the map.
         let keys: Vec<Key> = self.streams.iter_mut().map(|(key, _)| key).collect();
         for key in keys {
             self.break_stream(key, error.clone());

@@ -125,6 +125,7 @@ impl State {
         if now > before {
             self.become_scarce(now);
         } else if now < before {
+            // A lower mark for the way back: at one mark for both, windows would shrink and grow in turns.
             let calm = self.pressure.share.calm_scarcity();
             let patience = EASE + EASE_PER_STREAM * self.streams.len() as u32;
             if calm < before && self.pressure.since.elapsed() >= patience {
@@ -137,6 +138,7 @@ impl State {
     fn become_scarce(&mut self, scarcity: Scarcity) {
         let is_watched = |scarcity| scarcity >= Share::WATCHED;
         if is_watched(scarcity) && !is_watched(self.pressure.scarcity) {
+            // Times of an earlier watch would make streams look stalled that moved in between.
             self.pressure.watched_since = Instant::now();
             self.streams
                 .iter_mut()
@@ -206,6 +208,7 @@ impl State {
     /// Whether a body may give its stream another piece. While memory is scarce only if the peer takes some of it.
     pub(super) fn has_capacity(&mut self, key: Key) -> bool {
         let scarcity = self.pressure.scarcity;
+        // With nothing in the queue there is room for one piece, whatever the bound.
         let most = (self.config.max_queued >> scarcity.min(Share::SCARCE)).max(1);
         self.streams.get(key).is_none_or(|stream| {
             let sending = &stream.sending;
@@ -282,6 +285,7 @@ impl State {
             let at = self.received;
             self.fresh.push_back(Fresh { key, id, at });
         }
+        // A reader that had nothing to read has not stalled: its time begins now.
         if was_empty {
             self.moves(key);
         }
@@ -295,6 +299,7 @@ impl State {
     pub(crate) fn receives(&mut self, bytes: usize) {
         self.received += bytes as u64;
         while let Some(Fresh { key, id, at }) = self.fresh.front() {
+            // The place of a stream that is gone may belong to another one: the id tells.
             let stream = self.streams.get(*key).filter(|stream| stream.id == *id);
             let unread = stream.filter(|stream| stream.receiving.unread > 0);
             if unread.is_some() && self.received - at < LASTING {

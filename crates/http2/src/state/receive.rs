@@ -74,6 +74,7 @@ impl State {
             return Ok(());
         }
         receiving.is_ended = is_end;
+        // The client did not wait to be asked. To ask it now would come too late.
         if receiving.upload == Upload::Expected {
             receiving.upload = Upload::Plain;
         }
@@ -85,6 +86,7 @@ impl State {
         if !receiving.is_unwanted && !data.is_empty() {
             self.keep_unread(key, data);
         }
+        // Nobody reads padding, so no reader gives its part of the window back.
         if is_padded {
             self.grant(key);
         }
@@ -189,6 +191,7 @@ impl State {
     }
 
     fn receive_answer(&mut self, id: u32, block: Block, is_end: bool) -> Result<(), Breach> {
+        // A call that was given up leaves no stream behind. The server may have answered before it heard of that.
         let Some(key) = self.existing(id)? else {
             return Ok(());
         };
@@ -298,6 +301,7 @@ impl State {
             return Poll::Ready(Err(error.clone()));
         }
         register(&mut receiving.waker, cx);
+        // The client is asked as late as this: a handler that refuses by the head spares the client its body.
         if receiving.upload == Upload::Expected {
             receiving.upload = Upload::Plain;
             let id = stream.id;
@@ -346,6 +350,7 @@ impl State {
     fn report(&mut self, count: usize) {
         self.unreported = self.unreported.saturating_add(count as u32);
         let window = INITIAL_WINDOW.max(i64::from(self.config.connection_window));
+        // Half a window at a time: one update for each frame would double the number of frames.
         if i64::from(self.unreported) * 2 >= window {
             let increment = std::mem::take(&mut self.unreported);
             self.recv_window += i64::from(increment);

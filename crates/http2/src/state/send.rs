@@ -103,6 +103,7 @@ impl State {
             return None;
         }
         let back = |data| is_shared.then_some(data);
+        // A stream that broke takes nothing more, but the call may go out again, and then needs this piece.
         if self.sends(key).is_none() {
             return back(data);
         }
@@ -111,6 +112,7 @@ impl State {
         let Some(stream) = self.streams.get(key) else {
             return back(data);
         };
+        // Set before the piece goes out or waits: whoever sends the last bytes sends the end in the same frame.
         if is_end {
             stream.sending.end = End::Bare;
         }
@@ -234,6 +236,8 @@ impl State {
 
     /// Takes streams out of the list that are gone: while the connection has no window nobody comes to do it.
     fn tidy_ready(&mut self) {
+        // The place of a stream that is gone may belong to another one by now, whose key then stands here twice. The
+        // mark is taken off at the first, so the second falls out; what is left is marked again.
         let streams = &mut self.streams;
         let mut is_listed = |key: &Key| {
             let stream = streams.get(*key);
@@ -263,6 +267,8 @@ impl State {
         let Some(stream) = self.streams.get(key) else {
             return;
         };
+        // The entry may be one of an earlier stream in the same place. A window that shrank since lists its stream
+        // again when it grows.
         if !std::mem::take(&mut stream.sending.is_listed) || stream.sending.window <= 0 {
             return;
         }
@@ -348,6 +354,8 @@ fn put_data_head(output: &mut Output, id: u32, length: usize, is_end: bool) {
 
 /// Writes the head of the frame whose block begins at `start`; blocks that are longer than a frame are cut.
 fn close_block(out: &mut Vec<u8>, start: usize, longest: usize, id: u32, is_end: bool) {
+    // The length of a block is known only after it is encoded. It is written in place, and only the rest of a long
+    // block moves.
     let length = out.len() - start - HEAD;
     let mut head = FrameHead {
         length: length.min(longest) as u32,

@@ -165,11 +165,14 @@ impl Client {
                 return other;
             }
         }
+        // The next call must find out anew whether the peer takes streams: it may be a new sidecar at the same
+        // address.
         endpoint.set_longest_message(None);
         let Some(body) = again.body() else {
             return Err(old::refused(app));
         };
         old::warn(app);
+        // Rare, and large: a call must not carry room for it.
         Box::pin(self.unary(&link, head, until, body)).await
     }
 
@@ -270,6 +273,7 @@ fn proxied_headers(head: &ProxiedHead, until: Option<Instant>) -> HeaderMap {
     if !headers.contains_key(TRACEPARENT) && !headers.contains_key(GRPC_TRACE_BIN) {
         put_trace(&mut headers, head.trace);
     }
+    // It takes the place of the caller's own `grpc-timeout`: some of that time is gone.
     put_timeout(&mut headers, earlier(head.deadline, until));
     headers
 }

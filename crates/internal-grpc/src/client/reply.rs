@@ -54,6 +54,7 @@ pub(super) async fn of_unary(answer: Response<CountedBody>, max: usize) -> Resul
     let mut reader = MessageReader::new(answer.into_body(), max);
     let message = first_message(&mut reader).await?;
     let decoded = decode_response(&message).map_err(undecodable)?;
+    // The status stands behind the message, so the stream is read to its end.
     if let Some(Err(error)) = reader.next().await {
         return Err(unreadable(&error));
     }

@@ -126,6 +126,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
         let caller = caller_of(&parts.extensions);
         let mut headers = metadata::of_proxied(parts.headers)
             .map_err(|error| GrpcStatus::new(code::INTERNAL, error.to_string()))?;
+        // What the caller says of itself counts for nothing once its certificate has told who it is.
         caller.replace_claims(&mut headers);
         let target = metadata::peer_target(&headers)
             .ok_or_else(|| refusals::no_target(parts.uri.path(), self.config.tracing))?;
@@ -183,6 +184,7 @@ impl<R: Receive, O: Observe> Server<R, O> {
     }
 
     async fn call_local_stream(&self, hop: Hop<'_>) -> Result<Answered, Failed> {
+        // Asked before a message is read: whoever calls a sidecar without an app is told at once.
         self.inbound.has_app().map_err(|error| refusals::status(&error))?;
         let max = self.config.max_message;
         let mut call = request::of_stream(hop.body, hop.head.encoding, max).await?;

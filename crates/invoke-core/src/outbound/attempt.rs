@@ -117,6 +117,7 @@ pub(super) async fn attempts<R: Run, W: Way>(call: Judged<R>, way: &W) -> Result
             Err(error) if error.rpc_code() == Some(code::DEADLINE_EXCEEDED) && is_over(deadline) => {
                 Err(late())
             }
+            // The body was broken off on purpose, at its second message. The error that came of it would mislead.
             Err(_) if are_too_many() => Err(not_unary()),
             Err(error) => Err(error),
         };
@@ -228,6 +229,7 @@ impl<S: Peers, O: Observe> Way for ToPeer<'_, S, Head, O> {
         };
         let search = Search::new(self.peer, self.resolver, replay, self.affinity);
         let first = self.peer.pick(self.resolver, self.affinity).await?;
+        // Two attempts at once need the body twice; a stream can be lent to one of them only.
         let run = run.filter(|_| replay.is_at_hand());
         let answered = match run.and_then(|run| Some((run, run.hedges_after()?))) {
             // Rare, and large: a call must not carry room for it.

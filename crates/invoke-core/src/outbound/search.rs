@@ -88,6 +88,7 @@ impl<'a> Search<'a> {
             }
             failures += 1;
             last_resorts += usize::from(picked.is_last_resort());
+            // The list is for the second choice. Most calls need none, and do not pay for it.
             if failures == 1 {
                 self.tried().push(picked.tried());
             }
@@ -121,11 +122,13 @@ impl<'a> Search<'a> {
         if let Ok(made) = timeout(after, one.as_mut()).await {
             return made;
         }
+        // Only now: an attempt that needs no second endpoint allocates no list.
         self.tried().push(begun_at);
         let second = self.peer.pick_other(self.affinity, &self.tried());
         let Some(second) = second.filter(|_| run.may_hedge()) else {
             return one.await;
         };
+        // Otherwise a failure of the first one would move on to where the second is under way.
         self.tried().push(second.tried());
         let mut other = pin!(self.from(second, send));
         let is_answer = |made: &Made<T>| made.as_ref().is_ok_and(|(answer, _)| answer.unseen().is_none());

@@ -7,11 +7,14 @@ use std::net::IpAddr;
 use invoke_core::balance::Endpoint;
 use serde::Deserialize;
 
-use crate::instances::bounded;
+use crate::instances::{INSTANCES, bounded};
 use crate::nullable::or_nothing;
 
 /// By this name Dapr's operator calls the port that sidecars call.
 const PORT: &str = "dapr-internal";
+/// How many pods the slices of one service may have, each slice counting for one more: twice as many as are called, for
+/// those that are not ready, and that for both families of addresses.
+const MOST_PODS: usize = 4 * INSTANCES;
 
 /// All slices of a service, and from where on changes are to be told.
 #[derive(Debug, Deserialize)]
@@ -87,16 +90,25 @@ pub(super) struct Slices(BTreeMap<String, Slice>);
 
 impl Slices {
     pub(super) fn of(items: Vec<Slice>) -> Self {
-        Self(
-            items
-                .into_iter()
-                .map(|slice| (slice.metadata.name.clone(), slice))
-                .collect(),
-        )
+        let mut slices = Self::default();
+        let mut pods = 0;
+        for slice in items {
+            pods += slice.weight();
+            if pods > MOST_PODS {
+                break;
+            }
+            slices.0.insert(slice.metadata.name.clone(), slice);
+        }
+        slices
     }
 
+    /// A slice for which there is no room is not kept: nobody would call its pods.
     pub(super) fn set(&mut self, slice: Slice) {
-        self.0.insert(slice.metadata.name.clone(), slice);
+        self.0.remove(&slice.metadata.name);
+        let pods: usize = self.0.values().map(Slice::weight).sum();
+        if pods + slice.weight() <= MOST_PODS {
+            self.0.insert(slice.metadata.name.clone(), slice);
+        }
     }
 
     pub(super) fn remove(&mut self, name: &str) {
@@ -110,6 +122,11 @@ impl Slices {
 }
 
 impl Slice {
+    /// What it counts for in [`MOST_PODS`]. One without pods takes memory, too.
+    fn weight(&self) -> usize {
+        self.endpoints.len() + 1
+    }
+
     fn endpoints(&self, usual: u16) -> impl Iterator<Item = Endpoint> {
         let is_named = |port: &&Port| port.name.as_deref() == Some(PORT);
         let named = self.ports.iter().find(is_named).and_then(|port| port.port);
@@ -196,5 +213,24 @@ mod tests {
         slices.remove("b");
         slices.remove("c");
         assert_eq!(slices.endpoints(1), [Endpoint::new("10.0.0.3:1")]);
+    }
+
+    #[test]
+    fn slices_for_which_there_is_no_room_are_not_kept() {
+        let slice = |name: usize, pods: usize| {
+            let pods: Vec<Value> = (0..pods).map(|_| json!({})).collect();
+            let text = json!({"metadata": {"name": name.to_string()}, "endpoints": pods});
+            serde_json::from_value::<Slice>(text).unwrap()
+        };
+        let most = MOST_PODS / 1024;
+        let mut slices = Slices::of((0..2 * most).map(|name| slice(name, 1023)).collect());
+        assert_eq!(slices.0.len(), most);
+        slices.set(slice(most, 0));
+        assert_eq!(slices.0.len(), most, "there is no room for an empty one");
+        slices.set(slice(0, 1022));
+        slices.set(slice(most, 0));
+        assert_eq!(slices.0.len(), most + 1, "another one became shorter");
+        slices.set(slice(most, 1));
+        assert_eq!(slices.0.len(), most, "it grew beyond the bound");
     }
 }

@@ -95,6 +95,26 @@ async fn an_operator_that_is_busy_is_asked_again() {
 }
 
 #[tokio::test]
+async fn an_operator_that_stays_busy_is_asked_a_hundred_times() {
+    let sentry = Sentry::start().await;
+    let (fake, operator) = connected(&sentry, |_| OperatorAnswer::Status(8, "busy")).await;
+    let error = operator.components("").await.unwrap_err().to_string();
+    assert_eq!(error, "rpc error: code = ResourceExhausted desc = busy");
+    assert_eq!(fake.seen().len(), 100);
+}
+
+/// The next answer would be as long, and all sidecars of the cluster would fetch it again and again.
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_asked_for_once() {
+    let sentry = Sentry::start().await;
+    let (fake, operator) = connected(&sentry, |_| OperatorAnswer::Bytes(vec![0; LONGEST_ANSWER + 1])).await;
+    let error = operator.components("").await.unwrap_err().to_string();
+    let wanted = format!("larger than max ({} vs. {LONGEST_ANSWER})", LONGEST_ANSWER + 1);
+    assert!(error.contains(&wanted), "{error}");
+    assert_eq!(fake.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn rubbish_is_refused() {
     let sentry = Sentry::start().await;
     let (_fake, operator) = connected(&sentry, |_| OperatorAnswer::Bytes(vec![0x0a, 0xff, 1])).await;

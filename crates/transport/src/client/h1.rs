@@ -203,6 +203,8 @@ where
             if let Some(idle) = lease.idle.filter(|_| is_over) {
                 self.0.keeping.was_closed(idle);
             }
+            // Each turn uses up an idle connection, so the turns end. A new connection gets one attempt: its failure
+            // is the app's.
             match (unsent, again) {
                 (Some(unsent), _) if lease.idle.is_some() => request = unsent,
                 (None, Some(again)) if is_over => request = again,
@@ -240,6 +242,7 @@ where
             .await
             .map_err(|error| ClientError::from_hyper(error, true))?;
         let (tell, wrong) = oneshot::channel();
+        // Weak: a connection that is idle must not keep alive a pool that nobody uses.
         let (pool, idle) = (Arc::downgrade(self), watch.clone());
         // The task of each connection also closes idle ones that are too old. No call is needed for that.
         let pause = self.config.idle_timeout / 8;
@@ -374,6 +377,8 @@ impl<B> Lease<B> {
 
     fn give_back(self, sent: &Sent, is_last: bool) {
         let is_last = is_last || self.is_last_call();
+        // Held to the end of this: were the place free before the connection is idle, the next call would make a new
+        // one.
         let _place = self.place.end();
         if !sent.is_over() {
             // Whoever came next would wait until the rest of the request is gone.

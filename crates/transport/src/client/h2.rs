@@ -226,6 +226,7 @@ impl H2Pool {
                 turns += 1;
                 continue;
             }
+            // A call that pauses, or goes to another connection, takes no place on this one.
             drop(user);
             let is_greeted = connection.sender.is_greeted();
             let error = ClientError::from_http2(error, call.is_unsent()).on_connection(is_greeted);
@@ -290,6 +291,7 @@ impl H2Pool {
         }
         // Rare, and large: a call must not carry room for it.
         match Box::pin(self.another(peer, is_stuck)).await {
+            // A call that some connection can still carry does not fail because no further one could be made.
             Err(error) => peer.busy(self.config().max_users).ok_or(error),
             found => found,
         }

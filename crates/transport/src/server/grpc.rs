@@ -71,6 +71,7 @@ pub async fn serve_grpc<H: Handler>(
         let (config, handler, shutdown) = (Arc::clone(&config), handler.clone(), shutdown.clone());
         connections.spawn(async move {
             let limit = Instant::now() + config.handshake_timeout;
+            // Counted before the handshake: an anchor that is withdrawn meanwhile concerns this connection, too.
             let trust = config
                 .tls
                 .as_ref()
@@ -85,6 +86,7 @@ pub async fn serve_grpc<H: Handler>(
                 let handler = handler.clone();
                 async move { handler.call(request.map(RequestBody::Http2)).await }
             };
+            // A drain does not wait for a client that has not said anything yet.
             let (limit, draining) = (sleep_until(limit), shutdown.clone());
             let io = Handshaking::new(socket, async move {
                 tokio::select! {

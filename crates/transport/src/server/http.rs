@@ -63,6 +63,7 @@ pub async fn serve_http<H: Handler>(
         let peer = socket.tcp().and_then(|tcp| tcp.peer_addr().ok());
         connections.spawn(async move { server.connection(socket, peer, member).await });
     }
+    // From here on the system refuses connections. In the queue of the listener they would wait for nobody.
     drop(listener);
     tokio::select! {
         () = connections.wait() => {}
@@ -114,6 +115,7 @@ impl<H: Handler> Server<H> {
         let Some(h2c) = &self.config.h2c else {
             return self.http1(socket, peer, member).await;
         };
+        // A client that has said nothing yet is among the first to go when descriptors are scarce.
         member.set_idle(true);
         let detected = tokio::select! {
             biased;
@@ -139,6 +141,7 @@ impl<H: Handler> Server<H> {
             return;
         };
         if let Some(h2c) = &self.config.h2c {
+            // The client has asked for HTTP/2, and has not shown yet that it speaks it.
             let io = Handshaking::new(io, sleep(self.config.header_timeout));
             Box::pin(self.http2(h2c, io, peer, Some(kept), member)).await;
         }
@@ -187,6 +190,7 @@ impl<H: Handler> Server<H> {
         let mut is_last = self.shutdown.is_draining() || says_close;
         let mut answer = match vetting::judge(&request, framing) {
             Verdict::Answer(answer) => {
+                // What is left of the body must be with the connection before `ends_connection` looks at it.
                 drop(request);
                 answer.map(Either::Right)
             }
@@ -212,6 +216,7 @@ impl<H: Handler> Server<H> {
         };
         reason::put(&mut answer);
         if is_last {
+            // No request follows, so nothing is gained by reading the rest of this one.
             watch.unread.give_up(&watch);
         }
         if is_last || watch.unread.ends_connection(&watch, is_expected).await {

@@ -134,6 +134,7 @@ impl<B: Body<Data = Bytes> + Unpin> Unread<B> {
 
     /// Reads what is there of a rest. Never ready: what comes of it shows on the connection.
     pub(super) fn poll_read(&self, watch: &Watch<B>, cx: &mut Context<'_>) -> Poll<()> {
+        // Registered before the flag is read: a rest that is left in between wakes this task.
         self.waker.register(cx.waker());
         if !self.has_rest.load(Ordering::Acquire) {
             return Poll::Pending;

@@ -71,6 +71,7 @@ pub(super) async fn accept(
     }
     parts.version = http::Version::HTTP_2;
     let raw_query = parts.extensions.remove::<RawQuery>();
+    // hyper's own extensions belong to a connection of HTTP/1, which this one is no more.
     parts.extensions.clear();
     if let Some(raw_query) = raw_query {
         parts.extensions.insert(raw_query);

@@ -200,6 +200,19 @@ async fn an_old_peer_is_called_again_in_one_message() {
     }
 }
 
+/// A peer that has taken more than is kept before it says that it knows no streams cannot be called again.
+#[tokio::test]
+async fn of_a_stream_to_an_old_peer_a_part_is_kept() {
+    let endpoint = Endpoint::new("127.0.0.1:1");
+    for (length, is_kept) in [(256 * 1024, true), (256 * 1024 + 1, false)] {
+        let mut body = Declared::of(length, 16 * 1024);
+        let again = old::Again::of(&mut body, &endpoint);
+        // What was handed out counts as gone by.
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), length);
+        assert_eq!(again.body().is_some(), is_kept, "{length}");
+    }
+}
+
 #[tokio::test]
 async fn an_old_peer_cannot_be_called_with_a_body_of_unknown_length() {
     let (peer, endpoint, _trigger) = Scripted::start(Kind::Old).await;

@@ -214,6 +214,37 @@ async fn a_list_ends_a_trouble() {
 }
 
 #[tokio::test]
+async fn a_change_that_is_too_long_is_not_read_to_its_end() {
+    let looking = look(|before, _| match before {
+        0 => list("7", &["10.0.0.1"]),
+        1 => Said::Lines(vec!["x".repeat(LONGEST + 1)]),
+        2 => list("8", &["10.0.0.2"]),
+        _ => Said::Nothing,
+    })
+    .await;
+    looking.await_pods(&["10.0.0.2:50002"]).await;
+    assert_eq!(looking.await_requests(4).await[2], LIST, "all is asked for anew");
+}
+
+/// The cluster of these tests watches one app.
+#[tokio::test]
+async fn apps_beyond_those_that_are_watched_are_looked_up() {
+    let api = Scripted::start(move |before, _| match before {
+        0 => list("7", &["10.0.0.1"]),
+        _ => Said::Nothing,
+    })
+    .await;
+    let (cluster, _folder) = cluster(api.port);
+    let tasks = Tasks::new();
+    let resolver = resolver(cluster, &tasks);
+    let watched = resolver.watch(&AppRef::new("a", "ns"));
+    await_pods(&watched, &["10.0.0.1:50002"]).await;
+    let looked_up = resolver.watch(&AppRef::new("b", "ns"));
+    await_pods(&looked_up, &["127.0.0.1:50002"]).await;
+    assert!(!api.lines().iter().any(|line| line.contains("b-dapr")));
+}
+
+#[tokio::test]
 async fn who_may_not_look_asks_the_dns() {
     let looking = look(|_, _| Said::Answer(403, 0, "{\"message\":\"forbidden\"}".to_owned())).await;
     assert!(timeout(PATIENCE, looking.asks_dns).await.unwrap().unwrap());

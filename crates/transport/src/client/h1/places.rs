@@ -33,6 +33,7 @@ impl Reading {
     /// The reader asks for more. `false` if the answer was given up.
     pub(super) fn asks(&self) -> bool {
         let is_given_up = self.0.swap(Self::ASKING, Ordering::AcqRel) == Self::GIVEN_UP;
+        // For this moment it looks like an answer that is read. A look leaves such a one alone.
         if is_given_up {
             self.0.store(Self::GIVEN_UP, Ordering::Release);
         }
@@ -174,6 +175,7 @@ impl Places {
         for (_, shared, task) in still.into_iter().take(wanted) {
             if shared.reading.give_up() {
                 task.abort();
+                // Passed on at once: the call may not notice for a long time that its answer was given up.
                 self.free.add_permits(1);
                 self.tell();
             }

@@ -36,6 +36,7 @@ impl Peers {
         if let Some(peer) = known.get(key) {
             return Ok(Arc::clone(peer));
         }
+        // To let an idle peer go costs its next caller a handshake. To refuse this caller would be worse.
         if known.len() >= self.most {
             let mut peers = known.iter();
             let idle = peers.find(|(_, peer)| peer.is_idle()).map(|(key, _)| key.clone());
