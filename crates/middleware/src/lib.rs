@@ -32,43 +32,14 @@ mod load;
 mod oauth;
 #[cfg(feature = "opa")]
 mod opa;
-#[cfg(any(
-    feature = "bodylimit",
-    feature = "cors",
-    feature = "headers",
-    feature = "ipfilter",
-    feature = "oauth2",
-    feature = "oauth2clientcredentials"
-))]
+#[cfg(feature = "paths")]
 mod paths;
 mod properties;
 #[cfg(feature = "ratelimit")]
 mod ratelimit;
-#[cfg(any(
-    feature = "bodylimit",
-    feature = "cors",
-    feature = "headers",
-    feature = "ipfilter",
-    feature = "oauth2",
-    feature = "oauth2clientcredentials",
-    feature = "routeralias",
-    feature = "routerchecker"
-))]
+#[cfg(feature = "regexp")]
 mod regexp;
-#[cfg(any(
-    feature = "bodylimit",
-    feature = "cors",
-    feature = "headers",
-    feature = "ipfilter",
-    feature = "oauth2",
-    feature = "oauth2clientcredentials",
-    feature = "opa",
-    feature = "ratelimit",
-    feature = "routeralias",
-    feature = "routerchecker",
-    feature = "sentinel",
-    feature = "wasm"
-))]
+#[cfg(feature = "request")]
 #[cfg_attr(
     not(all(
         feature = "oauth2clientcredentials",

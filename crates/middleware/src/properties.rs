@@ -15,13 +15,7 @@ pub struct Properties(Vec<(String, String)>);
 pub(crate) struct Duplicate(String);
 
 /// A name that a component does not know.
-#[cfg(any(
-    feature = "bodylimit",
-    feature = "claims",
-    feature = "cors",
-    feature = "headers",
-    feature = "ipfilter"
-))]
+#[cfg(feature = "own")]
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0} is no metadata of this component")]
 pub(crate) struct Unknown(String);
@@ -60,13 +54,7 @@ impl Properties {
 
     /// Whether there are no other names than these. Dapr's components pass over what they do not know; those that Dapr
     /// does not have need not.
-    #[cfg(any(
-        feature = "bodylimit",
-        feature = "claims",
-        feature = "cors",
-        feature = "headers",
-        feature = "ipfilter"
-    ))]
+    #[cfg(feature = "own")]
     pub(crate) fn only(&self, names: &[&str]) -> Result<(), Unknown> {
         let is_known = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
         match self.iter().find(|(name, _)| !is_known(name)) {

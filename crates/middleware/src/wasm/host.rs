@@ -1,5 +1,7 @@
 //! The functions of the module `http_handler`: what a guest asks of the host.
 
+use std::borrow::Cow;
+
 use wasmtime::{Caller, Linker, Result};
 
 use super::exchange::{BUFFER_REQUEST, BUFFER_RESPONSE, Kind, name, value};
@@ -42,6 +44,23 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     link_bodies(linker)
 }
 
+/// A function that gives the guest bytes, as far as there is room for them.
+fn answers(
+    linker: &mut Linker<State>,
+    name: &str,
+    of: for<'a> fn(&'a mut State) -> Result<Cow<'a, [u8]>>,
+) -> Result<()> {
+    linker.func_wrap(
+        MODULE,
+        name,
+        move |mut caller: Caller<'_, State>, at: u32, limit: u32| -> Result<u32> {
+            let (memory, state) = view(&mut caller)?;
+            Ok(put(memory, at, limit, &of(state)?)?)
+        },
+    )?;
+    Ok(())
+}
+
 fn link_host(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap(
         MODULE,
@@ -56,14 +75,7 @@ fn link_host(linker: &mut Linker<State>) -> Result<()> {
             state.features
         },
     )?;
-    linker.func_wrap(
-        MODULE,
-        "get_config",
-        |mut caller: Caller<'_, State>, at: u32, limit: u32| -> Result<u32> {
-            let (memory, state) = view(&mut caller)?;
-            Ok(put(memory, at, limit, &state.shared.config)?)
-        },
-    )?;
+    answers(linker, "get_config", |state| Ok(state.shared.config[..].into()))?;
     linker.func_wrap(MODULE, "log_enabled", |level: u32| u32::from(is_logged(level)))?;
     linker.func_wrap(
         MODULE,
@@ -100,15 +112,9 @@ fn log(level: u32, component: &str, message: &str) {
 }
 
 fn link_request(linker: &mut Linker<State>) -> Result<()> {
-    linker.func_wrap(
-        MODULE,
-        "get_method",
-        |mut caller: Caller<'_, State>, at: u32, limit: u32| -> Result<u32> {
-            let (memory, state) = view(&mut caller)?;
-            let method = &state.exchange()?.request.parts.method;
-            Ok(put(memory, at, limit, method.as_str().as_bytes())?)
-        },
-    )?;
+    answers(linker, "get_method", |state| {
+        Ok(state.exchange()?.request.parts.method.as_str().as_bytes().into())
+    })?;
     linker.func_wrap(
         MODULE,
         "set_method",
@@ -122,15 +128,7 @@ fn link_request(linker: &mut Linker<State>) -> Result<()> {
             Ok(exchange.request.set_method(read(memory, "method", at, length)?)?)
         },
     )?;
-    linker.func_wrap(
-        MODULE,
-        "get_uri",
-        |mut caller: Caller<'_, State>, at: u32, limit: u32| -> Result<u32> {
-            let (memory, state) = view(&mut caller)?;
-            let uri = state.exchange()?.request.uri();
-            Ok(put(memory, at, limit, &uri)?)
-        },
-    )?;
+    answers(linker, "get_uri", |state| Ok(state.exchange()?.request.uri()))?;
     linker.func_wrap(
         MODULE,
         "set_uri",
@@ -141,24 +139,12 @@ fn link_request(linker: &mut Linker<State>) -> Result<()> {
             Ok(exchange.request.set_uri(read(memory, "uri", at, length)?)?)
         },
     )?;
-    linker.func_wrap(
-        MODULE,
-        "get_protocol_version",
-        |mut caller: Caller<'_, State>, at: u32, limit: u32| -> Result<u32> {
-            let (memory, state) = view(&mut caller)?;
-            let version = state.exchange()?.request.version();
-            Ok(put(memory, at, limit, version.as_bytes())?)
-        },
-    )?;
-    linker.func_wrap(
-        MODULE,
-        "get_source_addr",
-        |mut caller: Caller<'_, State>, at: u32, limit: u32| -> Result<u32> {
-            let (memory, state) = view(&mut caller)?;
-            let source = state.exchange()?.request.source();
-            Ok(put(memory, at, limit, source.as_bytes())?)
-        },
-    )?;
+    answers(linker, "get_protocol_version", |state| {
+        Ok(state.exchange()?.request.version().as_bytes().into())
+    })?;
+    answers(linker, "get_source_addr", |state| {
+        Ok(state.exchange()?.request.source().into_bytes().into())
+    })?;
     Ok(())
 }
 

@@ -20,7 +20,10 @@ fn key(address: &str) -> PeerKey {
 fn connection() -> (Arc<Connection>, impl Sized) {
     let (io, other) = tokio::io::duplex(64);
     let (sender, task) = client::connect(io, http2::Config::default());
-    (Arc::new(Connection::new(sender, None, Reuse::default())), (task, other))
+    (
+        Arc::new(Connection::new(sender, None, Reuse::default())),
+        (task, other),
+    )
 }
 
 /// A call to a peer: it finds it, makes a connection to it, and is over at once.
