@@ -90,7 +90,7 @@ impl Environment {
             host_ip: text("DAPR_HOST_IP"),
             api_token: text("DAPR_API_TOKEN").unwrap_or_default(),
             app_token: text("APP_API_TOKEN").unwrap_or_default(),
-            disables_h2c: is_truthy(&text("DAPR_HTTP_DISABLE_H2C").unwrap_or_default()),
+            disables_h2c: go_text::is_truthy(text("DAPR_HTTP_DISABLE_H2C").unwrap_or_default()),
             access_log: text("DAPRD_ACCESS_LOG").filter(|text| !text.is_empty()),
             purge: internal_grpc::PurgeConfig {
                 max_idle: duration("DAPR_GRPC_MAX_CONN_IDLE", defaults.max_idle),
@@ -105,13 +105,6 @@ impl Environment {
 /// `NAMESPACE` as it is given; empty for none.
 pub fn given_namespace() -> String {
     std::env::var("NAMESPACE").unwrap_or_default()
-}
-
-fn is_truthy(text: &str) -> bool {
-    matches!(
-        text.to_lowercase().as_str(),
-        "y" | "yes" | "true" | "t" | "on" | "1"
-    )
 }
 
 /// Headers that mean something to HTTP, which would then mean something else.

@@ -13,8 +13,10 @@ mod duration;
 mod number;
 mod quote;
 mod system;
+mod truth;
 
 pub use duration::{DurationError, format_duration, parse_duration, positive};
 pub use number::{NumberError, atoi, parse_bool, parse_float, parse_int, parse_uint, push_float};
 pub use quote::quote;
 pub use system::{io_words, system_words};
+pub use truth::is_truthy;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::answer::refused;
 use crate::bearer;
 use crate::handler::{After, Call, Verdict};
-use crate::properties::{Duplicate, Properties, Unknown, is_truthy};
+use crate::properties::{Duplicate, Properties, Unknown};
 
 /// Says of a request that the token it has was verified.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ impl Claims {
         }
         Ok(Self {
             headers,
-            are_required: is_truthy(text("required")),
+            are_required: go_text::is_truthy(text("required")),
         })
     }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::handler::{After, Call, Verdict};
 use crate::paths::PathFilter;
-use crate::properties::{Duplicate, Properties, Unknown, is_truthy, list};
+use crate::properties::{Duplicate, Properties, Unknown, list};
 
 const FIELDS: [&str; 7] = [
     "allowedOrigins",
@@ -116,7 +116,7 @@ impl Cors {
         properties.check()?;
         properties.only(&FIELDS)?;
         let text = |name| properties.get(name).unwrap_or_default();
-        let allows_credentials = is_truthy(text("allowCredentials"));
+        let allows_credentials = go_text::is_truthy(text("allowCredentials"));
         let origins = match text("allowedOrigins").trim() {
             ANY if allows_credentials => return Err(CorsError::Credentials),
             ANY => None,

@@ -81,21 +81,6 @@ pub(crate) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// Whether a value says yes, as Dapr reads it.
-#[cfg(any(
-    feature = "oauth2",
-    feature = "opa",
-    feature = "wasm",
-    feature = "cors",
-    feature = "claims"
-))]
-pub(crate) fn is_truthy(text: &str) -> bool {
-    let text = text.trim();
-    ["y", "yes", "true", "t", "on", "1"]
-        .iter()
-        .any(|truthy| text.eq_ignore_ascii_case(truthy))
-}
-
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
@@ -126,26 +111,6 @@ mod tests {
             twice.check().unwrap_err().to_string(),
             "failed to resolve aliases: key rule is duplicate in the metadata"
         );
-    }
-
-    #[test]
-    #[cfg(any(
-        feature = "oauth2",
-        feature = "opa",
-        feature = "wasm",
-        feature = "cors",
-        feature = "claims"
-    ))]
-    fn what_says_yes() {
-        for (text, wanted) in [
-            ("true", true),
-            (" Y ", true),
-            ("1", true),
-            ("no", false),
-            ("", false),
-        ] {
-            assert_eq!(is_truthy(text), wanted, "{text}");
-        }
     }
 
     #[test]

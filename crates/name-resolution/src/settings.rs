@@ -69,8 +69,7 @@ impl Settings {
 
     /// A boolean: everything but a plain yes is no.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        let text = self.text(&[name]).unwrap_or_default().trim().to_lowercase();
-        matches!(text.as_str(), "y" | "yes" | "true" | "t" | "on" | "1")
+        self.text(&[name]).is_some_and(go_text::is_truthy)
     }
 
     /// A duration: Go's syntax, or a whole number of seconds.

@@ -90,7 +90,7 @@ impl SecretStore {
                     "" => ":",
                     separator => separator,
                 };
-                let is_multi = is_yes(text("multiValued"));
+                let is_multi = go_text::is_truthy(text("multiValued"));
                 read(Path::new(file), separator, is_multi).map(|secrets| Some(Self::File(secrets)))
             }
             "secretstores.local.env" => Ok(Some(Self::Environment {
@@ -121,13 +121,6 @@ impl SecretStore {
             }
         }
     }
-}
-
-fn is_yes(text: &str) -> bool {
-    matches!(
-        text.to_lowercase().as_str(),
-        "y" | "yes" | "true" | "t" | "on" | "1"
-    )
 }
 
 type Secrets = HashMap<String, HashMap<String, String>>;

@@ -12,7 +12,7 @@ use super::sessions::{self, Login, NoLogin};
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
 use crate::paths::PathFilter;
-use crate::properties::{Duplicate, Properties, is_truthy};
+use crate::properties::{Duplicate, Properties};
 use crate::request;
 use crate::web::Web;
 
@@ -77,7 +77,7 @@ impl OAuth2 {
                 .filter(|scopes| !scopes.is_empty())
                 .map(scope),
             header,
-            forces_https: is_truthy(text("forceHTTPS")),
+            forces_https: go_text::is_truthy(text("forceHTTPS")),
             filter: PathFilter::new(text("pathFilter")).map_err(OAuth2Error::PathFilter)?,
         })
     }

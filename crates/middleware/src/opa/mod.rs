@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
-use crate::properties::{Duplicate, Properties, is_truthy};
+use crate::properties::{Duplicate, Properties};
 use crate::whole::{NotWhole, whole};
 use eval::Policy;
 use input::Input;
@@ -140,7 +140,7 @@ impl Opa {
                 .split(',')
                 .filter_map(|name| HeaderName::try_from(name).ok())
                 .collect(),
-            reads_body: is_truthy(text("readBody")),
+            reads_body: go_text::is_truthy(text("readBody")),
         })
     }
 

@@ -33,7 +33,7 @@ use thiserror::Error;
 use crate::answer::refused;
 use crate::handler::{After, Call, Verdict};
 use crate::load::Spec;
-use crate::properties::{Duplicate, Properties, is_truthy};
+use crate::properties::{Duplicate, Properties};
 use crate::web::Web;
 use exchange::Exchange;
 use guest::Fault;
@@ -79,7 +79,7 @@ impl Settings {
         Ok(Self {
             source,
             config: config.as_bytes().into(),
-            is_strict: properties.get("strictSandbox").is_some_and(is_truthy),
+            is_strict: properties.get("strictSandbox").is_some_and(go_text::is_truthy),
         })
     }
 }

@@ -290,9 +290,5 @@ impl Invocations {
 
 /// Whether the metadata of a proxied call says that it is a stream, in the words that Dapr takes for true.
 fn is_stream(headers: &HeaderMap) -> bool {
-    let value = headers.get(DAPR_STREAM).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| {
-        let words = ["y", "yes", "true", "t", "on", "1"];
-        words.iter().any(|word| word.eq_ignore_ascii_case(value.trim()))
-    })
+    headers.get(DAPR_STREAM).is_some_and(go_text::is_truthy)
 }
